@@ -1,0 +1,190 @@
+//! The bus: what nodes share and how they speak. One trait, implementations that pass the same contract tests:
+//! [`local`] (in-process, the embedded store underneath) and, in a cluster, NATS.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use futures::stream::BoxStream;
+
+/// A handle on whichever bus this node runs on.
+pub type BusHandle = Arc<dyn Bus>;
+
+/// Why the bus did not do what it was asked to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BusErrorKind {
+    /// The expected revision or sequence was not the last one: somebody else decided first.
+    Conflict,
+    /// No answer in time. The outcome is unknown: read before you write again.
+    Timeout,
+    /// The bus cannot be reached, or nobody serves the subject.
+    Unreachable,
+    /// The store is full or refuses writes.
+    Storage,
+    /// What was read does not decode.
+    Corrupt,
+    /// The bus is shutting down.
+    Closed,
+}
+
+/// A failed bus operation: a kind to decide on, words for the log.
+#[derive(Clone, Debug)]
+pub struct BusError {
+    /// What to decide on.
+    pub kind: BusErrorKind,
+    /// What the operator reads.
+    pub message: String,
+}
+
+impl BusError {
+    /// An error of this kind.
+    pub fn new(kind: BusErrorKind, message: impl Into<String>) -> BusError {
+        BusError {
+            kind,
+            message: message.into(),
+        }
+    }
+}
+
+impl fmt::Display for BusError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "bus: {} ({:?})", self.message, self.kind)
+    }
+}
+
+impl std::error::Error for BusError {}
+
+/// A stored value with the revision that a compare-and-set expects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KvEntry {
+    /// The key, opaque bytes of at most 120 bytes.
+    pub key: Bytes,
+    /// The value, at most 1 MiB.
+    pub value: Bytes,
+    /// Grows with every write to the bucket.
+    pub revision: u64,
+}
+
+/// What must be true for a write to happen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Expect {
+    /// Nothing: last writer wins.
+    Any,
+    /// The key is absent.
+    Absent,
+    /// The key's last revision.
+    Revision(u64),
+}
+
+/// One write of a batch.
+#[derive(Clone, Debug)]
+pub struct KvWrite {
+    /// The bucket.
+    pub bucket: &'static str,
+    /// The key.
+    pub key: Bytes,
+    /// The value; `None` deletes.
+    pub value: Option<Bytes>,
+}
+
+/// A change in a watched bucket; `value == None` means deleted.
+#[derive(Clone, Debug)]
+pub struct KvChange {
+    /// The key.
+    pub key: Bytes,
+    /// The new value.
+    pub value: Option<Bytes>,
+    /// Its revision.
+    pub revision: u64,
+}
+
+/// An entry of a shard's journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JournalEntry {
+    /// Its sequence: grows by at least one, never reused in one incarnation.
+    pub sequence: u64,
+    /// What was appended.
+    pub payload: Bytes,
+}
+
+/// Where a journal stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JournalHead {
+    /// Sequence of the last entry ever appended; 0 if none.
+    pub last_sequence: u64,
+    /// Which life of the journal this is: changes when it was wiped or restored.
+    pub incarnation: u64,
+}
+
+/// A request that waits for its reply.
+pub struct BusRequest {
+    /// What was asked.
+    pub payload: Bytes,
+    /// Where the answer goes; dropping it lets the asker run into its deadline.
+    pub reply: tokio::sync::oneshot::Sender<Bytes>,
+}
+
+/// What nodes share. Every method that acknowledges a write does so after it is durable.
+pub trait Bus: Send + Sync + 'static {
+    /// Reads one key, from the leader's view.
+    fn kv_get<'a>(&'a self, bucket: &'static str, key: &'a [u8]) -> BoxFuture<'a, Result<Option<KvEntry>, BusError>>;
+
+    /// Writes one key if `expect` holds; answers the new revision.
+    fn kv_put<'a>(
+        &'a self,
+        bucket: &'static str,
+        key: Bytes,
+        value: Bytes,
+        expect: Expect,
+    ) -> BoxFuture<'a, Result<u64, BusError>>;
+
+    /// Deletes one key if `expect` holds.
+    fn kv_delete<'a>(&'a self, bucket: &'static str, key: Bytes, expect: Expect)
+    -> BoxFuture<'a, Result<(), BusError>>;
+
+    /// Writes many keys without conditions; all are durable when it answers. Locally they are one commit.
+    fn kv_write<'a>(&'a self, writes: Vec<KvWrite>) -> BoxFuture<'a, Result<(), BusError>>;
+
+    /// Everything in a bucket, in key order.
+    fn kv_list<'a>(&'a self, bucket: &'static str) -> BoxFuture<'a, Result<Vec<KvEntry>, BusError>>;
+
+    /// Changes of a bucket from now on, own writes included.
+    fn kv_watch<'a>(&'a self, bucket: &'static str) -> BoxFuture<'a, Result<BoxStream<'static, KvChange>, BusError>>;
+
+    /// Appends to a shard's journal if its last sequence is `expected`; answers the new sequence. `message_id` makes a
+    /// retry after [`BusErrorKind::Timeout`] harmless: the same id at the same sequence answers as the first did.
+    fn journal_append<'a>(
+        &'a self,
+        shard: u16,
+        expected: u64,
+        message_id: [u8; 16],
+        payload: Bytes,
+    ) -> BoxFuture<'a, Result<u64, BusError>>;
+
+    /// Entries of a shard's journal from a sequence on, oldest first.
+    fn journal_read<'a>(&'a self, shard: u16, from: u64) -> BoxFuture<'a, Result<Vec<JournalEntry>, BusError>>;
+
+    /// Where a shard's journal stands.
+    fn journal_head<'a>(&'a self, shard: u16) -> BoxFuture<'a, Result<JournalHead, BusError>>;
+
+    /// Forgets entries before a sequence (a snapshot stands there).
+    fn journal_purge<'a>(&'a self, shard: u16, before: u64) -> BoxFuture<'a, Result<(), BusError>>;
+
+    /// Tells everybody, at most once, without waiting.
+    fn publish(&self, subject: &str, payload: Bytes);
+
+    /// What others (and we) publish on a subject, from now on.
+    fn subscribe(&self, subject: &str) -> BoxStream<'static, Bytes>;
+
+    /// Asks whoever serves the subject.
+    fn request<'a>(
+        &'a self,
+        subject: &'a str,
+        payload: Bytes,
+        deadline: std::time::Duration,
+    ) -> BoxFuture<'a, Result<Bytes, BusError>>;
+
+    /// Serves a subject: requests arrive on the stream until it is dropped.
+    fn serve(&self, subject: &str) -> BoxStream<'static, BusRequest>;
+}

@@ -1,0 +1,8 @@
+//! What lives in grok2api: the pool of upstream tokens, the ledger of their quotas, the bus, the store, the connections.
+//!
+//! Invariants, held by tests: no poem and no chat dialect in here · only [`egress`] builds HTTP clients · only
+//! [`bus::codec`] names bincode · [`clock`] is the only source of time that a decision rests on · pure decisions (choice,
+//! ledger, cooling) take `now` and return data; the actors around them are plumbing.
+
+pub mod bus;
+pub mod clock;

@@ -1,0 +1,3 @@
+//! What travels on the bus.
+
+pub mod subjects;

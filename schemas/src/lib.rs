@@ -1,0 +1,11 @@
+//! What travels between the parts of grok2api: identifiers, stored records, bus messages, configuration and the views
+//! that the admin doors answer with.
+//!
+//! Invariants, held by tests: this crate knows nothing but serde (no tokio, no I/O), and has no behaviour beyond
+//! parsing and printing its own types.
+
+pub mod bus;
+pub mod client_key;
+pub mod ids;
+pub mod meter;
+pub mod token;

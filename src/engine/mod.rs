@@ -1,0 +1,3 @@
+//! One request, no dialect.
+
+pub mod error;

@@ -1,0 +1,3 @@
+//! What answers: the door, the fronts, the engine and the providers of grok2api.
+
+pub mod engine;
