@@ -5,5 +5,6 @@
 //! ledger, cooling) take `now` and return data; the actors around them are plumbing.
 
 pub mod bus;
-pub mod clock;
+pub mod store;
 pub mod egress;
+pub mod clock;
