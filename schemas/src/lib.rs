@@ -8,4 +8,5 @@ pub mod bus;
 pub mod client_key;
 pub mod ids;
 pub mod meter;
+pub mod openai;
 pub mod token;
