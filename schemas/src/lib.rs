@@ -10,4 +10,5 @@ pub mod client_key;
 pub mod config;
 pub mod ids;
 pub mod meter;
+pub mod openai;
 pub mod token;
