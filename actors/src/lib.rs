@@ -5,4 +5,7 @@
 //! ledger, cooling) take `now` and return data; the actors around them are plumbing.
 
 pub mod bus;
+pub mod clients;
 pub mod clock;
+pub mod mirror;
+pub mod paging;
