@@ -4,7 +4,10 @@
 //! [`bus::codec`] names bincode · [`clock`] is the only source of time that a decision rests on · pure decisions (choice,
 //! ledger, cooling) take `now` and return data; the actors around them are plumbing.
 
+pub mod clients;
 pub mod bus;
 pub mod store;
+pub mod mirror;
+pub mod paging;
 pub mod egress;
 pub mod clock;
