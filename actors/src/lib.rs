@@ -11,3 +11,4 @@ pub mod mirror;
 pub mod paging;
 pub mod egress;
 pub mod clock;
+pub mod vault;
