@@ -259,7 +259,7 @@ impl<'a> Reader<'a> {
                     self.must_be("tools", &[Kind::Array])?;
                     // `[]` and `[ ]` offer nothing.
                     let span = self.skip()?;
-                    head.has_tools = span.of(self.body.as_bytes()).iter().any(|&byte| byte == b'{');
+                    head.has_tools = span.of(self.body.as_bytes()).contains(&b'{');
                 }
                 other => {
                     if let Some(kinds) = types_of(other) {
