@@ -7,5 +7,7 @@
 pub mod bus;
 pub mod clients;
 pub mod clock;
+pub mod egress;
 pub mod mirror;
 pub mod paging;
+pub mod store;

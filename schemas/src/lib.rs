@@ -7,6 +7,8 @@
 pub mod admin;
 pub mod bus;
 pub mod client_key;
+pub mod config;
 pub mod ids;
 pub mod meter;
+pub mod openai;
 pub mod token;

@@ -1,3 +1,5 @@
 //! One request, no dialect.
 
+pub mod reserve;
+pub mod waiting;
 pub mod error;

@@ -1,0 +1,7 @@
+//! OpenAI's dialect: what a request says, the few bytes of it that we change, what an answer says, and its errors.
+
+pub mod edit;
+pub mod error;
+pub mod request;
+pub mod usage;
+pub mod usage_strip;

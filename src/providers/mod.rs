@@ -1,0 +1,3 @@
+//! The upstreams that we call. A provider never names a front.
+
+pub mod xai;
