@@ -2,6 +2,10 @@
 //! [`local`] (in-process, the embedded store underneath) and, in a cluster, NATS.
 
 pub mod codec;
+#[cfg(test)]
+pub(crate) mod contract;
+pub mod faults;
+pub mod local;
 
 use std::fmt;
 use std::sync::Arc;
