@@ -11,3 +11,4 @@ pub mod egress;
 pub mod mirror;
 pub mod paging;
 pub mod store;
+pub mod vault;
