@@ -3,3 +3,4 @@
 pub mod engine;
 pub mod fronts;
 pub mod providers;
+pub mod request_log;

@@ -7,8 +7,8 @@
 pub mod clients;
 pub mod bus;
 pub mod store;
+pub mod vault;
 pub mod mirror;
 pub mod paging;
 pub mod egress;
 pub mod clock;
-pub mod vault;

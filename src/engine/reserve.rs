@@ -30,7 +30,10 @@ struct Histogram {
 
 impl Default for Histogram {
     fn default() -> Self {
-        Histogram { counts: [0; BUCKETS], total: 0 }
+        Histogram {
+            counts: [0; BUCKETS],
+            total: 0,
+        }
     }
 }
 
@@ -93,7 +96,10 @@ impl Expectations {
         if strict && let Some(cap) = cap {
             return cap;
         }
-        let observed = self.by_model.get(model).and_then(|histogram| histogram.lock().percentile_95());
+        let observed = self
+            .by_model
+            .get(model)
+            .and_then(|histogram| histogram.lock().percentile_95());
         let expected = observed.unwrap_or(UNOBSERVED_OUTPUT);
         cap.map_or(expected, |cap| expected.min(cap))
     }
@@ -120,7 +126,10 @@ mod tests {
         for _ in 0..5_000 {
             expected.observe("m", 10);
         }
-        assert!(expected.output_tokens("m", None, None, false) < 20, "follows the present");
+        assert!(
+            expected.output_tokens("m", None, None, false) < 20,
+            "follows the present"
+        );
         assert_eq!(expected.output_tokens("m", Some(7), Some(100), false), 7);
         assert_eq!(expected.output_tokens("m", None, Some(100), true), 100);
     }

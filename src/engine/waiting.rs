@@ -124,7 +124,10 @@ impl WaitingRooms {
             queues.add(party, waiter, had_turn);
         }
         self.waiting.fetch_add(1, Ordering::Relaxed);
-        Some(Place { turn, _count: Count(self.clone()) })
+        Some(Place {
+            turn,
+            _count: Count(self.clone()),
+        })
     }
 
     /// Gives one waiter of a room its turn. One who found room calls it again: there may be more.
@@ -153,7 +156,9 @@ impl WaitingRooms {
         let keys: Vec<RoomKey> = self.rooms.iter().map(|room| room.key().clone()).collect();
         for key in keys {
             self.call_next(&key);
-            self.rooms.remove_if(&key, |_, room| room.queues.lock().waiters == 0 && Arc::strong_count(room) == 1);
+            self.rooms.remove_if(&key, |_, room| {
+                room.queues.lock().waiters == 0 && Arc::strong_count(room) == 1
+            });
         }
     }
 }
