@@ -4,3 +4,4 @@ pub mod engine;
 pub mod fronts;
 pub mod providers;
 pub mod request_log;
+pub mod settings;
