@@ -1,3 +1,4 @@
 //! What answers: the door, the fronts, the engine and the providers of grok2api.
 
 pub mod engine;
+pub mod simulator;
