@@ -13,6 +13,9 @@ use crate::simulator::errors::{self, Mention};
 use crate::simulator::misbehave::{Effects, UsageFault};
 use crate::simulator::tokens;
 
+/// Pause before a cut, so that what stands before it reaches the client.
+const FLUSH: Duration = Duration::from_millis(5);
+
 /// What is the same in every event of an answer.
 #[derive(Debug)]
 pub struct Frame<'a> {
@@ -291,6 +294,8 @@ fn steps(written: Vec<(Bytes, u32)>, pace: Pace, effects: &Effects) -> VecDeque<
     let mut steps = VecDeque::with_capacity(written.len() * 2 + 2);
     for (index, (bytes, tokens)) in written.into_iter().enumerate() {
         if effects.cut_after == Some(index) {
+            // What was written is flushed while nothing more is ready.
+            steps.push_back(Step::Wait(FLUSH));
             steps.push_back(Step::Cut);
             return steps;
         }

@@ -92,7 +92,7 @@ impl Filler {
             return named.or(choices.first()).cloned().unwrap_or(Value::Null);
         }
         if let Some(parts) = object.get("allOf").and_then(Value::as_array) {
-            let merged = merge_all(object, parts, root);
+            let merged = merge_all(object, parts, root, depth);
             return self.fill(&merged, root, field, depth + 1);
         }
         for union in ["anyOf", "oneOf"] {
@@ -252,7 +252,7 @@ pub fn names(prompt: &str) -> Vec<String> {
         } else {
             flush(&mut run);
         }
-        begins = raw.ends_with(['.', '!', '?', ':']);
+        begins = raw.ends_with(['.', '!', '?']);
         if raw.ends_with([',', ';', '.', '!', '?']) {
             flush(&mut run);
         }
@@ -327,7 +327,7 @@ fn choose<'a>(variants: &'a [Value], root: &'a Value, depth: usize) -> Option<&'
 }
 
 /// One schema that says what all of them say, for the cases people write: properties, required and scalars.
-fn merge_all(outer: &Map<String, Value>, parts: &[Value], root: &Value) -> Value {
+fn merge_all(outer: &Map<String, Value>, parts: &[Value], root: &Value, depth: usize) -> Value {
     let mut merged = outer.clone();
     merged.remove("allOf");
     for part in parts {
@@ -338,8 +338,10 @@ fn merge_all(outer: &Map<String, Value>, parts: &[Value], root: &Value) -> Value
             .unwrap_or(part);
         let nested;
         let part = match part.get("allOf").and_then(Value::as_array) {
+            // Schemas that contain themselves end here.
+            Some(_) if depth > DEEP => continue,
             Some(inner) => {
-                nested = merge_all(part.as_object().unwrap_or(&Map::new()), inner, root);
+                nested = merge_all(part.as_object().unwrap_or(&Map::new()), inner, root, depth + 1);
                 &nested
             }
             None => part,
