@@ -5,3 +5,4 @@ pub mod fronts;
 pub mod providers;
 pub mod request_log;
 pub mod settings;
+pub mod simulator;

@@ -1,0 +1,461 @@
+//! Values that satisfy a JSON schema, filled with what the prompt offers.
+
+use serde_json::{Map, Number, Value};
+
+/// References followed, and levels nested, before optional things are left out.
+const DEEP: usize = 8;
+/// Levels at which a recursive schema that demands itself is given up.
+const TOO_DEEP: usize = 64;
+/// Values made for one schema, so that a hostile one ends soon.
+const MOST_VALUES: usize = 20_000;
+
+/// A source of believable values.
+#[derive(Clone, Debug, Default)]
+pub struct Filler {
+    words: Vec<String>,
+    numbers: Vec<f64>,
+    prompt: String,
+    next_word: usize,
+    next_number: usize,
+    made: usize,
+}
+
+impl Filler {
+    /// Takes names and numbers from a prompt. Capitalised words come first, from the `skip`-th on.
+    pub fn new(prompt: &str, skip: usize) -> Filler {
+        let words = names(prompt);
+        let numbers = prompt
+            .split(|char: char| !char.is_ascii_digit() && char != '.')
+            .filter_map(|word| word.trim_matches('.').parse::<f64>().ok())
+            .collect();
+        Filler {
+            words,
+            numbers,
+            prompt: prompt.to_lowercase(),
+            next_word: skip,
+            next_number: 0,
+            made: 0,
+        }
+    }
+
+    fn word(&mut self, field: &str) -> String {
+        if self.words.is_empty() {
+            return if field.is_empty() {
+                "something".to_owned()
+            } else {
+                format!("some {}", field.replace('_', " "))
+            };
+        }
+        let word = self.words[self.next_word % self.words.len()].clone();
+        self.next_word += 1;
+        word
+    }
+
+    fn number(&mut self) -> f64 {
+        if self.numbers.is_empty() {
+            return 1.0;
+        }
+        let number = self.numbers[self.next_number % self.numbers.len()];
+        self.next_number += 1;
+        number
+    }
+
+    /// A value for `schema`.
+    pub fn value(&mut self, schema: &Value) -> Value {
+        self.fill(schema, schema, "", 0)
+    }
+
+    fn fill(&mut self, schema: &Value, root: &Value, field: &str, depth: usize) -> Value {
+        let Some(object) = schema.as_object() else {
+            return Value::String(self.word(field));
+        };
+        self.made += 1;
+        if depth > TOO_DEEP || self.made > MOST_VALUES {
+            return Value::Null;
+        }
+        if let Some(target) = object
+            .get("$ref")
+            .and_then(Value::as_str)
+            .and_then(|path| resolve(root, path))
+        {
+            return self.fill(target, root, field, depth + 1);
+        }
+        if let Some(fixed) = object.get("const") {
+            return fixed.clone();
+        }
+        if let Some(choices) = object.get("enum").and_then(Value::as_array) {
+            let named = choices.iter().find(|choice| {
+                choice
+                    .as_str()
+                    .is_some_and(|text| self.prompt.contains(&text.to_lowercase()))
+            });
+            return named.or(choices.first()).cloned().unwrap_or(Value::Null);
+        }
+        if let Some(parts) = object.get("allOf").and_then(Value::as_array) {
+            let merged = merge_all(object, parts, root, depth);
+            return self.fill(&merged, root, field, depth + 1);
+        }
+        for union in ["anyOf", "oneOf"] {
+            if let Some(variants) = object.get(union).and_then(Value::as_array)
+                && let Some(variant) = choose(variants, root, depth)
+            {
+                return self.fill(variant, root, field, depth + 1);
+            }
+        }
+        match type_of(object, depth) {
+            "object" => self.object(object, root, depth),
+            "array" => self.array(object, root, field, depth),
+            "integer" => self.integer(object),
+            "number" => self.float(object),
+            "boolean" => Value::Bool(true),
+            "null" => Value::Null,
+            _ => Value::String(self.string(object, field)),
+        }
+    }
+
+    fn object(&mut self, schema: &Map<String, Value>, root: &Value, depth: usize) -> Value {
+        let mut object = Map::new();
+        let required: Vec<&str> = schema
+            .get("required")
+            .and_then(Value::as_array)
+            .into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect();
+        if let Some(properties) = schema.get("properties").and_then(Value::as_object) {
+            for (name, property) in properties {
+                if depth < DEEP || required.contains(&name.as_str()) {
+                    object.insert(name.clone(), self.fill(property, root, name, depth + 1));
+                }
+            }
+        }
+        for name in required {
+            if !object.contains_key(name) {
+                let extra = schema
+                    .get("additionalProperties")
+                    .filter(|extra| extra.is_object())
+                    .unwrap_or(&Value::Null);
+                object.insert(name.to_owned(), self.fill(extra, root, name, depth + 1));
+            }
+        }
+        let fewest = size(schema, "minProperties").unwrap_or(0);
+        while object.len() < fewest {
+            let extra = schema
+                .get("additionalProperties")
+                .filter(|extra| extra.is_object())
+                .unwrap_or(&Value::Null);
+            let name = format!("item_{}", object.len() + 1);
+            let value = self.fill(extra, root, &name, depth + 1);
+            object.insert(name, value);
+        }
+        Value::Object(object)
+    }
+
+    fn array(&mut self, schema: &Map<String, Value>, root: &Value, field: &str, depth: usize) -> Value {
+        let fewest = size(schema, "minItems").unwrap_or(0);
+        let most = size(schema, "maxItems").unwrap_or(usize::MAX);
+        let fixed: Vec<Value> = schema
+            .get("prefixItems")
+            .and_then(Value::as_array)
+            .cloned()
+            .unwrap_or_default();
+        let wanted = if depth >= DEEP { fewest } else { fixed.len().max(2) };
+        let length = wanted.max(fewest).min(most);
+        let unique = schema.get("uniqueItems") == Some(&Value::Bool(true));
+        let any = Value::Null;
+        let items = schema.get("items").unwrap_or(&any);
+        let mut list: Vec<Value> = Vec::new();
+        for index in 0..length {
+            let item = fixed.get(index).unwrap_or(items);
+            let mut value = self.fill(item, root, field, depth + 1);
+            if unique && list.contains(&value) {
+                match distinct(item, root, &value, &list) {
+                    Some(other) => value = other,
+                    None if list.len() >= fewest => break,
+                    None => {}
+                }
+            }
+            list.push(value);
+        }
+        Value::Array(list)
+    }
+
+    fn integer(&mut self, schema: &Map<String, Value>) -> Value {
+        let (low, high) = bounds(schema, 1.0);
+        let step = schema
+            .get("multipleOf")
+            .and_then(Value::as_f64)
+            .filter(|step| *step >= 1.0)
+            .unwrap_or(1.0);
+        let wish = self.number().trunc();
+        let low = (low / step).ceil() * step;
+        let clamped = ((wish.clamp(low, high.max(low))) / step).floor() * step;
+        let value = if clamped < low { low } else { clamped };
+        Value::Number(Number::from(value as i64))
+    }
+
+    fn float(&mut self, schema: &Map<String, Value>) -> Value {
+        let (low, high) = bounds(schema, 1e-3);
+        let wish = self.number().clamp(low, high.max(low));
+        let value = match schema
+            .get("multipleOf")
+            .and_then(Value::as_f64)
+            .filter(|step| *step > 0.0)
+        {
+            Some(step) => {
+                let floor = (wish / step).floor() * step;
+                if floor < low { (low / step).ceil() * step } else { floor }
+            }
+            None => wish,
+        };
+        Number::from_f64(value).map_or(Value::Null, Value::Number)
+    }
+
+    fn string(&mut self, schema: &Map<String, Value>, field: &str) -> String {
+        if let Some(pattern) = schema.get("pattern").and_then(Value::as_str)
+            && let Some(text) = matching(pattern)
+        {
+            return text;
+        }
+        if let Some(text) = schema.get("format").and_then(Value::as_str).and_then(of_format) {
+            return text.to_owned();
+        }
+        let mut text = self.word(field);
+        let shortest = size(schema, "minLength").unwrap_or(0);
+        while text.chars().count() < shortest {
+            text.push_str(" and more");
+        }
+        let longest = size(schema, "maxLength").unwrap_or(usize::MAX);
+        text.chars().take(longest).collect()
+    }
+}
+
+/// Names in a prompt: runs of capitalised words, not the sentence's first; else its longer words.
+pub fn names(prompt: &str) -> Vec<String> {
+    let mut names: Vec<String> = Vec::new();
+    let mut run: Vec<&str> = Vec::new();
+    let mut begins = true;
+    let mut flush = |run: &mut Vec<&str>| {
+        if !run.is_empty() {
+            let name = run.join(" ");
+            if !names.contains(&name) {
+                names.push(name);
+            }
+            run.clear();
+        }
+    };
+    for raw in prompt.split_whitespace() {
+        let word = raw.trim_matches(|char: char| !char.is_alphanumeric());
+        let capital = word.chars().next().is_some_and(char::is_uppercase) && word.chars().count() > 1;
+        if capital && !begins {
+            run.push(word);
+        } else {
+            flush(&mut run);
+        }
+        begins = raw.ends_with(['.', '!', '?']);
+        if raw.ends_with([',', ';', '.', '!', '?']) {
+            flush(&mut run);
+        }
+    }
+    flush(&mut run);
+    if names.is_empty() {
+        names = prompt
+            .split(|char: char| !char.is_alphanumeric())
+            .filter(|word| word.chars().count() > 4)
+            .map(str::to_owned)
+            .collect();
+    }
+    names
+}
+
+fn size(schema: &Map<String, Value>, name: &str) -> Option<usize> {
+    schema
+        .get(name)
+        .and_then(Value::as_u64)
+        .and_then(|number| usize::try_from(number).ok())
+}
+
+/// `#/$defs/Name` and `#`.
+fn resolve<'a>(root: &'a Value, path: &str) -> Option<&'a Value> {
+    let pointer = path.strip_prefix('#')?;
+    if pointer.is_empty() {
+        Some(root)
+    } else {
+        root.pointer(pointer)
+    }
+}
+
+/// The type to make; deep down `null` where it is allowed, so that recursion ends.
+fn type_of(schema: &Map<String, Value>, depth: usize) -> &str {
+    match schema.get("type") {
+        Some(Value::String(name)) => name,
+        Some(Value::Array(names)) => {
+            let names: Vec<&str> = names.iter().filter_map(Value::as_str).collect();
+            let null = names.contains(&"null");
+            if depth >= DEEP && null {
+                return "null";
+            }
+            names.into_iter().find(|name| *name != "null").unwrap_or("null")
+        }
+        _ if schema.contains_key("properties") || schema.contains_key("required") => "object",
+        _ if schema.contains_key("items") || schema.contains_key("prefixItems") => "array",
+        _ if schema.contains_key("minimum") || schema.contains_key("maximum") => "number",
+        _ => "string",
+    }
+}
+
+/// The variant to make: the first one that is not null; deep down the simplest.
+fn choose<'a>(variants: &'a [Value], root: &'a Value, depth: usize) -> Option<&'a Value> {
+    let resolved = |variant: &'a Value| {
+        variant
+            .get("$ref")
+            .and_then(Value::as_str)
+            .and_then(|path| resolve(root, path))
+            .unwrap_or(variant)
+    };
+    let kind = |variant: &'a Value| resolved(variant).get("type").and_then(Value::as_str).unwrap_or("");
+    if depth >= DEEP {
+        let simple = variants
+            .iter()
+            .find(|variant| !matches!(kind(variant), "object" | "array" | ""));
+        return simple.or(variants.first());
+    }
+    variants
+        .iter()
+        .find(|variant| kind(variant) != "null")
+        .or(variants.first())
+}
+
+/// One schema that says what all of them say, for the cases people write: properties, required and scalars.
+fn merge_all(outer: &Map<String, Value>, parts: &[Value], root: &Value, depth: usize) -> Value {
+    let mut merged = outer.clone();
+    merged.remove("allOf");
+    for part in parts {
+        let part = part
+            .get("$ref")
+            .and_then(Value::as_str)
+            .and_then(|path| resolve(root, path))
+            .unwrap_or(part);
+        let nested;
+        let part = match part.get("allOf").and_then(Value::as_array) {
+            // Schemas that contain themselves end here.
+            Some(_) if depth > DEEP => continue,
+            Some(inner) => {
+                nested = merge_all(part.as_object().unwrap_or(&Map::new()), inner, root, depth + 1);
+                &nested
+            }
+            None => part,
+        };
+        for (name, value) in part.as_object().into_iter().flatten() {
+            match (merged.get_mut(name), value) {
+                (Some(Value::Object(have)), Value::Object(more)) => {
+                    for (key, value) in more {
+                        have.insert(key.clone(), value.clone());
+                    }
+                }
+                (Some(Value::Array(have)), Value::Array(more)) if name == "required" => {
+                    have.extend(more.iter().cloned());
+                }
+                _ => {
+                    merged.insert(name.clone(), value.clone());
+                }
+            }
+        }
+    }
+    Value::Object(merged)
+}
+
+/// Another value than those in the list: the next of an enum, a longer text, a greater number.
+fn distinct(schema: &Value, root: &Value, value: &Value, list: &[Value]) -> Option<Value> {
+    let schema = schema
+        .get("$ref")
+        .and_then(Value::as_str)
+        .and_then(|path| resolve(root, path))
+        .unwrap_or(schema);
+    if let Some(choices) = schema.get("enum").and_then(Value::as_array) {
+        return choices.iter().find(|choice| !list.contains(choice)).cloned();
+    }
+    let count = list.len();
+    match value {
+        Value::String(text) => Some(Value::String(format!("{text} {}", count + 1))),
+        Value::Number(number) => {
+            let next = number.as_i64()?.checked_add(i64::try_from(count).ok()?)?;
+            Some(Value::Number(Number::from(next)))
+        }
+        _ => None,
+    }
+}
+
+/// Lowest and highest number allowed; `step` is how far an exclusive bound is kept away from.
+fn bounds(schema: &Map<String, Value>, step: f64) -> (f64, f64) {
+    let number = |name: &str| schema.get(name).and_then(Value::as_f64);
+    let low = number("minimum").unwrap_or(f64::NEG_INFINITY);
+    let low = number("exclusiveMinimum").map_or(low, |bound| low.max(bound + step));
+    let high = number("maximum").unwrap_or(f64::INFINITY);
+    let high = number("exclusiveMaximum").map_or(high, |bound| high.min(bound - step));
+    (low.max(-9.0e15), high.min(9.0e15))
+}
+
+fn of_format(format: &str) -> Option<&'static str> {
+    Some(match format {
+        "date" => "2026-11-23",
+        "date-time" => "2026-11-23T12:00:00Z",
+        "time" => "12:00:00Z",
+        "duration" => "PT15M",
+        "email" => "someone@example.com",
+        "hostname" => "example.com",
+        "ipv4" => "192.0.2.1",
+        "ipv6" => "2001:db8::1",
+        "uri" | "url" => "https://example.com/",
+        "uuid" => "0f8fad5b-d9cb-469f-a165-70867728950e",
+        _ => return None,
+    })
+}
+
+/// A short text that a regular expression accepts.
+fn matching(pattern: &str) -> Option<String> {
+    let hir = regex_syntax::Parser::new().parse(pattern).ok()?;
+    let mut text = String::new();
+    spell(&hir, &mut text, 0).then_some(text)
+}
+
+fn spell(hir: &regex_syntax::hir::Hir, text: &mut String, depth: usize) -> bool {
+    use regex_syntax::hir::{Class, HirKind};
+    if depth > TOO_DEEP || text.len() > 10_000 {
+        return false;
+    }
+    match hir.kind() {
+        HirKind::Empty | HirKind::Look(_) => true,
+        HirKind::Literal(literal) => match std::str::from_utf8(&literal.0) {
+            Ok(literal) => {
+                text.push_str(literal);
+                true
+            }
+            Err(_) => false,
+        },
+        HirKind::Class(Class::Unicode(class)) => {
+            let likes = ['a', 'A', '1', '-', ' '];
+            let fits = |char: char| class.iter().any(|range| range.start() <= char && char <= range.end());
+            let char = likes
+                .into_iter()
+                .find(|char| fits(*char))
+                .or(class.iter().next().map(|range| range.start()));
+            char.map(|char| text.push(char)).is_some()
+        }
+        HirKind::Class(Class::Bytes(_)) => false,
+        HirKind::Repetition(repetition) => {
+            let times = if repetition.min == 0 && repetition.max.is_none_or(|max| max > 0) {
+                1
+            } else {
+                repetition.min
+            };
+            (0..times).all(|_| spell(&repetition.sub, text, depth + 1))
+        }
+        HirKind::Capture(capture) => spell(&capture.sub, text, depth + 1),
+        HirKind::Concat(parts) => parts.iter().all(|part| spell(part, text, depth + 1)),
+        HirKind::Alternation(parts) => parts.first().is_some_and(|part| spell(part, text, depth + 1)),
+    }
+}
+
+#[cfg(test)]
+mod tests;
