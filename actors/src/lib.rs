@@ -6,5 +6,9 @@
 
 pub mod bus;
 pub mod clock;
+pub mod mailbox;
+pub mod observe;
+pub mod runtime;
 pub mod store;
+pub mod supervise;
 pub mod vault;
