@@ -6,7 +6,12 @@
 
 pub mod clients;
 pub mod bus;
+pub mod clock;
+pub mod mailbox;
+pub mod observe;
+pub mod runtime;
 pub mod store;
+pub mod supervise;
 pub mod vault;
 pub mod mirror;
 pub mod paging;
