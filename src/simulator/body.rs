@@ -11,7 +11,7 @@ use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 use tokio::time::Sleep;
 
-use super::world::Call;
+use super::call::Call;
 
 /// One step of a written answer.
 #[derive(Debug)]

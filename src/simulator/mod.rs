@@ -6,7 +6,10 @@
 //! It knows nothing of the rest of the gateway: what it says is written from the API's description, so that the gateway
 //! is tested against an upstream that shares none of its code.
 
+mod about;
 mod body;
+mod call;
+mod caller;
 mod chat;
 mod control;
 mod demo;

@@ -6,20 +6,20 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderValue, SERVER};
+use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, SERVER};
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::Value;
 
+use super::about::{about, embeddings, tokenize};
 use super::body::SimBody;
-use super::chat::{self, Unreadable, decorate, read};
+use super::caller::Caller;
+use super::chat::{self, Unreadable, decorate};
 use super::control;
 use super::errors::{Mention, json_body, plain, respond};
 use super::misbehave::{Effects, Seen};
-use super::tokens;
-use super::world::{Key, World, random_uuid};
+use super::world::{World, random_uuid};
 
 /// Longest request body.
 const MAX_BODY: usize = 64 * 1024 * 1024;
@@ -44,84 +44,6 @@ impl From<Infallible> for Cut {
 
 /// What a route makes of a request.
 pub type Answer = Result<Response<SimBody>, Cut>;
-
-/// Who calls, as far as the credential tells.
-#[derive(Debug)]
-pub struct Caller {
-    /// What was sent as bearer; empty: nothing.
-    pub secret: String,
-    /// The key, if there is such a one.
-    pub key: Option<Arc<Key>>,
-}
-
-impl Caller {
-    fn of(world: &World, headers: &HeaderMap) -> Caller {
-        let bearer = headers
-            .get(AUTHORIZATION)
-            .and_then(|value| value.to_str().ok())
-            .and_then(|value| {
-                let (scheme, secret) = value.split_once(' ')?;
-                scheme.eq_ignore_ascii_case("bearer").then(|| secret.trim())
-            });
-        let secret = bearer
-            .or_else(|| headers.get("x-api-key").and_then(|value| value.to_str().ok()))
-            .unwrap_or("");
-        let key = world.keys.get(secret).map(|key| key.clone());
-        Caller {
-            secret: secret.to_owned(),
-            key,
-        }
-    }
-
-    /// What refusals may mention of the caller.
-    pub fn mention(&self) -> Mention<'_> {
-        Mention {
-            team: self.key.as_ref().map_or("", |key| &key.team.id),
-            key: &self.secret,
-            ..Mention::default()
-        }
-    }
-
-    /// The key, or the refusal for none or a wrong one. xAI answers 400 to a wrong key.
-    pub fn require(&self) -> Result<&Arc<Key>, Box<Response<SimBody>>> {
-        match &self.key {
-            Some(key) => Ok(key),
-            None if self.secret.is_empty() => Err(Box::new(respond("no-credentials-new", &self.mention()))),
-            None => Err(Box::new(respond("bad-key-new", &self.mention()))),
-        }
-    }
-
-    /// Why the key may not do this, if it may not: blocked, expired, unfunded, out of credit, no ACL, no such model.
-    pub fn barred(&self, endpoint: &str, model: Option<&str>) -> Option<Box<Response<SimBody>>> {
-        let key = self.key.as_ref()?;
-        let team = &key.team;
-        let mention = Mention {
-            model: model.unwrap_or(""),
-            detail: endpoint,
-            ..self.mention()
-        };
-        let id = if key.blocked.load(Ordering::Relaxed) {
-            "key-blocked-leak"
-        } else if key.disabled.load(Ordering::Relaxed) {
-            "key-disabled"
-        } else if key.expired.load(Ordering::Relaxed) {
-            "key-expired"
-        } else if team.blocked.load(Ordering::Relaxed) {
-            "team-blocked"
-        } else if !team.funded.load(Ordering::Relaxed) {
-            "team-no-credit-new"
-        } else if endpoint != "models" && team.exhausted() {
-            "credits-exhausted-403"
-        } else if !key.allows("endpoint", endpoint) {
-            "acl-denied"
-        } else if model.is_some_and(|model| !team.may_use(model) || !key.allows("model", model)) {
-            "model-missing-404"
-        } else {
-            return None;
-        };
-        Some(Box::new(respond(id, &mention)))
-    }
-}
 
 /// Answers one request.
 pub async fn handle(world: Arc<World>, request: Request<Incoming>) -> Answer {
@@ -163,7 +85,7 @@ pub async fn handle(world: Arc<World>, request: Request<Incoming>) -> Answer {
 
 /// What stands behind a path.
 #[derive(Debug)]
-enum Route {
+pub enum Route {
     Chat,
     Deferred(String),
     Models,
@@ -263,172 +185,6 @@ async fn quick(
     };
     decorate(&mut response, &effects);
     Ok(response)
-}
-
-/// Models, the key, its owner.
-fn about(world: &World, caller: &Caller, route: &Route) -> Response<SimBody> {
-    let key = match caller.require() {
-        Ok(key) => key,
-        Err(refusal) => return *refusal,
-    };
-    let team = &key.team;
-    // A key is told about itself even when it may do nothing else.
-    match route {
-        Route::ApiKey => {
-            return json_body(
-                StatusCode::OK,
-                &json!({
-                    "redacted_api_key": key.shown(),
-                    "user_id": team.user_id,
-                    "name": key.name,
-                    "create_time": "2026-01-05T09:30:00.000000Z",
-                    "modify_time": "2026-01-05T09:30:00.000000Z",
-                    "modified_by": team.user_id,
-                    "team_id": team.id,
-                    "acls": key.acls,
-                    "api_key_id": key.id,
-                    "team_blocked": team.blocked.load(Ordering::Relaxed),
-                    "api_key_blocked": key.blocked.load(Ordering::Relaxed),
-                    "api_key_disabled": key.disabled.load(Ordering::Relaxed),
-                }),
-            );
-        }
-        Route::Me => {
-            return json_body(
-                StatusCode::OK,
-                &json!({
-                    "user_id": team.user_id,
-                    "team_id": team.id,
-                    "zdr_status": if team.zdr.load(Ordering::Relaxed) { "zdr" } else { "no_zdr" },
-                    "team_blocked": team.blocked.load(Ordering::Relaxed),
-                    "api_key": {
-                        "redacted_api_key": key.shown(),
-                        "api_key_id": key.id,
-                        "blocked": key.blocked.load(Ordering::Relaxed),
-                        "disabled": key.disabled.load(Ordering::Relaxed),
-                    },
-                }),
-            );
-        }
-        _ => {}
-    }
-    if let Some(refusal) = caller.barred("models", None) {
-        return *refusal;
-    }
-    let usable = |id: &str| team.may_use(id) && key.allows("model", id);
-    let missing = |name: &str| {
-        respond(
-            "model-missing-404",
-            &Mention {
-                model: name,
-                ..caller.mention()
-            },
-        )
-    };
-    match route {
-        Route::Models => {
-            let data: Vec<Value> = world
-                .models
-                .iter()
-                .filter(|model| usable(&model.id))
-                .map(|model| model.listed())
-                .collect();
-            json_body(StatusCode::OK, &json!({"data": data, "object": "list"}))
-        }
-        Route::LanguageModels => {
-            let models: Vec<Value> = world
-                .models
-                .iter()
-                .filter(|model| !model.media && usable(&model.id))
-                .map(|model| model.described())
-                .collect();
-            json_body(StatusCode::OK, &json!({"models": models}))
-        }
-        Route::Model(name) => match world.models.find(name).filter(|model| usable(&model.id)) {
-            Some(model) => json_body(StatusCode::OK, &model.listed()),
-            None => missing(name),
-        },
-        Route::LanguageModel(name) => {
-            match world
-                .models
-                .find(name)
-                .filter(|model| !model.media && usable(&model.id))
-            {
-                Some(model) => json_body(StatusCode::OK, &model.described()),
-                None => missing(name),
-            }
-        }
-        _ => json_body(StatusCode::OK, &json!({"models": []})),
-    }
-}
-
-#[derive(Deserialize)]
-struct TokenizeRequest {
-    text: String,
-    model: Option<String>,
-}
-
-fn tokenize(world: &World, caller: &Caller, body: &[u8]) -> Response<SimBody> {
-    let request: TokenizeRequest = match read(body) {
-        Ok(request) => request,
-        Err(error) => return unreadable(&error, "deser-resp-422"),
-    };
-    let name = request.model.as_deref().unwrap_or("latest");
-    let Some(model) = world.models.find(name) else {
-        return respond(
-            "model-missing-404",
-            &Mention {
-                model: name,
-                ..caller.mention()
-            },
-        );
-    };
-    if let Err(refusal) = caller.require() {
-        return *refusal;
-    }
-    if let Some(refusal) = caller.barred("tokenize", Some(&model.id)) {
-        return *refusal;
-    }
-    let ids: Vec<Value> = tokens::pieces(&request.text)
-        .map(|piece| {
-            let hash = blake3::hash(piece.as_bytes());
-            let [a, b, ..] = *hash.as_bytes();
-            json!({
-                "token_id": u32::from(a) << 8 | u32::from(b),
-                "string_token": piece,
-                "token_bytes": piece.as_bytes(),
-            })
-        })
-        .collect();
-    json_body(StatusCode::OK, &json!({"token_ids": ids}))
-}
-
-#[derive(Deserialize)]
-struct EmbeddingRequest {
-    #[serde(rename = "input")]
-    _input: Value,
-    model: String,
-}
-
-/// The endpoint exists upstream, its list of models is empty.
-fn embeddings(caller: &Caller, body: &[u8]) -> Response<SimBody> {
-    let request: EmbeddingRequest = match read(body) {
-        Ok(request) => request,
-        Err(error) => return unreadable(&error, "deser-resp-422"),
-    };
-    if let Err(refusal) = caller.require() {
-        return *refusal;
-    }
-    if let Some(refusal) = caller.barred("embed", None) {
-        return *refusal;
-    }
-    respond(
-        "model-missing-404",
-        &Mention {
-            model: &request.model,
-            ..caller.mention()
-        },
-    )
 }
 
 /// The refusal of a body that cannot be read; `wrong_type` is the case for JSON of another type.

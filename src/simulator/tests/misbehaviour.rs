@@ -1,10 +1,11 @@
 //! Everything that a script can ask for happens.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::StatusCode;
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::client::{Sim, ask, ask_streamed};
 use crate::simulator::errors;

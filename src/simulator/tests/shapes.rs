@@ -1,9 +1,10 @@
 //! The answers have the fields that recorded ones have, and say something.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use http::StatusCode;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::client::{Sim, ask, ask_streamed, key_paths};
 
