@@ -80,10 +80,10 @@ impl SimulatorOptions {
                 ..TeamOptions::default()
             })
             .collect();
-        let now_and_then = |team: &str, rhythm: Rhythm, act: Effects| Rule {
+        let now_and_then = |team: &str, path: &str, rhythm: Rhythm, act: Effects| Rule {
             when: When {
                 team: Some(team.to_owned()),
-                path: Some("/v1/chat/completions".to_owned()),
+                path: Some(path.to_owned()),
                 ..When::default()
             },
             rhythm: Some(rhythm),
@@ -99,6 +99,7 @@ impl SimulatorOptions {
             // Somebody else uses the team's quota up.
             now_and_then(
                 SOUTH,
+                "/v1/chat/completions",
                 Rhythm {
                     every_ms: 40_000,
                     from_ms: 6_000,
@@ -106,8 +107,10 @@ impl SimulatorOptions {
                 },
                 error("rate-rps", Some("Requests per Second (actual/limit): 5/5")),
             ),
+            // Nothing of it answers, free calls neither.
             now_and_then(
                 EAST,
+                "*",
                 Rhythm {
                     every_ms: 40_000,
                     from_ms: 24_000,

@@ -150,17 +150,12 @@ impl Meter {
     /// Other limits from now on. The counts stay; a window that was not watched starts empty.
     pub fn set_limits(&self, limits: Limits) {
         let mut inner = self.inner.lock();
-        let grows = (limits.rph.is_some() && inner.limits.rph.is_none())
-            || (limits.rpd.is_some() && inner.limits.rpd.is_none());
-        if grows {
-            let judged = inner.judged_ms.clone();
-            let in_flight = inner.in_flight;
-            *inner = Inner {
-                in_flight,
-                ..Inner::new(limits, judged)
-            };
-        } else {
-            inner.limits = limits;
+        inner.limits = limits;
+        if limits.rph.is_some() {
+            inner.arrivals.watch(HOUR);
+        }
+        if limits.rpd.is_some() {
+            inner.arrivals.watch(DAY);
         }
     }
 

@@ -51,7 +51,8 @@ pub struct Scenario {
     pub first_token_ms: u64,
     /// If set, every answer has exactly this many visible chunks (for load tests).
     pub answer_chunks: Option<usize>,
-    /// The teams. Keys may stand inside them or in `keys`.
+    /// The teams. Keys may stand inside them or in `keys`. None, and none generated: the default one.
+    #[serde(default)]
     pub teams: Vec<TeamOptions>,
     /// Keys that name their team.
     pub keys: Vec<KeyOptions>,
@@ -99,7 +100,7 @@ impl Scenario {
 impl Default for Scenario {
     fn default() -> Scenario {
         Scenario {
-            pace_ms: 45,
+            pace_ms: 36,
             first_token_ms: 250,
             answer_chunks: None,
             teams: vec![default_team()],

@@ -51,6 +51,19 @@ impl ArrivalLog {
         }
     }
 
+    /// Watches one more length, from now on.
+    pub fn watch(&mut self, length_ms: u64) {
+        let length_us = length_ms * 1000;
+        if length_ms > 0 && !self.windows.iter().any(|window| window.length_us == length_us) {
+            let first = self.total();
+            self.windows.push(Window {
+                length_us,
+                first,
+                max: 0,
+            });
+        }
+    }
+
     fn slide(&mut self, now: u64) {
         let total = self.total();
         let mut oldest = total;
@@ -228,6 +241,21 @@ mod tests {
         assert_eq!(log.maxima().collect::<Vec<_>>(), [(1_000, 1)]);
         log.record(1_999_999);
         assert_eq!(log.maxima().collect::<Vec<_>>(), [(1_000, 2)]);
+    }
+
+    #[test]
+    fn a_length_watched_later_counts_from_then_on() {
+        let mut log = ArrivalLog::new([1_000]);
+        for at in 0..5 {
+            log.record(at * 2_000_000);
+        }
+        log.watch(60_000);
+        log.watch(60_000);
+        assert_eq!(log.maxima().collect::<Vec<_>>(), [(1_000, 1), (60_000, 0)]);
+        log.record(10_000_000);
+        log.record(10_000_000);
+        assert_eq!(log.maxima().collect::<Vec<_>>(), [(1_000, 2), (60_000, 2)]);
+        assert_eq!(log.total(), 7);
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod objections;
 mod pattern;
 mod render;
 mod request;
+mod schema;
 mod structured;
 mod toolcalls;
 

@@ -6,6 +6,8 @@ use http::StatusCode;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use crate::simulator::Scenario;
+
 use super::client::{Sim, ask, ask_streamed, key_paths};
 
 const USAGE: &[&str] = &[
@@ -153,7 +155,8 @@ async fn usage_comes_only_when_asked_for() {
 
 #[tokio::test]
 async fn the_usual_pace_is_at_least_twenty_chunks_over_a_second() {
-    let sim = Sim::play(json!({"pace_ms": 45, "first_token_ms": 250})).await;
+    let usual = Scenario::default();
+    let sim = Sim::play(json!({"pace_ms": usual.pace_ms, "first_token_ms": usual.first_token_ms})).await;
     let begun = Instant::now();
     let got = sim.chat(&ask_streamed("grok-4.20-non-reasoning", "hi")).await;
     assert!(begun.elapsed() >= Duration::from_secs(1));

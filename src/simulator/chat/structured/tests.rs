@@ -3,7 +3,8 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use super::{Filler, resolve};
+use super::Filler;
+use crate::simulator::chat::schema::resolve;
 
 /// Why `value` does not satisfy `schema`; `None`: it does.
 fn fault(schema: &Value, root: &Value, value: &Value) -> Option<String> {
