@@ -16,9 +16,7 @@ pub(super) fn read(path: &Path, text: &str, gathered: &mut Gathered) {
     let document = match Document::parse(text) {
         Ok(document) => document,
         Err(error) => {
-            let what = format!("this is not TOML ({})", error.message().trim_end().replace('\n', ", "));
-            let mend = "Mend this line; the file was left as it is.";
-            gathered.problem(Place::of_span(path, text, error.span()), "", what, mend);
+            gathered.not_toml(Place::of_span(path, text, error.span()), &error);
             return;
         }
     };

@@ -6,7 +6,7 @@ use std::ops::Range;
 use grok2api_schemas::config::spec::{KeySpec, Kind};
 use grok2api_schemas::config::{SECTIONS, SectionSpec};
 use serde_json::{Map, Value as Json};
-use toml_edit::{Item, TableLike, Value};
+use toml_edit::{Item, TableLike, TomlError, Value};
 
 use super::check::{self, Fault};
 use super::error::{Place, Problem};
@@ -14,7 +14,7 @@ use super::nearest::nearest;
 
 /// Values by section and key, where each came from, and what was found wrong.
 #[derive(Debug, Default)]
-pub(super) struct Gathered {
+pub(crate) struct Gathered {
     pub values: Map<String, Json>,
     /// By dotted path; rows of tables have their index, as in `xai.teams[0].id`.
     pub places: HashMap<String, Place>,
@@ -30,6 +30,12 @@ impl Gathered {
             what: what.into(),
             mend: mend.into(),
         });
+    }
+
+    /// A text that the parser gave up on.
+    pub fn not_toml(&mut self, place: Place, error: &TomlError) {
+        let what = format!("this is not TOML ({})", error.message().trim_end().replace('\n', ", "));
+        self.problem(place, "", what, "Mend this line; the file was left as it is.");
     }
 
     pub fn warn(&mut self, place: &Place, key: &str, text: &str) {
@@ -223,7 +229,7 @@ fn elsewhere(name: &str) -> Option<&'static KeySpec> {
 }
 
 /// Where a key stands; where its value stands if the parser did not say.
-pub(super) fn key_span(table: &dyn TableLike, name: &str, item: &Item) -> Range<usize> {
+pub(crate) fn key_span(table: &dyn TableLike, name: &str, item: &Item) -> Range<usize> {
     table
         .get_key_value(name)
         .and_then(|(key, _)| key.span())

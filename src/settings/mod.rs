@@ -8,7 +8,7 @@ mod edit;
 mod environment;
 mod error;
 mod file;
-mod gathered;
+pub(crate) mod gathered;
 mod nearest;
 mod write;
 
@@ -105,7 +105,7 @@ pub fn check(args: &LoadArgs) -> Result<Loaded, SettingsError> {
 }
 
 /// The file's text; `None` where there is no file.
-fn read_file(file: &Path) -> Result<Option<String>, SettingsError> {
+pub(crate) fn read_file(file: &Path) -> Result<Option<String>, SettingsError> {
     let bytes = match std::fs::read(file) {
         Ok(bytes) => bytes,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),

@@ -2,6 +2,10 @@
 
 /// The known name that is nearest to `typed`, if one is near enough to be meant.
 pub fn nearest<'a>(typed: &str, known: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    // What is longer than any name is no slip, and would be slow to compare.
+    if typed.len() > 100 {
+        return None;
+    }
     let typed = typed.to_lowercase();
     let limit = (typed.chars().count() / 3).max(1);
     known

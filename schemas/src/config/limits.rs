@@ -81,7 +81,7 @@ impl TeamConfig {
 }
 
 /// How exact a pattern is: the length of the text before its first `*`, or more than any when it has none.
-fn exactness(pattern: &str) -> usize {
+pub fn exactness(pattern: &str) -> usize {
     pattern.find('*').unwrap_or(usize::MAX)
 }
 

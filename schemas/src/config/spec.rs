@@ -23,9 +23,12 @@ pub struct KeySpec {
 }
 
 impl KeySpec {
-    /// `section.key`.
+    /// `section.key`, or the key alone at the top of a file.
     pub fn path(&self) -> String {
-        format!("{}.{}", self.section, self.key)
+        match self.section {
+            "" => self.key.to_owned(),
+            section => format!("{section}.{}", self.key),
+        }
     }
 
     /// `GROK2API__SECTION__KEY`.
