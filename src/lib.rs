@@ -2,5 +2,6 @@
 
 pub mod engine;
 pub mod fronts;
+pub mod ops;
 pub mod providers;
 pub mod request_log;
