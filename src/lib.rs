@@ -3,6 +3,7 @@
 pub mod catalogue;
 pub mod engine;
 pub mod fronts;
+pub mod ops;
 pub mod providers;
 pub mod request_log;
 pub mod settings;

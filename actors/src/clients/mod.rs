@@ -23,6 +23,7 @@ use zeroize::Zeroizing;
 use crate::bus::{BusError, BusErrorKind, BusHandle, Expect};
 use crate::clock::{Clock, WallMs};
 use crate::mirror::{Mirror, Row};
+use crate::vault::Vault;
 
 /// Where the cluster remembers that its first client key was made.
 const FIRST_KEY_MARK: &[u8] = b"first-client-key";
@@ -40,6 +41,12 @@ pub trait Fingerprint: Send + Sync + 'static {
 impl<F: Fn(&str) -> [u8; 32] + Send + Sync + 'static> Fingerprint for F {
     fn fingerprint(&self, secret: &str) -> [u8; 32] {
         self(secret)
+    }
+}
+
+impl Fingerprint for Vault {
+    fn fingerprint(&self, secret: &str) -> [u8; 32] {
+        Vault::fingerprint(self, secret)
     }
 }
 
