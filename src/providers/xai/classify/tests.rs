@@ -203,6 +203,16 @@ fn what_may_have_run_is_said() {
 }
 
 #[test]
+fn a_refusal_of_content_is_billed_and_not_repeated() {
+    let verdict = judge_body(
+        403,
+        r#"{"error":"Content violates usage guidelines. Failed check: SAFETY_CHECK_TYPE_X"}"#,
+    );
+    assert!(verdict.maybe_executed);
+    assert_eq!((verdict.retry, verdict.cool), (Retry::No, None));
+}
+
+#[test]
 fn nobody_talks_a_token_dead() {
     // A refusal of the request's form repeats the request.
     let echoes = [
