@@ -160,5 +160,4 @@ fn grouped(text: &str) -> Option<u64> {
 }
 
 #[cfg(test)]
-#[path = "ratelimit_tests.rs"]
 mod tests;

@@ -163,5 +163,4 @@ pub fn glob(wanted: &str, text: &str) -> bool {
 }
 
 #[cfg(test)]
-#[path = "rules_tests.rs"]
 mod tests;

@@ -129,5 +129,4 @@ fn rename(text: &str, from: &str, to: &str) -> String {
 }
 
 #[cfg(test)]
-#[path = "sanitise_tests.rs"]
 mod tests;

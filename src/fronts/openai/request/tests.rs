@@ -347,8 +347,13 @@ fn a_conversation_is_recognised_by_how_it_begins() {
         hash(json!([{"role": "system", "content": "U"}])),
         hash(json!([{"role": "user", "content": "U"}]))
     );
-    let long = |end: &str| hash(json!([{"role": "user", "content": format!("{}{end}", "x".repeat(5000))}]));
-    assert_eq!(long("a"), long("b"), "no more than the beginning counts");
+    let long = |middle: &str, end: &str| {
+        let text = format!("{0}{middle}{0}{end}", "x".repeat(1000));
+        hash(json!([{"role": "user", "content": text}]))
+    };
+    assert_eq!(long("a", "c"), long("b", "c"), "the ends count, and the length");
+    assert_ne!(long("a", "c"), long("a", "d"));
+    assert_ne!(long("a", "c"), long("aa", "c"));
     assert_eq!(
         begin, 3_584_445_089_364_074_290,
         "the same on every node and in every release"

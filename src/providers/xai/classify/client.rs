@@ -146,7 +146,7 @@ fn unsupported_argument(message: &str) -> Option<String> {
     Some(snake)
 }
 
-/// `messages.0` of "Failed to deserialize the JSON body into the target type: messages[0]: missing field …".
+/// `messages.0` of "Failed to deserialize the JSON body into the target type: `messages[0]`: missing field …".
 fn path_at_fault(message: &str) -> Option<String> {
     static PATH: LazyLock<Regex> =
         LazyLock::new(|| pattern(r"^Failed to deserialize [^:]{1,80}: ([a-z_][A-Za-z0-9_.\[\]]{0,127}):"));

@@ -36,12 +36,16 @@ pub(super) fn judge(status: u16, said: &Said, hint_ms: Option<u64>, ctx: &Contex
         echoes: said.is_plain || !matches!(status, 401 | 402 | 403 | 429),
     };
     if matches!(status, 400 | 403) && text.is_about_content() {
-        return verdict(
-            Class::ClientError,
-            Retry::No,
-            None,
-            client::rejected(status, true, said, ctx),
-        );
+        return Verdict {
+            // The check itself is billed.
+            maybe_executed: true,
+            ..verdict(
+                Class::ClientError,
+                Retry::No,
+                None,
+                client::rejected(status, true, said, ctx),
+            )
+        };
     }
     if text.is_dead_key(status) {
         return verdict(

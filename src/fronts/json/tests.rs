@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 use serde::de::IgnoredAny;
 
+use super::cursor::plain_run;
 use super::*;
 
 fn accepts(text: &str) -> Result<Span, Fault> {
