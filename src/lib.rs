@@ -8,3 +8,6 @@ pub mod providers;
 pub mod request_log;
 pub mod settings;
 pub mod simulator;
+pub mod door;
+pub mod engine;
+pub mod shutdown;
