@@ -1,6 +1,8 @@
 //! The bus: what nodes share and how they speak. One trait, implementations that pass the same contract tests:
 //! [`local`] (in-process, the embedded store underneath) and, in a cluster, NATS.
 
+pub mod codec;
+
 use std::fmt;
 use std::sync::Arc;
 
