@@ -7,5 +7,6 @@
 pub mod bus;
 pub mod client_key;
 pub mod ids;
+pub mod ledger;
 pub mod meter;
 pub mod token;
