@@ -1,13 +1,15 @@
 //! What answers: the door, the fronts, the engine and the providers of grok2api.
 
-pub mod catalogue;
-pub mod engine;
+pub mod app;
+pub mod shutdown;
+pub mod door;
+pub mod http;
 pub mod fronts;
-pub mod ops;
+pub mod engine;
 pub mod providers;
+pub mod catalogue;
+pub mod bindings;
+pub mod ops;
 pub mod request_log;
 pub mod settings;
 pub mod simulator;
-pub mod door;
-pub mod engine;
-pub mod shutdown;
