@@ -7,6 +7,7 @@ mod health;
 mod pinned;
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -181,19 +182,14 @@ impl Cli {
     }
 }
 
-/// Prints a line for people or scripts to stdout.
-#[expect(
-    clippy::print_stdout,
-    reason = "the command line is where stdout belongs to people and scripts"
-)]
+/// Writes a line for people or scripts to stdout. A reader that has gone (`| head`) is no fault of ours.
 pub fn say(text: &str) {
-    println!("{text}");
+    let _ = writeln!(std::io::stdout().lock(), "{text}");
 }
 
-/// Prints a line for people to stderr.
-#[expect(clippy::print_stderr, reason = "the command line is where stderr belongs to people")]
+/// Writes a line for people to stderr.
 pub fn complain(text: &str) {
-    eprintln!("{text}");
+    let _ = writeln!(std::io::stderr().lock(), "{text}");
 }
 
 #[cfg(test)]

@@ -179,11 +179,57 @@ async fn health_is_what_readyz_says() {
     assert!(readiness("https://127.0.0.1:1", "").await.is_err());
 }
 
-#[test]
-fn a_pinned_certificate_that_cannot_be_read_is_said() {
-    assert!(
-        pinned::client_config("/no/such.pem")
-            .unwrap_err()
-            .contains("cannot be read")
-    );
+#[tokio::test]
+async fn a_node_with_tls_is_known_by_its_certificate() {
+    use rustls::pki_types::pem::PemObject;
+    use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+
+    // Self-signed, for `gateway.test` and for nothing else in the world.
+    const CERTIFICATE: &[u8] = include_bytes!("fixtures/gateway.pem");
+    const KEY: &[u8] = include_bytes!("fixtures/gateway.key.pem");
+    const OTHER: &[u8] = include_bytes!("fixtures/other.pem");
+    let config = rustls::ServerConfig::builder_with_provider(rustls::crypto::ring::default_provider().into())
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![CertificateDer::from_pem_slice(CERTIFICATE).unwrap()],
+            PrivateKeyDer::from_pem_slice(KEY).unwrap(),
+        )
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://{}", listener.local_addr().unwrap());
+    let serve = async {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let Ok(mut stream) = acceptor.accept(stream).await else {
+                continue;
+            };
+            let mut head = [0; 4096];
+            let _ = stream.read(&mut head).await;
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n").await;
+        }
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let ask = async {
+        for (pem, known) in [(CERTIFICATE, true), (OTHER, false)] {
+            let file = dir.path().join("certificate.pem");
+            fs::write(&file, pem).unwrap();
+            let told = readiness(&url, file.to_str().unwrap()).await;
+            assert_eq!(told.as_ref().is_ok_and(|told| told.ready), known, "{told:?}");
+        }
+        // A machine without certificates of its own says so; no machine trusts this one.
+        assert!(readiness(&url, "").await.is_err());
+        assert!(
+            readiness(&url, "/no/such.pem")
+                .await
+                .unwrap_err()
+                .contains("cannot be read")
+        );
+    };
+    tokio::select! {
+        () = ask => {}
+        () = serve => {}
+    }
 }
