@@ -5,6 +5,8 @@ pub mod shutdown;
 pub mod door;
 pub mod http;
 pub mod fronts;
+pub mod catalogue;
+pub mod cli;
 pub mod engine;
 pub mod providers;
 pub mod catalogue;
