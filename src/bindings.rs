@@ -49,7 +49,10 @@ pub struct Bindings {
 impl Bindings {
     /// Bindings on a bus.
     pub fn new(bus: BusHandle) -> Bindings {
-        Bindings { bus, recent: DashMap::new() }
+        Bindings {
+            bus,
+            recent: DashMap::new(),
+        }
     }
 
     /// Remembers an object; durable when it answers.
@@ -60,7 +63,9 @@ impl Bindings {
         let key = format!("{}{id}", kind.prefix());
         let value = codec::encode(VERSION, &binding)
             .map_err(|error| BusError::new(BusErrorKind::Corrupt, error.to_string()))?;
-        self.bus.kv_put(buckets::BINDINGS, Bytes::from(key.clone()), value, Expect::Any).await?;
+        self.bus
+            .kv_put(buckets::BINDINGS, Bytes::from(key.clone()), value, Expect::Any)
+            .await?;
         if self.recent.len() < IN_MEMORY {
             self.recent.insert(key, binding);
         } else {
@@ -100,7 +105,9 @@ impl Bindings {
         for entry in self.bus.kv_list(buckets::BINDINGS).await? {
             let expired = codec::decode::<Binding>(&entry.value).is_ok_and(|binding| binding.expires_ms <= now_ms);
             if expired {
-                self.bus.kv_delete(buckets::BINDINGS, entry.key, Expect::Revision(entry.revision)).await?;
+                self.bus
+                    .kv_delete(buckets::BINDINGS, entry.key, Expect::Revision(entry.revision))
+                    .await?;
                 forgotten += 1;
             }
         }

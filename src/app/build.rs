@@ -106,13 +106,24 @@ pub async fn build(
     };
     let egress = Egress::new(egress_options, tracker.clone()).map_err(|e| cannot("TLS for upstream calls")(&e))?;
     let proxy = ProxySpec::parse(&config.xai.proxy).map_err(|e| BuildError(format!("xai.proxy: {e}")))?;
-    let xai = XaiOptions { base_url: config.xai.base_url.clone(), proxy: proxy.clone() };
+    let xai = XaiOptions {
+        base_url: config.xai.base_url.clone(),
+        proxy: proxy.clone(),
+    };
     let upstream = Arc::new(XaiUpstream::new(&xai, egress.clone(), clock.clone()).map_err(BuildError)?);
     upstream.set_rules(&config).map_err(BuildError)?;
 
     let catalogue = Arc::new(ArcSwap::from_pointee(catalogue));
-    let prober = XaiProber::new(&config.xai.base_url, egress, upstream.clone(), note_listed(catalogue.clone()));
-    let pool = start_pool(&config, &bus, &vault, &clock, &ledger, prober, &arbiters, &tracker, &stop, proxy, &catalogue).await?;
+    let prober = XaiProber::new(
+        &config.xai.base_url,
+        egress,
+        upstream.clone(),
+        note_listed(catalogue.clone()),
+    );
+    let pool = start_pool(
+        &config, &bus, &vault, &clock, &ledger, prober, &arbiters, &tracker, &stop, proxy, &catalogue,
+    )
+    .await?;
 
     let hash = vault.clone();
     let keys = ClientKeys::load(bus.clone(), hash, clock.clone(), &tracker, stop.clone())
@@ -162,7 +173,10 @@ pub async fn build(
     }))
 }
 
-#[expect(clippy::too_many_arguments, reason = "the pool draws on most of what was built before it; called once")]
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the pool draws on most of what was built before it; called once"
+)]
 async fn start_pool(
     config: &Config,
     bus: &BusHandle,
@@ -179,7 +193,10 @@ async fn start_pool(
     let names = catalogue.clone();
     let options = PoolOptions {
         provider: "xai",
-        cooling: CoolingPolicy { cap_ms: config.xai.max_cooling_secs * 1000, ..CoolingPolicy::default() },
+        cooling: CoolingPolicy {
+            cap_ms: config.xai.max_cooling_secs * 1000,
+            ..CoolingPolicy::default()
+        },
         limits: LimitBook::new(config.xai.teams.clone()),
         canonical: Arc::new(move |name| names.load().resolve(name).canonical.to_owned()),
         swarm_share: config.clients.affinity_max_share,
@@ -187,7 +204,11 @@ async fn start_pool(
         proxy,
         probes: PROBES,
         parked_probe_ms: config.xai.probe_interval_secs * 1000,
-        refresh_every_ms: if config.token.auto_refresh { config.token.refresh_interval_hours * HOUR_MS } else { 0 },
+        refresh_every_ms: if config.token.auto_refresh {
+            u64::from(config.token.refresh_interval_hours) * HOUR_MS
+        } else {
+            0
+        },
     };
     let parts = PoolParts {
         bus: bus.clone(),
@@ -199,7 +220,9 @@ async fn start_pool(
         tracker: tracker.clone(),
         stop: stop.clone(),
     };
-    Pool::start(parts, options).await.map_err(|e| cannot("the token pool")(&e))
+    Pool::start(parts, options)
+        .await
+        .map_err(|e| cannot("the token pool")(&e))
 }
 
 /// Lays what the upstream lists over the model table: names that it lists as models of their own are counted apart, its
@@ -217,8 +240,13 @@ fn note_listed(catalogue: Arc<ArcSwap<Catalogue>>) -> Box<dyn Fn(&[ListedModel])
             }
         }
         if is_new {
-            let all: Vec<ListedModel> =
-                known.iter().map(|(id, aliases)| ListedModel { id: id.clone(), aliases: aliases.clone() }).collect();
+            let all: Vec<ListedModel> = known
+                .iter()
+                .map(|(id, aliases)| ListedModel {
+                    id: id.clone(),
+                    aliases: aliases.clone(),
+                })
+                .collect();
             catalogue.store(Arc::new(table.with_listed(&all)));
         }
     })

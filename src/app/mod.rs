@@ -99,11 +99,15 @@ impl App {
         input_bytes: usize,
         answers: u64,
     ) -> Result<Option<u64>, GatewayError> {
-        let Caller::Key(Identity::Key(key)) = caller else { return Ok(None) };
+        let Caller::Key(Identity::Key(key)) = caller else {
+            return Ok(None);
+        };
         if !key.limits.strict {
             return Ok(None);
         }
-        let Some(budget) = key.limits.budget_ticks else { return Ok(None) };
+        let Some(budget) = key.limits.budget_ticks else {
+            return Ok(None);
+        };
         let meters = self.engine.key_meters().of(key, &self.ledger);
         let left = budget.saturating_sub(meters.spend.used_in_window());
         let catalogue = self.catalogue.load();

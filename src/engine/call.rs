@@ -14,9 +14,9 @@ use grok2api_schemas::client_key::DisconnectPolicy;
 
 use super::Engine;
 use super::ask::{Ask, Caller};
-use crate::http::arrival::Arrival;
 use super::dialect::Told;
 use super::error::{ErrorKind, GatewayError};
+use crate::http::arrival::Arrival;
 
 /// A call that cost nothing.
 const FREE: Actual = Actual {

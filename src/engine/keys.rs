@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dashmap::DashMap;
 use grok2api_actors::clients::Identity;
-use grok2api_actors::ledger::{CallLease, HeldMeter, ShortageKind, Ledger, Shortage, Want};
+use grok2api_actors::ledger::{CallLease, HeldMeter, Ledger, Shortage, ShortageKind, Want};
 use grok2api_schemas::client_key::KeyRecord;
 use grok2api_schemas::ids::KeyId;
 use grok2api_schemas::meter::{DayBucket, Domain, Meter, MeterKind};

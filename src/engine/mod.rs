@@ -166,7 +166,9 @@ impl Engine {
     /// Time limits for a model.
     fn timeouts(&self, model: &str, configured: &Timeouts) -> Timeouts {
         let catalogue = self.catalogue.load();
-        let Some(entry) = catalogue.resolve(model).entry else { return *configured };
+        let Some(entry) = catalogue.resolve(model).entry else {
+            return *configured;
+        };
         let pick = |own: Option<u64>, configured: Duration| own.map_or(configured, Duration::from_secs);
         Timeouts {
             first_byte: pick(entry.first_byte_timeout_secs, configured.first_byte),
@@ -184,7 +186,9 @@ impl Engine {
     /// What a call did cost by the price table, where the upstream did not say.
     fn price(&self, model: &str, usage: &Usage) -> Option<u64> {
         let output = usage.completion? + usage.reasoning.unwrap_or(0);
-        self.catalogue.load().estimate_cost_ticks(model, usage.prompt?, output, usage.cached.unwrap_or(0))
+        self.catalogue
+            .load()
+            .estimate_cost_ticks(model, usage.prompt?, output, usage.cached.unwrap_or(0))
     }
 
     /// The offered name that a mistyped one was meant to be.

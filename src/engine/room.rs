@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use grok2api_actors::ledger::{CallLease, ShortageKind, Shortage, Want};
+use grok2api_actors::ledger::{CallLease, Shortage, ShortageKind, Want};
 use grok2api_actors::token::{MeterUse, ModelId, Pick, Reason, Takes, Tried, Wish};
 use grok2api_schemas::admin::requests::PassedOver;
 use grok2api_schemas::token::CoolingCause;

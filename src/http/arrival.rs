@@ -25,10 +25,18 @@ impl Arrival {
     /// Of a request that the door has marked.
     pub fn of(request: &Request, app: &App) -> Arrival {
         Arrival {
-            id: request.extensions().get::<RequestId>().copied().unwrap_or_else(RequestId::generate),
+            id: request
+                .extensions()
+                .get::<RequestId>()
+                .copied()
+                .unwrap_or_else(RequestId::generate),
             received: app.clock.now(),
             time_ms: app.clock.wall().0,
-            ip: request.extensions().get::<ClientOrigin>().map(|origin| origin.ip.to_string()).unwrap_or_default(),
+            ip: request
+                .extensions()
+                .get::<ClientOrigin>()
+                .map(|origin| origin.ip.to_string())
+                .unwrap_or_default(),
         }
     }
 

@@ -34,11 +34,19 @@ pub fn authenticate(app: &App, headers: &HeaderMap) -> Result<Caller, GatewayErr
 
 /// The key that a request presents: OpenAI's SDKs send a bearer, older Anthropic SDKs `x-api-key`.
 pub fn presented(headers: &HeaderMap) -> Option<&str> {
-    let bearer = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok()).and_then(|value| {
-        let (scheme, key) = value.trim().split_once(' ')?;
-        scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
-    });
+    let bearer = headers
+        .get(AUTHORIZATION)
+        .and_then(|value| value.to_str().ok())
+        .and_then(|value| {
+            let (scheme, key) = value.trim().split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then(|| key.trim())
+        });
     bearer
-        .or_else(|| headers.get("x-api-key").and_then(|value| value.to_str().ok()).map(str::trim))
+        .or_else(|| {
+            headers
+                .get("x-api-key")
+                .and_then(|value| value.to_str().ok())
+                .map(str::trim)
+        })
         .filter(|key| !key.is_empty())
 }

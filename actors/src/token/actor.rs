@@ -149,7 +149,12 @@ impl TokenActors {
         }
         if penalty.cause == CoolingCause::OutOfCredit {
             let parks = team.parks.fetch_add(1, Ordering::Relaxed).min(16);
-            let in_ms = pool.0.options.parked_probe_ms.saturating_mul(1 << parks).min(PARKED_PROBE_CAP_MS);
+            let in_ms = pool
+                .0
+                .options
+                .parked_probe_ms
+                .saturating_mul(1 << parks)
+                .min(PARKED_PROBE_CAP_MS);
             pool.0
                 .timers
                 .add(pool.0.clock.wall().0 + in_ms, Resting::Probe(token.id));

@@ -28,8 +28,13 @@ const ROUTE: &str = "/v1/chat/completions";
 const PATH: &str = "/chat/completions";
 
 /// Headers by which clients name a conversation, most telling first: xAI's own, then those of Codex and Claude Code.
-const CONVERSATION_HEADERS: [&str; 5] =
-    ["x-grok-conv-id", "session_id", "conversation_id", "x-claude-code-session-id", "x-session-id"];
+const CONVERSATION_HEADERS: [&str; 5] = [
+    "x-grok-conv-id",
+    "session_id",
+    "conversation_id",
+    "x-claude-code-session-id",
+    "x-session-id",
+];
 
 /// Answers a chat request.
 pub async fn chat(app: &Arc<App>, request: Request) -> Response {
@@ -75,9 +80,12 @@ fn ask(
                 || grok2api_schemas::config::glob_matches(pattern, resolved.upstream_name)
         };
         if !key.allowed_models.is_empty() && !key.allowed_models.iter().any(may) {
-            return Err(GatewayError::new(ErrorKind::Forbidden, format!("This key may not use the model {}.", head.model))
-                .with_code("model_not_allowed")
-                .with_param("model"));
+            return Err(GatewayError::new(
+                ErrorKind::Forbidden,
+                format!("This key may not use the model {}.", head.model),
+            )
+            .with_code("model_not_allowed")
+            .with_param("model"));
         }
     }
     let stream = head.stream.unwrap_or(config.grok.stream) && !head.deferred;
@@ -87,7 +95,8 @@ fn ask(
         default_stream: (head.stream.is_none() && stream).then_some(true),
         force_include_usage: stream,
         max_tokens_cap: output_cap,
-        developer_as_system: !resolved.entry.is_some_and(|entry| entry.knows_developer_role) && head.has_developer_role(),
+        developer_as_system: !resolved.entry.is_some_and(|entry| entry.knows_developer_role)
+            && head.has_developer_role(),
     };
     let bytes_in = body.len() as u64;
     let body = edit_chat(&body, head, &edits);
@@ -116,7 +125,10 @@ fn ask(
         max_output,
         output_cap: resolved.entry.and_then(|entry| entry.max_output),
         answers: head.n,
-        dialect: Arc::new(ChatDialect { keep_usage: head.include_usage == Some(true), choices: head.n }),
+        dialect: Arc::new(ChatDialect {
+            keep_usage: head.include_usage == Some(true),
+            choices: head.n,
+        }),
     })
 }
 
@@ -128,7 +140,12 @@ fn conversation(caller: &Caller, head: &ChatHead, headers: &HeaderMap) -> Option
         Caller::Key(Identity::Config) => 1_u8.hash(&mut hasher),
         Caller::Anonymous => 0_u8.hash(&mut hasher),
     }
-    let header = || CONVERSATION_HEADERS.iter().find_map(|name| headers.get(*name)).map(HeaderValue::as_bytes);
+    let header = || {
+        CONVERSATION_HEADERS
+            .iter()
+            .find_map(|name| headers.get(*name))
+            .map(HeaderValue::as_bytes)
+    };
     if let Some(key) = &head.affinity.prompt_cache_key {
         (1_u8, key).hash(&mut hasher);
     } else if let Some(value) = header() {
@@ -157,14 +174,24 @@ fn forwarded(headers: &HeaderMap, config: &Config) -> HeaderMap {
 /// The answer with the headers that every answer bears.
 pub(super) fn respond(answer: Answer, arrival: &Arrival) -> Response {
     let (mut response, overhead_us) = match answer {
-        Answer::Whole { status, body, overhead_us, .. } => {
+        Answer::Whole {
+            status,
+            body,
+            overhead_us,
+            ..
+        } => {
             let response = Response::builder()
                 .status(StatusCode::from_u16(status).unwrap_or(StatusCode::OK))
                 .header(header::CONTENT_TYPE, "application/json")
                 .body(body);
             (response, overhead_us)
         }
-        Answer::Stream { status, body, overhead_us, .. } => {
+        Answer::Stream {
+            status,
+            body,
+            overhead_us,
+            ..
+        } => {
             let response = Response::builder()
                 .status(StatusCode::from_u16(status).unwrap_or(StatusCode::OK))
                 .header(header::CONTENT_TYPE, "text/event-stream")

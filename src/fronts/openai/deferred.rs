@@ -27,8 +27,17 @@ struct Accepted {
 }
 
 /// Remembers the id before the client learns it.
-pub(super) async fn accepted(app: &Arc<App>, arrival: &Arrival, caller: &Caller, answer: Answer) -> Result<Response, GatewayError> {
-    if let Answer::Whole { body, served_by: Some(token), .. } = &answer
+pub(super) async fn accepted(
+    app: &Arc<App>,
+    arrival: &Arrival,
+    caller: &Caller,
+    answer: Answer,
+) -> Result<Response, GatewayError> {
+    if let Answer::Whole {
+        body,
+        served_by: Some(token),
+        ..
+    } = &answer
         && let Ok(accepted) = serde_json::from_slice::<Accepted>(body)
     {
         let binding = Binding {
@@ -84,11 +93,20 @@ async fn fetch(app: &Arc<App>, request: &Request, arrival: &Arrival, id: &str) -
         return Ok(json(StatusCode::ACCEPTED, Bytes::from(body)));
     }
     // The upstream does not give it out a second time.
-    let kept = Binding { answer: Some(fetched.body.to_vec()), ..binding };
-    app.bindings.put(ObjectKind::DeferredCompletion, id, kept).await.map_err(internal)?;
+    let kept = Binding {
+        answer: Some(fetched.body.to_vec()),
+        ..binding
+    };
+    app.bindings
+        .put(ObjectKind::DeferredCompletion, id, kept)
+        .await
+        .map_err(internal)?;
     Ok(json(StatusCode::OK, fetched.body))
 }
 
 fn json(status: StatusCode, body: Bytes) -> Response {
-    Response::builder().status(status).header(header::CONTENT_TYPE, "application/json").body(body)
+    Response::builder()
+        .status(status)
+        .header(header::CONTENT_TYPE, "application/json")
+        .body(body)
 }

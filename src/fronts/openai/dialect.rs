@@ -20,13 +20,25 @@ pub struct ChatDialect {
 
 impl Dialect for ChatDialect {
     fn relay(&self, faults: FaultFinder) -> Box<dyn Relay> {
-        let options = StripOptions { keep_usage: self.keep_usage, choices: self.choices, ..StripOptions::default() };
-        Box::new(ChatRelay { strip: UsageStrip::new(options), faults, scratch: Vec::new() })
+        let options = StripOptions {
+            keep_usage: self.keep_usage,
+            choices: self.choices,
+            ..StripOptions::default()
+        };
+        Box::new(ChatRelay {
+            strip: UsageStrip::new(options),
+            faults,
+            scratch: Vec::new(),
+        })
     }
 
     fn read_answer(&self, body: &[u8]) -> Told {
         let facts = read_answer(body);
-        Told { model: facts.model, usage: facts.usage, object_id: None }
+        Told {
+            model: facts.model,
+            usage: facts.usage,
+            object_id: None,
+        }
     }
 
     fn error_event(&self, error: &GatewayError) -> Bytes {
@@ -73,6 +85,10 @@ impl Relay for ChatRelay {
 
     fn told(&self) -> Told {
         let seen = self.strip.seen();
-        Told { model: seen.model.clone(), usage: seen.usage, object_id: None }
+        Told {
+            model: seen.model.clone(),
+            usage: seen.usage,
+            object_id: None,
+        }
     }
 }

@@ -48,7 +48,13 @@ fn offered(app: &App, caller: &Caller) -> Vec<String> {
     let mut names: Vec<String> = listed.iter().map(|name| name.to_string()).collect();
     let catalogue = app.catalogue.load();
     let is_listed = |model: &str| listed.iter().any(|name| **name == *model);
-    names.extend(catalogue.aliases().iter().filter(|(_, model)| is_listed(model)).map(|(alias, _)| alias.clone()));
+    names.extend(
+        catalogue
+            .aliases()
+            .iter()
+            .filter(|(_, model)| is_listed(model))
+            .map(|(alias, _)| alias.clone()),
+    );
     names.sort();
     names.dedup();
     if let Caller::Key(Identity::Key(key)) = caller
@@ -56,7 +62,9 @@ fn offered(app: &App, caller: &Caller) -> Vec<String> {
     {
         names.retain(|name| {
             let upstream = catalogue.resolve(name).upstream_name;
-            key.allowed_models.iter().any(|pattern| glob_matches(pattern, name) || glob_matches(pattern, upstream))
+            key.allowed_models
+                .iter()
+                .any(|pattern| glob_matches(pattern, name) || glob_matches(pattern, upstream))
         });
     }
     names

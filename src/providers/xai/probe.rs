@@ -80,6 +80,7 @@ impl XaiProber {
             base_url: base_url.trim_end_matches('/').to_owned(),
             egress,
             upstream,
+            listed,
         }
     }
 

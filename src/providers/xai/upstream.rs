@@ -80,7 +80,7 @@ impl XaiUpstream {
                 status: rule.status,
                 text: Some(rule.text.clone()).filter(|text| !text.is_empty()),
                 model: Some(rule.model.clone()).filter(|model| !model.is_empty()),
-                retry: Some(rule.retry),
+                retry: rule.retry,
                 cool: match rule.cool {
                     Cool::Nobody => None,
                     Cool::Token => Some(CoolScope::Token),
