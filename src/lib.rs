@@ -3,3 +3,4 @@
 pub mod door;
 pub mod engine;
 pub mod shutdown;
+pub mod telemetry;
