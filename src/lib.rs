@@ -15,3 +15,4 @@ pub mod request_log;
 pub mod settings;
 pub mod telemetry;
 pub mod simulator;
+pub mod telemetry;
