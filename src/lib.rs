@@ -15,4 +15,3 @@ pub mod request_log;
 pub mod settings;
 pub mod telemetry;
 pub mod simulator;
-pub mod telemetry;

@@ -1,12 +1,15 @@
 //! The `grok2api` binary: arguments in, exit code out.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use grok2api::app::serve::{serve, simulate};
 use grok2api::cli::{self, Cli, Command};
 use grok2api::simulator::{Scenario, SimulatorOptions};
-use grok2api::telemetry;
+use grok2api::telemetry::{self, LogFormat, LogOptions};
+use grok2api_actors::clock::Clock;
 use grok2api_actors::runtime::block_on;
+use grok2api_schemas::config::{self, TelemetryConfig};
 
 fn main() -> ExitCode {
     // reqwest and rustls are built without a default of their own, so that only one TLS library is linked.
@@ -24,7 +27,8 @@ fn main() -> ExitCode {
                 Ok(loaded) => loaded,
                 Err(code) => return code,
             };
-            let _telemetry = match telemetry::init(&loaded.config.telemetry, &load.data_dir) {
+            let options = log_options(&loaded.config.telemetry, &load.data_dir);
+            let _telemetry = match telemetry::init(&options, Clock::system()) {
                 Ok(guard) => guard,
                 Err(error) => return fail(&error.to_string()),
             };
@@ -51,6 +55,19 @@ fn run<E: std::fmt::Display>(main: impl Future<Output = Result<ExitCode, E>>) ->
     match block_on(runtime, main) {
         Ok(code) => code,
         Err(error) => fail(&error.to_string()),
+    }
+}
+
+fn log_options(config: &TelemetryConfig, data_dir: &Path) -> LogOptions {
+    LogOptions {
+        level: config.log_level.clone(),
+        format: match config.log_format {
+            config::LogFormat::Auto => LogFormat::Auto,
+            config::LogFormat::Pretty => LogFormat::Pretty,
+            config::LogFormat::Json => LogFormat::Json,
+        },
+        directory: Some(data_dir.join("logs")),
+        retention_days: config.log_retention_days as usize,
     }
 }
 

@@ -36,6 +36,7 @@ use crate::engine::{Engine, EngineParts};
 use crate::providers::Provider;
 use crate::providers::xai::{XaiOptions, XaiProber, XaiUpstream};
 use crate::request_log::{RequestLog, RequestLogOptions};
+use crate::telemetry::Metrics;
 
 /// Threads that actors run on. They write and probe; requests do not wait for them.
 const ARBITERS: usize = 2;
@@ -66,7 +67,7 @@ fn cannot(what: &'static str) -> impl Fn(&dyn fmt::Display) -> BuildError {
 pub async fn build(
     config: Config,
     data_dir: &Path,
-    telemetry: EngineTelemetry,
+    metrics: Arc<Metrics>,
     readiness: Readiness,
 ) -> Result<Arc<App>, BuildError> {
     let clock = Clock::system();
@@ -148,7 +149,7 @@ pub async fn build(
         catalogue: catalogue.clone(),
         settings: EngineSettings::of(&config),
         log: log.clone(),
-        telemetry,
+        telemetry: EngineTelemetry::new(metrics.clone()),
         tracker: tracker.clone(),
     };
     let engine = Engine::start(parts, stop.clone());
@@ -166,6 +167,7 @@ pub async fn build(
         keys,
         engine,
         log,
+        metrics,
         readiness,
         arbiters,
         tracker,

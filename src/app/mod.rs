@@ -30,6 +30,7 @@ use crate::engine::error::{ErrorKind, GatewayError, RefusalReason};
 use crate::engine::expectations::input_tokens;
 use crate::http::arrival::Arrival;
 use crate::request_log::RequestLog;
+use crate::telemetry::Metrics;
 
 pub use build::{BuildError, build};
 pub use first_start::FirstStart;
@@ -60,6 +61,8 @@ pub struct App {
     pub engine: Arc<Engine>,
     /// What became of requests.
     pub log: RequestLog,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
     /// What keeps this node from being ready.
     pub readiness: Readiness,
     /// Threads of actors.

@@ -1,6 +1,7 @@
 //! `grok2api serve`: from the configuration to the last flush.
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use std::time::Duration;
 
@@ -11,10 +12,10 @@ use tokio_util::task::TaskTracker;
 use super::build::{BuildError, build};
 use crate::cli::{self, Facts};
 use crate::door::{Door, DoorHandle, DoorOptions, Listener, TrustedProxies, descriptors, health::Readiness, tls};
-use crate::engine::telemetry::EngineTelemetry;
 use crate::settings::{LoadArgs, Loaded};
 use crate::shutdown::{Shutdown, ShutdownPlan, Signals};
 use crate::simulator::{RunningSimulator, SimulatorOptions};
+use crate::telemetry::Metrics;
 use crate::{http, simulator};
 
 /// Serves until a signal ends it.
@@ -40,10 +41,11 @@ pub async fn serve(args: &LoadArgs, loaded: Loaded, demo: bool) -> Result<ExitCo
         None
     };
 
+    let metrics = Arc::new(Metrics::new().map_err(|error| BuildError(format!("metrics: {error}")))?);
     let readiness = Readiness::default();
     let options = door_options(&config, &descriptors)?;
     let max_connections = options.max_connections;
-    let app = build(config, &args.data_dir, EngineTelemetry::default(), readiness.clone()).await?;
+    let app = build(config, &args.data_dir, metrics, readiness.clone()).await?;
     let config = app.config().clone();
     let first = app.first_start(&enrol).await?;
 
@@ -52,6 +54,7 @@ pub async fn serve(args: &LoadArgs, loaded: Loaded, demo: bool) -> Result<ExitCo
         .map_err(|error| BuildError(error.to_string()))?;
     let address = local_address(&listener, options.tls.is_some());
     let handle = DoorHandle::default();
+    app.metrics.watch_door(handle.clone());
     let tls = options.tls.is_some();
     let door = Door::new(http::routes(&app), options, handle.clone(), app.clock.clone());
     let doors = TaskTracker::new();

@@ -17,6 +17,7 @@ use super::ask::{Ask, Caller};
 use super::dialect::Told;
 use super::error::{ErrorKind, GatewayError};
 use crate::http::arrival::Arrival;
+use crate::telemetry::AttemptOutcome;
 
 /// A call that cost nothing.
 const FREE: Actual = Actual {
@@ -74,7 +75,6 @@ impl Call {
             bytes_in: ask.bytes_in,
             ..blank(&ask.arrival, ask.route)
         });
-        engine.telemetry.in_flight(1);
         Call {
             record,
             received: ask.arrival.received,
@@ -112,7 +112,14 @@ impl Call {
     }
 
     /// Notes how an attempt ended.
-    pub(super) fn attempted(&mut self, began_us: u64, status: Option<u16>, outcome: Outcome, message: Option<String>) {
+    pub(super) fn attempted(
+        &mut self,
+        began_us: u64,
+        status: Option<u16>,
+        outcome: Outcome,
+        label: AttemptOutcome,
+        message: Option<String>,
+    ) {
         let Some(pick) = &self.pick else { return };
         let took_us = self.elapsed_us().saturating_sub(began_us);
         self.record.attempts.push(AttemptView {
@@ -125,7 +132,7 @@ impl Call {
             started_ms: (began_us / 1000) as u32,
             took_ms: (took_us / 1000) as u32,
         });
-        self.engine.telemetry.attempt(outcome);
+        self.engine.telemetry.attempt(label);
     }
 
     /// The attempt under way is given up. Its lease goes back if it was not sent; if it was, it counts as a request, and
@@ -233,7 +240,6 @@ impl Call {
         if record.timing.overhead_us == 0 {
             record.timing.overhead_us = total_us.saturating_sub(self.queued_us).saturating_sub(self.upstream_us) as u32;
         }
-        engine.telemetry.in_flight(-1);
         engine.telemetry.finished(record, total_us);
         if outcome == Outcome::Success {
             tracing::debug!(request = %record.id, model = %record.model, total_ms = record.timing.total_ms, "answered");

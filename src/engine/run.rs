@@ -18,8 +18,10 @@ use super::error::{ErrorKind, GatewayError, RefusalReason};
 use super::expectations::input_tokens;
 use super::room::Room;
 use super::settings::{EngineSettings, Timeouts};
+use super::telemetry::attempt_outcome;
 use crate::providers::xai::classify::{Class, CoolScope, Retry};
 use crate::providers::xai::ratelimit;
+use crate::telemetry::AttemptOutcome;
 use grok2api_schemas::token::LearnedLimits;
 
 /// Attempts that the upstream refuses at no cost (dead keys, used-up teams) do not count as attempts, up to this many.
@@ -139,7 +141,7 @@ impl Engine {
                         let told = self.provider.learn(headers);
                         self.pool.note_answer(&pick.team, &pick.at, told);
                     }
-                    call.attempted(began_us, Some(status), Outcome::Success, None);
+                    call.attempted(began_us, Some(status), Outcome::Success, AttemptOutcome::Ok, None);
                     call.answered(status, took_us);
                     return Ok(begun);
                 }
@@ -188,7 +190,13 @@ impl Engine {
                 effort.last = Some(GatewayError::internal(what));
             }
             Failure::NoConnection(error) => {
-                call.attempted(began_us, None, Outcome::UpstreamFailed, Some(error.message.clone()));
+                call.attempted(
+                    began_us,
+                    None,
+                    Outcome::UpstreamFailed,
+                    AttemptOutcome::ConnectFailed,
+                    Some(error.message.clone()),
+                );
                 effort.attempts += 1;
                 pause = true;
                 if error.kind == grok2api_actors::egress::ConnectErrorKind::Proxy
@@ -204,7 +212,13 @@ impl Engine {
                 ));
             }
             Failure::TimedOut(what) => {
-                call.attempted(began_us, None, Outcome::UpstreamTimeout, Some(what.to_owned()));
+                call.attempted(
+                    began_us,
+                    None,
+                    Outcome::UpstreamTimeout,
+                    AttemptOutcome::Timeout,
+                    Some(what.to_owned()),
+                );
                 effort.attempts += 1;
                 effort.timeouts += 1;
                 if let Some(pick) = &call.pick {
@@ -218,7 +232,13 @@ impl Engine {
                 ));
             }
             Failure::Broken { status, what } => {
-                call.attempted(began_us, status, Outcome::UpstreamFailed, Some(what.clone()));
+                call.attempted(
+                    began_us,
+                    status,
+                    Outcome::UpstreamFailed,
+                    AttemptOutcome::ServerError,
+                    Some(what.clone()),
+                );
                 effort.attempts += 1;
                 if let Some(pick) = &call.pick {
                     self.pool.failed_softly(pick, SoftFailure::ServerError);
@@ -233,7 +253,13 @@ impl Engine {
             Failure::Refused { status, verdict } => {
                 let outcome = outcome_of(verdict.client.kind);
                 let detail = verdict.detail.clone();
-                call.attempted(began_us, status, outcome, Some(detail.clone()));
+                call.attempted(
+                    began_us,
+                    status,
+                    outcome,
+                    attempt_outcome(verdict.class),
+                    Some(detail.clone()),
+                );
                 if let Some(told) = &verdict.learned {
                     self.pool.learn(&team, &at, told_limits(told));
                 }

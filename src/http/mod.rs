@@ -14,6 +14,7 @@ use crate::door::health;
 use crate::engine::error::{ErrorKind, GatewayError};
 use crate::fronts::openai::error::error_response;
 use crate::fronts::openai::{chat, deferred, models};
+use crate::telemetry::metrics;
 use arrival::Arrival;
 
 /// Every route there is.
@@ -53,7 +54,7 @@ pub fn routes(app: &Arc<App>) -> BoxEndpoint<'static, Response> {
         .at("/livez", health::livez())
         .at("/readyz", health::readyz(app.readiness.clone()))
         .at("/health", health::health())
-        .before(|request: Request| async move { Ok(request) })
+        .at("/metrics", metrics::endpoint(app.metrics.clone()))
         .around(move |endpoint, request| {
             let app = fallback.clone();
             async move {

@@ -8,4 +8,4 @@ pub mod traces;
 
 pub use self::logs::{LogFormat, LogOptions, Telemetry, TelemetryError, init};
 pub use self::metrics::{Metrics, Operation};
-pub use self::outcome::{AttemptOutcome, Outcome};
+pub use self::outcome::AttemptOutcome;

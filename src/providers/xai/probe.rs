@@ -154,6 +154,15 @@ impl XaiProber {
             Said::No(verdict) => return refused(*verdict, facts),
             Said::Text(text) => {
                 if let Ok(list) = serde_json::from_slice::<ModelList>(&text) {
+                    let listed: Vec<ListedModel> = list
+                        .data
+                        .iter()
+                        .map(|model| ListedModel {
+                            id: model.id.clone(),
+                            aliases: model.aliases.clone(),
+                        })
+                        .collect();
+                    (self.listed)(&listed);
                     let mut models: Vec<String> = list
                         .data
                         .into_iter()

@@ -12,6 +12,7 @@ mod process;
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
+use grok2api_schemas::admin::requests::Outcome;
 use parking_lot::Mutex;
 use poem::endpoint::make_sync;
 use poem::{Endpoint, Response, get};
@@ -20,7 +21,7 @@ use prometheus::{Encoder, Histogram, IntCounter, IntGauge, Registry, TEXT_FORMAT
 use crate::door::{DoorHandle, Route};
 
 pub use self::models::{ModelMetrics, Operation};
-pub use super::outcome::{AttemptOutcome, Outcome};
+pub use super::outcome::AttemptOutcome;
 
 use self::families::Families;
 use self::models::ModelTable;
@@ -32,7 +33,7 @@ type Pull = Box<dyn Fn(&Metrics) + Send + Sync>;
 pub struct Metrics {
     registry: Registry,
     families: Families,
-    requests: Box<[Cells<{ Outcome::COUNT }>; Route::ALL.len()]>,
+    requests: Box<[Cells<{ Outcome::ALL.len() }>; Route::ALL.len()]>,
     attempts: Cells<{ AttemptOutcome::ALL.len() }>,
     models: ModelTable,
     pulls: Mutex<Vec<Pull>>,
@@ -72,7 +73,7 @@ impl Metrics {
 
     /// A request that ended.
     pub fn request(&self, route: Route, outcome: Outcome) {
-        self.requests[route as usize][outcome.index()]
+        self.requests[route as usize][outcome as usize]
             .get_or_init(|| {
                 self.families
                     .requests

@@ -10,15 +10,15 @@ fn metrics() -> Arc<Metrics> {
 fn a_series_appears_with_its_first_value() {
     let metrics = metrics();
     assert!(!metrics.render().unwrap().contains("grok2api_requests_total{"));
-    metrics.request(Route::Chat, Outcome::Ok);
-    metrics.request(Route::Chat, Outcome::Ok);
-    metrics.request(Route::Chat, Outcome::Failed(crate::engine::error::ErrorKind::PoolLimit));
+    metrics.request(Route::Chat, Outcome::Success);
+    metrics.request(Route::Chat, Outcome::Success);
+    metrics.request(Route::Chat, Outcome::PoolLimit);
     metrics.attempt(AttemptOutcome::RateLimited);
     metrics.cooling("team_model", "rate_limited");
     metrics.set_pool_tokens("apiKey", "active", 3);
     let text = metrics.render().unwrap();
     for line in [
-        r#"grok2api_requests_total{outcome="ok",route="chat"} 2"#,
+        r#"grok2api_requests_total{outcome="success",route="chat"} 2"#,
         r#"grok2api_requests_total{outcome="pool_limit",route="chat"} 1"#,
         r#"grok2api_attempts_total{outcome="rate_limited"} 1"#,
         r#"grok2api_cooling_events_total{cause="rate_limited",scope="team_model"} 1"#,
