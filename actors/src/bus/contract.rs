@@ -154,6 +154,10 @@ pub async fn bulk_writes_and_lists(bus: &dyn Bus) {
         let read = bus.kv_get(buckets::KEYS, &entry.key).await;
         assert!(n % 500 != 0 || read.unwrap().as_ref() == Some(entry));
     }
+    let pages: Vec<_> = bus.kv_pages(buckets::KEYS).map(Result::unwrap).collect().await;
+    let mut paged: Vec<_> = pages.into_iter().flatten().collect();
+    paged.sort_by(|a, b| a.key.cmp(&b.key));
+    assert!(paged == listed, "pages hold what the list holds");
     assert_eq!(bus.kv_list(buckets::TEAMS).await.unwrap().len(), 10);
 
     // The revisions of a bulk write are ordinary ones.
