@@ -122,7 +122,12 @@ fn check(dir: &Path, lives: &[Acknowledged]) {
         store.visit(tree, b"", |key, _| keys.push(key.to_vec())).unwrap();
         keys
     });
-    assert_eq!(a, b, "a batch over several trees is all or nothing");
+    assert!(
+        a == b,
+        "a batch over several trees is all or nothing, and there are {} and {} keys",
+        a.len(),
+        b.len()
+    );
     for (lane, &count) in &lives[lives.len() - 1] {
         let head = store.get("heads", &lane.to_be_bytes()).unwrap().unwrap();
         assert!(head[..] >= key(lives.len() as u64 - 1, *lane, count - 1)[..]);
