@@ -90,6 +90,7 @@ fn field_at_fault<T: DeserializeOwned>(object: &Map<String, Value>, above: &[&st
             return Some(deeper);
         }
         if let Value::Array(items) = value
+            && error_of::<T>(&nested(&path, Value::Array(Vec::new()))) == empty
             && let Some(at) = items
                 .iter()
                 .position(|item| error_of::<T>(&nested(&path, Value::Array(vec![item.clone()]))) == error)

@@ -23,7 +23,7 @@ use crate::ops::replace::replace;
 pub async fn whole_list(guarded: Guarded) -> Answer {
     let Guarded { call, actor, .. } = guarded;
     let bytes = body::read(call.body, call.admin.limits.list).await?;
-    let delete_missing = call.query.flag("replace")? || replace_in_body(&bytes)?;
+    let delete_missing = replace_in_body(&bytes)? || call.query.flag("replace")?;
     let report = replace(&call.admin.tokens, &actor, &bytes, delete_missing).await?;
     answer(&json!({
         "status": "success",
