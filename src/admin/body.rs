@@ -35,6 +35,14 @@ pub fn too_large(limit: u64) -> GatewayError {
 /// # Errors
 /// `InvalidBody`; `InvalidField` with the field at fault.
 pub fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, GatewayError> {
+    of_object(object(bytes)?)
+}
+
+/// A JSON object; an empty body stands for `{}`.
+///
+/// # Errors
+/// `InvalidBody`.
+pub fn object(bytes: &[u8]) -> Result<Map<String, Value>, GatewayError> {
     let bytes = if bytes.trim_ascii().is_empty() { b"{}" } else { bytes };
     let value: Value = serde_json::from_slice(bytes).map_err(|error| {
         GatewayError::new(
@@ -46,12 +54,20 @@ pub fn json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, GatewayError> {
             ),
         )
     })?;
-    let Value::Object(object) = value else {
-        return Err(GatewayError::new(
+    match value {
+        Value::Object(object) => Ok(object),
+        _ => Err(GatewayError::new(
             ErrorKind::InvalidBody,
             "The body must be a JSON object.",
-        ));
-    };
+        )),
+    }
+}
+
+/// The fields of `T` in an object.
+///
+/// # Errors
+/// `InvalidField` with the field at fault.
+pub fn of_object<T: DeserializeOwned>(object: Map<String, Value>) -> Result<T, GatewayError> {
     match T::deserialize(Value::Object(object.clone())) {
         Ok(value) => Ok(value),
         Err(error) => {

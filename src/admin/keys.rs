@@ -2,42 +2,55 @@
 
 use grok2api_schemas::admin::keys::{KeyBody, KeyView};
 use grok2api_schemas::ids::KeyId;
-use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Map, Value, json};
 use zeroize::Zeroizing;
 
 use super::body;
 use super::call::{Answer, Call, Guarded, json as answer};
 use crate::engine::error::GatewayError;
 
-/// What names a key in the older routes: an id or a full secret, under either name.
-#[derive(Deserialize)]
-struct Name {
-    #[serde(default)]
-    key: Option<String>,
-    #[serde(default)]
+/// A body in two parts: what names the key or is its secret, and the fields.
+struct Parts {
     id: Option<String>,
+    key: Option<String>,
+    fields: Map<String, Value>,
 }
 
-impl Name {
-    fn of(self) -> (String, &'static str) {
-        match (self.id, self.key) {
+impl Parts {
+    async fn read(call: Call) -> Result<Parts, GatewayError> {
+        let bytes = body::read(call.body, call.admin.limits.ordinary).await?;
+        let mut fields = body::object(&bytes)?;
+        Ok(Parts {
+            id: text(&mut fields, "id")?,
+            key: text(&mut fields, "key")?,
+            fields,
+        })
+    }
+
+    /// What names the key in the older routes: an id or a full secret, under either name.
+    fn name(&self) -> (&str, &'static str) {
+        match (&self.id, &self.key) {
             (Some(id), _) => (id, "id"),
-            (None, key) => (key.unwrap_or_default(), "key"),
+            (None, Some(key)) => (key, "key"),
+            (None, None) => ("", "key"),
         }
+    }
+
+    /// A secret that an operator chose.
+    fn secret(&mut self) -> Option<Zeroizing<String>> {
+        self.key.take().map(Zeroizing::new)
+    }
+
+    fn fields(self) -> Result<KeyBody, GatewayError> {
+        body::of_object(self.fields)
     }
 }
 
-/// A secret that an operator chose.
-#[derive(Deserialize)]
-struct Chosen {
-    #[serde(default)]
-    key: Option<String>,
-}
-
-impl Chosen {
-    fn secret(self) -> Option<Zeroizing<String>> {
-        self.key.map(Zeroizing::new)
+fn text(fields: &mut Map<String, Value>, name: &str) -> Result<Option<String>, GatewayError> {
+    match fields.remove(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(GatewayError::field(name, format!("`{name}` must be a text."))),
     }
 }
 
@@ -56,20 +69,20 @@ pub async fn get(guarded: Guarded) -> Answer {
 /// `POST /keys`: the one answer but that of rotate that holds the secret.
 pub async fn create(guarded: Guarded) -> Answer {
     let Guarded { call, actor, .. } = guarded;
-    let bytes = body::read(call.body, call.admin.limits.ordinary).await?;
-    let chosen: Chosen = body::json(&bytes)?;
-    let fields: KeyBody = body::json(&bytes)?;
-    data(&call.admin.keys.create(&actor, chosen.secret(), &fields).await?)
+    let admin = call.admin.clone();
+    let mut parts = Parts::read(call).await?;
+    let secret = parts.secret();
+    data(&admin.keys.create(&actor, secret, &parts.fields()?).await?)
 }
 
 /// `POST /keys/update`: the older form.
 pub async fn update_older(guarded: Guarded) -> Answer {
     let Guarded { call, actor, .. } = guarded;
-    let bytes = body::read(call.body, call.admin.limits.ordinary).await?;
-    let (name, param) = body::json::<Name>(&bytes)?.of();
-    let id = call.admin.keys.named(&name, param)?;
-    let fields: KeyBody = body::json(&bytes)?;
-    data(&call.admin.keys.update(&actor, id, &fields).await?)
+    let admin = call.admin.clone();
+    let parts = Parts::read(call).await?;
+    let (name, param) = parts.name();
+    let id = admin.keys.named(name, param)?;
+    data(&admin.keys.update(&actor, id, &parts.fields()?).await?)
 }
 
 /// `PATCH /keys/{id}`.
@@ -84,10 +97,11 @@ pub async fn update(guarded: Guarded) -> Answer {
 /// `POST /keys/delete`: the older form.
 pub async fn delete_older(guarded: Guarded) -> Answer {
     let Guarded { call, actor, .. } = guarded;
-    let bytes = body::read(call.body, call.admin.limits.ordinary).await?;
-    let (name, param) = body::json::<Name>(&bytes)?.of();
-    let id = call.admin.keys.named(&name, param)?;
-    call.admin.keys.delete(&actor, id).await?;
+    let admin = call.admin.clone();
+    let parts = Parts::read(call).await?;
+    let (name, param) = parts.name();
+    let id = admin.keys.named(name, param)?;
+    admin.keys.delete(&actor, id).await?;
     answer(&json!({"success": true}))
 }
 
@@ -102,9 +116,9 @@ pub async fn delete(guarded: Guarded) -> Answer {
 pub async fn rotate(guarded: Guarded) -> Answer {
     let id = id_of(&guarded.call)?;
     let Guarded { call, actor, .. } = guarded;
-    let bytes = body::read(call.body, call.admin.limits.ordinary).await?;
-    let chosen: Chosen = body::json(&bytes)?;
-    data(&call.admin.keys.rotate(&actor, id, chosen.secret()).await?)
+    let admin = call.admin.clone();
+    let secret = Parts::read(call).await?.secret();
+    data(&admin.keys.rotate(&actor, id, secret).await?)
 }
 
 fn data(key: &KeyView) -> Answer {

@@ -4,6 +4,7 @@ use grok2api_actors::bus::local::LocalBus;
 use grok2api_actors::clients::ClientKeys;
 use grok2api_actors::clock::{ManualClock, WallMs};
 use grok2api_actors::store::Store;
+use grok2api_schemas::admin::accounts::Role;
 use grok2api_schemas::ids::TokenId;
 use http::{Method, StatusCode};
 use poem::endpoint::BoxEndpoint;
@@ -30,6 +31,7 @@ struct Desk {
     usage: FakeUsage,
     keys: ClientKeys,
     log: RequestLog,
+    accounts: Accounts,
     clock: Arc<ManualClock>,
     token: String,
 }
@@ -59,7 +61,7 @@ async fn desk() -> Desk {
         tokens: TokenOps::new(pool.clone()),
         keys: KeyOps::new(keys.clone(), Arc::new(usage.clone()), clock.clone()),
         requests: RequestOps::new(log.clone()),
-        accounts,
+        accounts: accounts.clone(),
         clock,
         storage: "local",
         limits: BodyLimits {
@@ -77,6 +79,7 @@ async fn desk() -> Desk {
         usage,
         keys,
         log,
+        accounts,
         clock: manual,
         token: String::new(),
     };
@@ -108,6 +111,14 @@ impl Desk {
 
     async fn post(&self, path: &str, body: Value) -> (StatusCode, Value) {
         self.call(Method::POST, path, body.to_string()).await
+    }
+
+    /// Another account, with the same password.
+    async fn make_account(&self, username: &str, role: Role) {
+        self.accounts
+            .create(username, role, Zeroizing::new(PASSWORD.into()))
+            .await
+            .unwrap();
     }
 
     /// Enrols tokens and answers their ids.

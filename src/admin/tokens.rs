@@ -1,7 +1,9 @@
 //! Upstream credentials: lists, single ones, refresh.
 
+use std::collections::BTreeMap;
+
 use grok2api_schemas::admin::page::Cursor;
-use grok2api_schemas::admin::tokens::{TokenPatch, TokenQuery, TokenSort};
+use grok2api_schemas::admin::tokens::{TokenPatch, TokenQuery, TokenSort, TokenView};
 use grok2api_schemas::ids::TokenId;
 use grok2api_schemas::token::{PoolName, TokenState};
 use serde::Deserialize;
@@ -27,15 +29,10 @@ pub async fn list(guarded: Guarded) -> Answer {
     if call.query.has_any(&PAGE_PARAMETERS) {
         return answer(&call.admin.tokens.list(token_query(&call.query)?).await?);
     }
-    let mut pools: Map<String, Value> = Map::new();
-    for token in call.admin.tokens.all().await? {
-        let row = serde_json::to_value(&token).map_err(|error| GatewayError::internal(error.to_string()))?;
-        let rows = pools
-            .entry(token.pool.as_str())
-            .or_insert_with(|| Value::Array(Vec::new()));
-        if let Value::Array(rows) = rows {
-            rows.push(row);
-        }
+    let tokens = call.admin.tokens.all().await?;
+    let mut pools: BTreeMap<&str, Vec<&TokenView>> = BTreeMap::new();
+    for token in &tokens {
+        pools.entry(token.pool.as_str()).or_default().push(token);
     }
     answer(&pools)
 }

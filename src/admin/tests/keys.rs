@@ -50,7 +50,7 @@ async fn an_update_leaves_alone_what_it_does_not_name() {
     let (_, made) = desk.post("/keys", body).await;
     let id = made["data"]["id"].as_str().unwrap().to_owned();
     // The older body names the key by its secret; `name: ""` is ignored; one limit only.
-    let update = json!({"key": "sk-chosen-by-hand", "name": " ", "limits": {"chat_per_day": null}, "tpm": 100});
+    let update = json!({"key": "sk-chosen-by-hand", "name": " ", "limits": {"chat_per_day": null, "tpm": 100}});
     let (status, answer) = desk.post("/keys/update", update).await;
     assert_eq!((status, &answer["success"]), (StatusCode::OK, &json!(true)));
     let (_, row) = desk.get(&format!("/keys/{id}")).await;
@@ -159,6 +159,8 @@ async fn wrong_fields_are_named_and_nothing_is_made() {
         (json!({"key": "short"}), "key"),
         (json!({"key": "with space inside"}), "key"),
         (json!({"key": 7}), "key"),
+        (json!({"rpm_limit": 7}), "rpm_limit"),
+        (json!({"limits": {"chat": 7}}), "limits.chat"),
     ] {
         let (status, answer) = desk.post("/keys", body.clone()).await;
         assert_eq!((status.as_u16(), error_of(&answer).1), (400, param), "{body} {answer}");

@@ -1,3 +1,5 @@
+use grok2api_schemas::admin::accounts::Role;
+
 use super::*;
 
 #[tokio::test]
@@ -172,4 +174,37 @@ async fn unknown_routes_methods_and_large_bodies_answer_in_shape() {
     );
     let (status, answer) = desk.get("/tokens/auto-register/status").await;
     assert_eq!((status, answer), (StatusCode::OK, json!({"status": "idle"})));
+}
+
+#[tokio::test]
+async fn a_viewer_looks_and_logs_out_and_changes_nothing() {
+    let mut desk = desk().await;
+    let id = desk.enrol(&["xai-key-one"]).await[0];
+    desk.make_account("guest", Role::Viewer).await;
+    let (_, answer) = desk
+        .post("/login", json!({"username": "guest", "password": PASSWORD}))
+        .await;
+    desk.token = answer["token"].as_str().unwrap().to_owned();
+    for path in ["/tokens", "/keys", "/requests", "/session", &format!("/tokens/{id}")] {
+        assert_eq!(desk.get(path).await.0, StatusCode::OK, "{path}");
+    }
+    for (method, path) in [
+        (Method::POST, "/tokens".to_owned()),
+        (Method::POST, "/tokens/import".to_owned()),
+        (Method::POST, "/tokens/export".to_owned()),
+        (Method::POST, "/tokens/refresh".to_owned()),
+        (Method::PATCH, format!("/tokens/{id}")),
+        (Method::DELETE, format!("/tokens/{id}")),
+        (Method::POST, format!("/tokens/{id}/clear-cooling")),
+        (Method::POST, "/keys".to_owned()),
+    ] {
+        let (status, answer) = desk.call(method.clone(), &path, "{}").await;
+        assert_eq!(
+            (status, error_of(&answer).0),
+            (StatusCode::FORBIDDEN, "permission_denied"),
+            "{method} {path}"
+        );
+    }
+    assert_eq!(desk.call(Method::POST, "/logout", ()).await.0, StatusCode::OK);
+    assert_eq!(desk.get("/session").await.0, StatusCode::UNAUTHORIZED);
 }
