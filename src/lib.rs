@@ -2,7 +2,18 @@
 
 pub mod admin;
 pub mod engine;
+pub mod cli;
+pub mod app;
+pub mod shutdown;
+pub mod door;
+pub mod http;
 pub mod fronts;
-pub mod ops;
+pub mod engine;
 pub mod providers;
+pub mod catalogue;
+pub mod bindings;
+pub mod ops;
 pub mod request_log;
+pub mod settings;
+pub mod telemetry;
+pub mod simulator;

@@ -9,6 +9,7 @@ pub mod bus;
 pub mod client_key;
 pub mod config;
 pub mod ids;
+pub mod ledger;
 pub mod meter;
 pub mod openai;
 pub mod token;

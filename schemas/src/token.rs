@@ -188,6 +188,10 @@ pub struct LearnedLimits {
     pub rps: Option<u64>,
     /// Requests per minute.
     pub rpm: Option<u64>,
+    /// Requests per hour.
+    pub rph: Option<u64>,
+    /// Requests per day.
+    pub rpd: Option<u64>,
     /// Tokens per minute.
     pub tpm: Option<u64>,
 }

@@ -278,5 +278,4 @@ fn read_fields(base: &Bytes, span: Range<usize>) -> Fields {
 }
 
 #[cfg(test)]
-#[path = "sse_tests.rs"]
 mod tests;

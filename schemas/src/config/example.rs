@@ -39,7 +39,7 @@ pub fn example_file() -> String {
     let mut out = String::from(HEAD);
     let _ = writeln!(
         out,
-        "# It is also how this file is told from one of the older project, whose defaults are not taken for decisions.\n\
+        "# Tells this file from one of the older project, whose defaults are not taken for decisions of yours.\n\
          config_version = {CONFIG_VERSION}"
     );
     for section in SECTIONS {

@@ -5,6 +5,7 @@ pub mod clients;
 pub mod dropped;
 pub mod example;
 pub mod limits;
+pub mod models;
 pub mod pool;
 pub mod secret;
 pub mod service;
@@ -13,6 +14,7 @@ pub mod upstream;
 
 pub use clients::{ClientsConfig, OnDisconnect};
 pub use limits::{Cool, Limits, Rule, TeamConfig, glob_matches};
+pub use models::{ModelEntry, ModelKind, RetiredModel};
 pub use pool::{CacheConfig, PerformanceConfig, RegisterConfig, TokenConfig};
 pub use secret::Secret;
 pub use service::{

@@ -127,5 +127,4 @@ fn apply(body: &Bytes, mut patches: Vec<Patch<'_>>) -> Bytes {
 }
 
 #[cfg(test)]
-#[path = "edit_tests.rs"]
 mod tests;

@@ -91,5 +91,4 @@ fn moment(now: WallMs, seconds: u64) -> Option<String> {
 }
 
 #[cfg(test)]
-#[path = "error_tests.rs"]
 mod tests;

@@ -339,5 +339,4 @@ pub(super) fn top_level_member(body: &[u8], wanted: &str) -> Option<(Span, Span)
 }
 
 #[cfg(test)]
-#[path = "usage_tests.rs"]
 mod tests;

@@ -291,5 +291,4 @@ fn without_usage(data: &[u8]) -> Option<Bytes> {
 }
 
 #[cfg(test)]
-#[path = "usage_strip_tests.rs"]
 mod tests;

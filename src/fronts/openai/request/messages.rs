@@ -3,11 +3,12 @@
 use crate::engine::error::GatewayError;
 use crate::fronts::json::{Kind, Span};
 
-use super::{Reader, clip, duplicate, wrong_type};
+use super::Reader;
+use super::reader::{clip, duplicate, wrong_type};
 
-/// How much of a text goes into the hash that recognises a conversation: enough to tell prompts apart, little enough to
-/// cost nothing.
-const HASHED_BYTES: usize = 4096;
+/// How much of either end of a text goes into the hash that recognises a conversation. Agents begin alike and end with what
+/// they are asked; a hash of everything would cost more than reading the request.
+const HASHED_BYTES: usize = 256;
 
 /// What is remembered of all messages.
 #[derive(Default)]
@@ -31,7 +32,13 @@ impl Talk {
         for span in [self.first_system, self.first_user] {
             let text = span.map(|span| span.of(body)).unwrap_or_default();
             hasher.update(&(text.len() as u64).to_le_bytes());
-            hasher.update(text.get(..HASHED_BYTES).unwrap_or(text));
+            match (
+                text.get(..HASHED_BYTES),
+                text.get(text.len().saturating_sub(HASHED_BYTES)..),
+            ) {
+                (Some(begin), Some(end)) => hasher.update(begin).update(end),
+                _ => hasher.update(text),
+            };
         }
         hasher
             .finalize()

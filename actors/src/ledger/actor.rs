@@ -1,0 +1,271 @@
+//! The actor around a shard's [`Owner`]: one mailbox, one append on its way at a time. Answers leave when their append is
+//! acknowledged; an append that fails is repeated byte for byte; a conflict means that another session owns the shard
+//! now, and the actor stops.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use actix::fut::ActorFutureExt;
+use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message, WrapFuture};
+use grok2api_schemas::ledger::{OwnerReply, OwnerRequest};
+use grok2api_schemas::meter::Meter;
+use tokio::sync::oneshot;
+
+use super::counters::LedgerCounters;
+use super::owner::{Append, Owner};
+use super::rules::Moment;
+use super::{LedgerError, LedgerOptions};
+use crate::bus::{BusErrorKind, BusHandle};
+use crate::clock::Clock;
+
+/// Requests that may wait in a shard's mailbox; one holder has a handful on their way.
+const MAILBOX: usize = 256;
+/// What waits without hurry is appended this often.
+const TICK: Duration = Duration::from_secs(2);
+/// Pauses between repetitions of an append that fails: doubled from the first to the last.
+const PAUSES_MS: (u64, u64) = (20, 2_000);
+/// Times that a takeover is tried against others who append.
+const TAKEOVER_TRIES: u32 = 4;
+
+/// A request and where its answer goes.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Exchange {
+    pub(super) request: OwnerRequest,
+    /// Whether somebody waits: the append is not left to the tick.
+    pub(super) urgent: bool,
+    pub(super) reply: oneshot::Sender<OwnerReply>,
+}
+
+/// Asks how every meter stands.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Inspect(pub(super) oneshot::Sender<Vec<OwnerStanding>>);
+
+/// Asks to write what is pending and to stop.
+#[derive(Message)]
+#[rtype(result = "()")]
+pub(super) struct Finish(pub(super) oneshot::Sender<()>);
+
+/// How a meter stands with its owner: exact, where [`super::MeterStatus`] is what the node last heard.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnerStanding {
+    /// Which meter.
+    pub meter: Meter,
+    /// The limit in force.
+    pub limit: Option<u64>,
+    /// Units that the upstream's window may still see.
+    pub charged: u64,
+    /// Units granted and not settled.
+    pub outstanding: u64,
+    /// Of the charged, units presumed spent.
+    pub presumed: u64,
+    /// Grants that are not forgotten.
+    pub grants: usize,
+}
+
+/// Everything a shard needs to live.
+#[derive(Clone)]
+pub(super) struct ShardContext {
+    pub(super) shard: u16,
+    pub(super) bus: BusHandle,
+    pub(super) clock: Clock,
+    pub(super) options: LedgerOptions,
+    pub(super) counters: Arc<LedgerCounters>,
+    /// Set when another session took the shard over: it is left alone for a while.
+    pub(super) stepped_down: Arc<AtomicBool>,
+}
+
+/// Owns a shard.
+pub(super) struct ShardActor {
+    context: ShardContext,
+    owner: Owner<oneshot::Sender<OwnerReply>>,
+    finishing: Vec<oneshot::Sender<()>>,
+    failures: u32,
+}
+
+/// Replays a shard's journal, takes it over, and starts its actor.
+pub(super) async fn open(
+    context: ShardContext,
+    arbiter: &actix_rt::ArbiterHandle,
+) -> Result<Addr<ShardActor>, LedgerError> {
+    let shard = context.shard;
+    for _ in 0..TAKEOVER_TRIES {
+        let head = context.bus.journal_head(shard).await?;
+        let entries = context.bus.journal_read(shard, 0).await?;
+        let moment = Moment::now(&context.clock);
+        let mut owner = Owner::replay(context.options.session, context.options, moment, head, &entries)
+            .map_err(|unreadable| LedgerError::Unreadable { shard, unreadable })?;
+        let append = owner.take_over(moment, head.incarnation);
+        match send(&context, append).await {
+            Ok(sequence) => {
+                owner.appended(sequence);
+                context.counters.appends.fetch_add(1, Ordering::Relaxed);
+                return Ok(ShardActor::start_in_arbiter(arbiter, move |_| ShardActor {
+                    context,
+                    owner,
+                    finishing: Vec::new(),
+                    failures: 0,
+                }));
+            }
+            Err(error) if matches!(error.kind, BusErrorKind::Conflict | BusErrorKind::Timeout) => continue,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(LedgerError::Contended { shard })
+}
+
+async fn send(context: &ShardContext, append: Append) -> Result<u64, crate::bus::BusError> {
+    let bus = &context.bus;
+    bus.journal_append(context.shard, append.expected, append.message_id, append.payload)
+        .await
+}
+
+impl ShardActor {
+    /// Starts the next append, if there is one to make.
+    fn flush(&mut self, ctx: &mut Context<Self>) {
+        let moment = Moment::now(&self.context.clock);
+        match self.owner.flush(moment) {
+            Some(append) => self.append(ctx, append, Duration::ZERO),
+            None if !self.owner.is_appending() && !self.finishing.is_empty() => {
+                for done in self.finishing.drain(..) {
+                    let _ = done.send(());
+                }
+                ctx.stop();
+            }
+            None => {}
+        }
+    }
+
+    fn append(&mut self, ctx: &mut Context<Self>, append: Append, pause: Duration) {
+        let context = self.context.clone();
+        let attempt = async move {
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
+            }
+            send(&context, append).await
+        };
+        ctx.spawn(
+            attempt
+                .into_actor(self)
+                .map(|result, actor, ctx| actor.appended(ctx, result)),
+        );
+    }
+
+    fn appended(&mut self, ctx: &mut Context<Self>, result: Result<u64, crate::bus::BusError>) {
+        let counters = &self.context.counters;
+        match result {
+            Ok(sequence) => {
+                counters.appends.fetch_add(1, Ordering::Relaxed);
+                if std::mem::take(&mut self.failures) > 0 {
+                    self.owner.recovered(Moment::now(&self.context.clock));
+                }
+                let released = self.owner.appended(sequence);
+                for (reply, answer) in released.replies {
+                    let _ = reply.send(answer);
+                }
+                if let Some(before) = released.purge_before {
+                    self.purge(ctx, before);
+                }
+                self.flush(ctx);
+            }
+            Err(error) if error.kind == BusErrorKind::Conflict => {
+                counters.step_downs.fetch_add(1, Ordering::Relaxed);
+                tracing::warn!(
+                    shard = self.context.shard,
+                    "another session owns this shard now: stepping down"
+                );
+                self.context.stepped_down.store(true, Ordering::Release);
+                ctx.stop();
+            }
+            Err(error) => {
+                // The outcome may be unknown, so it is the same bytes at the same sequence, however often.
+                counters.append_retries.fetch_add(1, Ordering::Relaxed);
+                self.failures = self.failures.saturating_add(1);
+                if self.failures == 1 {
+                    tracing::warn!(shard = self.context.shard, %error, "journal append failed, repeating it");
+                }
+                if error.kind == BusErrorKind::Closed {
+                    ctx.stop();
+                } else if let Some(append) = self.owner.repeat() {
+                    let pause = PAUSES_MS.0.saturating_mul(1 << self.failures.min(8)).min(PAUSES_MS.1);
+                    self.append(ctx, append, Duration::from_millis(pause));
+                }
+            }
+        }
+    }
+
+    fn purge(&self, ctx: &mut Context<Self>, before: u64) {
+        let context = self.context.clone();
+        let purge = async move {
+            if let Err(error) = context.bus.journal_purge(context.shard, before).await {
+                tracing::warn!(shard = context.shard, %error, "journal not purged; the next snapshot tries again");
+            }
+        };
+        ctx.spawn(purge.into_actor(self));
+    }
+
+    fn report_counts(&mut self) {
+        let tally = self.owner.take_tally();
+        self.context.counters.tally(tally);
+    }
+}
+
+impl Actor for ShardActor {
+    type Context = Context<Self>;
+
+    fn started(&mut self, ctx: &mut Self::Context) {
+        ctx.set_mailbox_capacity(MAILBOX);
+        ctx.run_interval(TICK, |actor, ctx| {
+            actor.owner.tick(Moment::now(&actor.context.clock));
+            actor.report_counts();
+            actor.flush(ctx);
+        });
+        self.flush(ctx);
+    }
+}
+
+impl Handler<Exchange> for ShardActor {
+    type Result = ();
+
+    fn handle(&mut self, message: Exchange, ctx: &mut Self::Context) {
+        let moment = Moment::now(&self.context.clock);
+        if let Some((reply, answer)) = self.owner.receive(moment, message.request, message.reply) {
+            let _ = reply.send(answer);
+        }
+        self.report_counts();
+        if message.urgent {
+            self.flush(ctx);
+        }
+    }
+}
+
+impl Handler<Inspect> for ShardActor {
+    type Result = ();
+
+    fn handle(&mut self, message: Inspect, _ctx: &mut Self::Context) {
+        self.owner.tick(Moment::now(&self.context.clock));
+        let standing = self.owner.state().meters().map(|(name, meter)| {
+            let (charged, outstanding) = meter.load();
+            OwnerStanding {
+                meter: name.clone(),
+                limit: meter.limit(),
+                charged,
+                outstanding,
+                presumed: meter.grants.values().map(|grant| grant.presumed).sum(),
+                grants: meter.grants.len(),
+            }
+        });
+        let _ = message.0.send(standing.collect());
+    }
+}
+
+impl Handler<Finish> for ShardActor {
+    type Result = ();
+
+    fn handle(&mut self, message: Finish, ctx: &mut Self::Context) {
+        self.finishing.push(message.0);
+        self.flush(ctx);
+    }
+}

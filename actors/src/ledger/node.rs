@@ -1,0 +1,95 @@
+//! What all meters of this node share: the clock, the settings, and the list of meters that want the pump's attention.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::LedgerOptions;
+use super::counters::LedgerCounters;
+use super::holder::HeldMeter;
+use crate::clock::Clock;
+
+/// Shared by every [`HeldMeter`] and the pump.
+pub(super) struct Node {
+    pub(super) clock: Clock,
+    pub(super) options: LedgerOptions,
+    pub(super) counters: Arc<LedgerCounters>,
+    /// Meters that get a turn at every beat of the pump.
+    pub(super) active: Mutex<Vec<Arc<HeldMeter>>>,
+    /// Meters that somebody waits for.
+    pub(super) urgent: Mutex<Vec<Arc<HeldMeter>>>,
+    /// Wakes the pump.
+    pub(super) wake: Notify,
+    /// Capacity came back somewhere.
+    pub(super) released: Notify,
+    freed: AtomicBool,
+    closing: AtomicBool,
+}
+
+impl fmt::Debug for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Node({})", self.options.session)
+    }
+}
+
+impl Node {
+    pub(super) fn new(clock: Clock, options: LedgerOptions) -> Node {
+        Node {
+            clock,
+            options,
+            counters: Arc::default(),
+            active: Mutex::default(),
+            urgent: Mutex::default(),
+            wake: Notify::new(),
+            released: Notify::new(),
+            freed: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
+        }
+    }
+
+    /// The meter is in use: it gets a turn at every beat.
+    pub(super) fn activate(&self, meter: &Arc<HeldMeter>) {
+        if !meter.listed.load(Ordering::Relaxed) && !meter.listed.swap(true, Ordering::AcqRel) {
+            let first = {
+                let mut active = self.active.lock();
+                active.push(meter.clone());
+                active.len() == 1
+            };
+            if first {
+                self.wake.notify_one();
+            }
+        }
+    }
+
+    /// The meter is short: it gets a turn at once, unless one is arranged already.
+    pub(super) fn hurry(&self, meter: &Arc<HeldMeter>) {
+        if !meter.hurried.swap(true, Ordering::AcqRel) {
+            self.urgent.lock().push(meter.clone());
+            self.wake.notify_one();
+        }
+    }
+
+    /// Capacity came back. The pump passes it on, so that a thousand calls that end together are one signal.
+    pub(super) fn capacity_freed(&self) {
+        if !self.freed.load(Ordering::Relaxed) && !self.freed.swap(true, Ordering::AcqRel) {
+            self.wake.notify_one();
+        }
+    }
+
+    /// Whether capacity came back since the last call.
+    pub(super) fn take_freed(&self) -> bool {
+        self.freed.swap(false, Ordering::AcqRel)
+    }
+
+    pub(super) fn start_closing(&self) {
+        self.closing.store(true, Ordering::Release);
+        self.wake.notify_one();
+    }
+
+    pub(super) fn is_closing(&self) -> bool {
+        self.closing.load(Ordering::Acquire)
+    }
+}

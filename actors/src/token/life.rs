@@ -1,0 +1,300 @@
+//! The pool's start, its background work and its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use grok2api_schemas::bus::subjects::buckets;
+use grok2api_schemas::ids::TokenId;
+use grok2api_schemas::token::{TeamRecord, TokenRecord};
+use secrecy::SecretString;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::cooling;
+use super::entry::{Team, Token};
+use super::pool::{Pool, PoolOptions, PoolParts};
+use super::probe::ProbeReport;
+use super::timers::Resting;
+use crate::bus::{BusError, BusErrorKind, codec};
+
+/// First retry of a probe that found the upstream away; doubles up to a minute.
+const PROBE_RETRY_MS: u64 = 1_000;
+const PROBE_RETRY_CAP_MS: u64 = 60_000;
+/// Bindings are swept this often.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+impl Pool {
+    /// Reads what is stored and starts the background work. Tokens whose domain is known serve at once; the others are
+    /// probed meanwhile.
+    ///
+    /// # Errors
+    /// When the bus cannot be read. A record that does not decode or a secret that does not open is reported and left
+    /// alone in the store.
+    pub async fn start(parts: PoolParts, options: PoolOptions) -> Result<Pool, BusError> {
+        let (tracker, stop) = (parts.tracker.clone(), parts.stop.clone());
+        let pool = Pool::build(parts, options);
+        let unknown = pool.read_all().await?;
+        pool.run(tracker, stop, unknown);
+        Ok(pool)
+    }
+
+    async fn read_all(&self) -> Result<Vec<TokenId>, BusError> {
+        let bus = &self.0.bus;
+        for entry in bus.kv_list(buckets::TEAMS).await? {
+            match codec::decode::<TeamRecord>(&entry.value) {
+                Ok(record) => {
+                    let id = record.team.clone();
+                    self.with_writer(|| self.team_entry(&id, Some(record.clone())));
+                    self.rest_team(&record);
+                }
+                Err(error) => tracing::error!(%error, "a team's record does not decode and is left alone"),
+            }
+        }
+        let mut secrets = bus.kv_list(buckets::SECRETS).await?.into_iter().peekable();
+        let mut unknown = Vec::new();
+        let mut refused = 0_u64;
+        for entry in bus.kv_list(buckets::TOKENS).await? {
+            // Both lists are in key order, so they are walked side by side.
+            while secrets.peek().is_some_and(|secret| secret.key < entry.key) {
+                secrets.next();
+            }
+            let sealed = secrets
+                .next_if(|secret| secret.key == entry.key)
+                .map(|secret| secret.value);
+            match self.read_one(&entry.value, sealed.as_deref()) {
+                Ok(token) => {
+                    if token.team().is_none() {
+                        unknown.push(token.id);
+                    }
+                }
+                Err(error) => {
+                    refused += 1;
+                    if refused <= 5 {
+                        tracing::error!(%error, "a token cannot be read and is left alone");
+                    }
+                }
+            }
+        }
+        if refused > 0 {
+            tracing::error!(
+                refused,
+                "tokens cannot be read: is this the master key they were sealed with?"
+            );
+            if self.0.tokens.read().is_empty() {
+                return Err(BusError::new(
+                    BusErrorKind::Corrupt,
+                    format!(
+                        "none of {refused} stored tokens opens: the master key is not the one they were sealed with"
+                    ),
+                ));
+            }
+        }
+        Ok(unknown)
+    }
+
+    fn read_one(&self, value: &[u8], sealed: Option<&[u8]>) -> Result<Arc<Token>, String> {
+        let record: TokenRecord = codec::decode(value).map_err(|error| error.to_string())?;
+        let sealed = sealed.ok_or_else(|| format!("{} has no stored secret", record.id))?;
+        let plain = self
+            .0
+            .vault
+            .open_sealed(record.id.as_bytes(), sealed)
+            .map_err(|error| error.to_string())?;
+        let secret = std::str::from_utf8(&plain).map_err(|_| format!("{} has a secret that is not text", record.id))?;
+        let secret = SecretString::from(secret.to_owned());
+        Ok(self.add(record, secret))
+    }
+
+    /// Puts a token into the mirror and where its record says it belongs.
+    pub(super) fn add(&self, record: TokenRecord, secret: SecretString) -> Arc<Token> {
+        let team = record.team.clone();
+        let fingerprint = record.fingerprint;
+        let token = Arc::new(Token::new(record, secret));
+        self.0.by_fingerprint.insert(fingerprint, token.id);
+        self.0.tokens.write().insert(token.id, token.clone());
+        self.with_writer(|| {
+            if let Some(team) = team {
+                token.team.store(Some(self.team_entry(&team, None)));
+            }
+            self.place(&token);
+        });
+        self.rest_token(&token);
+        token
+    }
+
+    fn rest_token(&self, token: &Token) {
+        let record = token.record();
+        let ends = record
+            .cooling
+            .iter()
+            .chain(record.model_cooling.iter().map(|(_, cooling)| cooling));
+        for until in ends.filter_map(|cooling| cooling.until_ms) {
+            self.0.timers.add(until, Resting::Token(token.id));
+        }
+    }
+
+    fn rest_team(&self, record: &TeamRecord) {
+        if let Some(until) = record.cooling.as_ref().and_then(|cooling| cooling.until_ms) {
+            self.0.timers.add(until, Resting::Team(record.team.clone()));
+        }
+        for (model, cooling) in &record.model_cooling {
+            if let Some(until) = cooling.until_ms {
+                self.0
+                    .timers
+                    .add(until, Resting::TeamModel(record.team.clone(), model.clone()));
+            }
+        }
+    }
+
+    fn run(&self, tracker: TaskTracker, stop: CancellationToken, unknown: Vec<TokenId>) {
+        let now = self.0.clock.wall().0;
+        for id in unknown {
+            self.0.timers.add(now, Resting::Probe(id));
+        }
+        let pool = self.clone();
+        let tasks = tracker.clone();
+        tracker.spawn(async move {
+            let mut swept = tokio::time::Instant::now();
+            while !stop.is_cancelled() {
+                let (due, next) = pool.0.timers.due(pool.0.clock.wall());
+                for resting in due {
+                    pool.wake(resting, &tasks, &stop);
+                }
+                if swept.elapsed() >= SWEEP_EVERY {
+                    pool.affinity().sweep(pool.0.clock.now());
+                    swept = tokio::time::Instant::now();
+                }
+                let sleep = next.map_or(SWEEP_EVERY.as_millis() as u64, |at| {
+                    at.saturating_sub(pool.0.clock.wall().0)
+                });
+                let sleep = Duration::from_millis(sleep.clamp(1, SWEEP_EVERY.as_millis() as u64));
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = pool.0.timers.changed() => {}
+                    () = tokio::time::sleep(sleep) => {}
+                }
+            }
+        });
+    }
+
+    fn wake(&self, resting: Resting, tracker: &TaskTracker, stop: &CancellationToken) {
+        match resting {
+            Resting::Token(id) => {
+                if let Some(token) = self.find(id) {
+                    self.end_rest(&token);
+                }
+            }
+            Resting::Team(id) => {
+                if let Some(team) = self.0.teams.get(&id).map(|team| team.clone()) {
+                    self.end_team_rest(&team);
+                }
+            }
+            Resting::TeamModel(id, _model) => {
+                if let Some(team) = self.0.teams.get(&id).map(|team| team.clone()) {
+                    self.end_team_rest(&team);
+                }
+            }
+            Resting::Probe(id) => {
+                if let Some(token) = self.find(id) {
+                    let (pool, stop) = (self.clone(), stop.clone());
+                    tracker.spawn(async move {
+                        tokio::select! {
+                            () = stop.cancelled() => {}
+                            () = pool.probe_and_plan(&token) => {}
+                        }
+                    });
+                }
+            }
+        }
+    }
+
+    fn end_rest(&self, token: &Arc<Token>) {
+        let now = self.0.clock.wall();
+        let record = token.record();
+        let over = record
+            .cooling
+            .as_ref()
+            .is_some_and(|cooling| cooling::is_over(cooling, now));
+        let models_over = record
+            .model_cooling
+            .iter()
+            .any(|(_, cooling)| cooling::is_over(cooling, now));
+        if !over && !models_over {
+            return;
+        }
+        self.with_writer(|| {
+            token.change(|record| {
+                if over {
+                    record.cooling = None;
+                }
+                record
+                    .model_cooling
+                    .retain(|(_, cooling)| !cooling::is_over(cooling, now));
+            });
+            self.place(token);
+        });
+        tracing::info!(token = %token.id, masked = %record.masked, "recovered: its rest is over");
+        self.tell(token, "recovered");
+        self.0.actors.save(self, token);
+        self.notify_changed();
+    }
+
+    fn end_team_rest(&self, team: &Arc<Team>) {
+        let now = self.0.clock.wall();
+        self.with_writer(|| {
+            team.change(|record| {
+                if record
+                    .cooling
+                    .as_ref()
+                    .is_some_and(|cooling| cooling::is_over(cooling, now))
+                {
+                    record.cooling = None;
+                }
+                record
+                    .model_cooling
+                    .retain(|(_, cooling)| !cooling::is_over(cooling, now));
+            });
+            self.place_team(team, now);
+        });
+        tracing::info!(team = %team.id, "recovered: the rest is over");
+        self.0.actors.save_team(self, team);
+    }
+
+    /// Probes a token and plans its next probe.
+    async fn probe_and_plan(&self, token: &Arc<Token>) {
+        let report = self.0.actors.probe(self, token).await;
+        if token.is_gone() {
+            return;
+        }
+        let fails = token.probe_failures.load(std::sync::atomic::Ordering::Relaxed);
+        let next = match report {
+            Some(ProbeReport::Unreachable(reason)) => {
+                token.probe_failures.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                if fails == 0 {
+                    tracing::warn!(token = %token.id, masked = %token.record().masked, %reason, "the upstream does not answer a probe; trying again");
+                }
+                Some(
+                    PROBE_RETRY_MS
+                        .saturating_mul(1 << fails.min(10))
+                        .min(PROBE_RETRY_CAP_MS),
+                )
+            }
+            Some(_) | None => {
+                token.probe_failures.store(0, std::sync::atomic::Ordering::Relaxed);
+                // A jitter of a tenth keeps a hundred thousand tokens from being probed in one breath for ever.
+                let every = self.0.options.refresh_every_ms;
+                (every > 0).then(|| every + fastrand::u64(..every / 10 + 1))
+            }
+        };
+        if let Some(in_ms) = next {
+            self.0
+                .timers
+                .add(self.0.clock.wall().0 + in_ms, Resting::Probe(token.id));
+        }
+    }
+
+    /// Writes what is not written yet. Call it when no request is running any more.
+    pub async fn close(&self) {
+        self.0.actors.close().await;
+    }
+}

@@ -1,0 +1,700 @@
+//! The pool: every token of this node's mirror, what may serve now, and the doors through which state changes.
+//!
+//! Reading (choice) takes short read locks; every change of membership goes through one writer lock, in memory, in
+//! microseconds, before anything is written: a token that the upstream refused is out at once. What has to last is then
+//! written by the token's actor.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use dashmap::DashMap;
+use grok2api_schemas::ids::TokenId;
+use grok2api_schemas::meter::{Domain, Meter};
+use grok2api_schemas::token::{CoolingCause, LearnedLimits, TeamRecord, TokenSwitch};
+use parking_lot::{Mutex, RwLock};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::actor::TokenActors;
+use super::affinity::Affinity;
+use super::choice::Pick;
+use super::cooling::{self, CoolingPolicy, Penalty, Scope, SoftFailure, Streak};
+use super::eligible::{self, Eligible, ModelId};
+use super::entry::{MeterUse, NOWHERE, Team, TeamModel, Token};
+use super::limits::LimitBook;
+use super::probe::{Facts, ProbeReport, Prober};
+use super::timers::{Resting, Timers};
+use crate::bus::BusHandle;
+use crate::clock::{Clock, WallMs};
+use crate::egress::ProxySpec;
+use crate::ledger::Ledger;
+use crate::runtime::ArbiterPool;
+use crate::vault::Vault;
+
+/// How the pool behaves.
+#[derive(Clone)]
+pub struct PoolOptions {
+    /// The provider whose tokens these are.
+    pub provider: &'static str,
+    /// Rests and their caps.
+    pub cooling: CoolingPolicy,
+    /// Limits that the configuration states.
+    pub limits: LimitBook,
+    /// Canonical name of an upstream model: models that share limits share it.
+    pub canonical: Arc<dyn Fn(&str) -> String + Send + Sync>,
+    /// Share of a token's slots that one conversation may hold.
+    pub swarm_share: f64,
+    /// How long a conversation stays bound after its last call.
+    pub binding_life_ms: u64,
+    /// Proxy for tokens that name none.
+    pub proxy: ProxySpec,
+    /// First probe of a team parked for want of credit; doubles each time it is parked again.
+    pub parked_probe_ms: u64,
+    /// Probes at a time.
+    pub probes: usize,
+    /// A token is probed again after this long; 0 = only on demand.
+    pub refresh_every_ms: u64,
+}
+
+/// What the pool is built from.
+pub struct PoolParts {
+    /// Where records are kept and events told.
+    pub bus: BusHandle,
+    /// Seals secrets.
+    pub vault: Arc<Vault>,
+    /// Time.
+    pub clock: Clock,
+    /// Quotas.
+    pub ledger: Ledger,
+    /// Asks the upstream.
+    pub prober: Arc<dyn Prober>,
+    /// Where token actors run.
+    pub arbiters: ArbiterPool,
+    /// Runs background work.
+    pub tracker: TaskTracker,
+    /// Ends it.
+    pub stop: CancellationToken,
+}
+
+/// Counters for metrics.
+#[derive(Debug, Default)]
+pub struct PoolCounters {
+    /// Rests begun, by scope and cause: see [`Pool::cooling_events`].
+    events: DashMap<(&'static str, &'static str), AtomicU64>,
+    /// Probes made.
+    pub probes: AtomicU64,
+    /// Probes that found the upstream away.
+    pub probes_unreachable: AtomicU64,
+}
+
+/// A handle on the pool.
+#[derive(Clone)]
+pub struct Pool(pub(super) Arc<Inner>);
+
+pub(super) struct Inner {
+    pub(super) bus: BusHandle,
+    pub(super) vault: Arc<Vault>,
+    pub(super) clock: Clock,
+    ledger: Ledger,
+    pub(super) prober: Arc<dyn Prober>,
+    pub(super) options: PoolOptions,
+    limits: ArcSwap<LimitBook>,
+    pub(super) tokens: RwLock<BTreeMap<TokenId, Arc<Token>>>,
+    pub(super) by_fingerprint: DashMap<[u8; 32], TokenId>,
+    pub(super) teams: DashMap<String, Arc<Team>>,
+    eligible: Eligible,
+    affinity: Affinity,
+    /// Held while membership changes; never across an await.
+    writer: Mutex<()>,
+    pub(super) timers: Timers,
+    pub(super) actors: TokenActors,
+    /// Told when a token becomes usable: requests that wait try again.
+    changed: tokio::sync::Notify,
+    /// Counters for metrics.
+    pub counters: PoolCounters,
+}
+
+/// Bindings kept at most: 200,000 × about 120 B.
+const BINDINGS: usize = 200_000;
+
+impl Pool {
+    pub(super) fn build(parts: PoolParts, options: PoolOptions) -> Pool {
+        Pool(Arc::new(Inner {
+            actors: TokenActors::new(
+                parts.arbiters,
+                parts.tracker.clone(),
+                parts.stop.clone(),
+                options.probes,
+            ),
+            bus: parts.bus,
+            vault: parts.vault,
+            clock: parts.clock,
+            ledger: parts.ledger,
+            prober: parts.prober,
+            limits: ArcSwap::from_pointee(options.limits.clone()),
+            affinity: Affinity::new(BINDINGS, options.binding_life_ms),
+            options,
+            tokens: RwLock::new(BTreeMap::new()),
+            by_fingerprint: DashMap::new(),
+            teams: DashMap::new(),
+            eligible: Eligible::default(),
+            writer: Mutex::new(()),
+            timers: Timers::default(),
+            changed: tokio::sync::Notify::new(),
+            counters: PoolCounters::default(),
+        }))
+    }
+
+    pub(super) fn eligible(&self) -> &Eligible {
+        &self.0.eligible
+    }
+
+    pub(super) fn affinity(&self) -> &Affinity {
+        &self.0.affinity
+    }
+
+    pub(super) fn swarm_share(&self) -> f64 {
+        self.0.options.swarm_share
+    }
+
+    /// Resolves when a token has become usable (again).
+    pub async fn changed(&self) {
+        self.0.changed.notified().await;
+    }
+
+    pub(super) fn notify_changed(&self) {
+        self.0.changed.notify_waiters();
+    }
+
+    /// The id of an upstream model that some team lists, or that may be asked of a team whose list is not known.
+    pub fn model(&self, name: &str) -> Option<ModelId> {
+        match self.0.eligible.find(name) {
+            Some(id) if self.offered_by(id) > 0 => Some(id),
+            _ if self.has_unlisted_teams() => Some(self.0.eligible.intern(name)),
+            found => found,
+        }
+    }
+
+    /// Whether any team lists the model, usable or not.
+    pub fn is_offered(&self, model: ModelId) -> bool {
+        self.offered_by(model) > 0 || self.has_unlisted_teams()
+    }
+
+    fn offered_by(&self, model: ModelId) -> u32 {
+        self.0
+            .eligible
+            .set(model)
+            .map_or(0, |set| set.offered_by.load(Ordering::Relaxed))
+    }
+
+    /// Whether a team exists whose models are not known.
+    fn has_unlisted_teams(&self) -> bool {
+        self.0.eligible.any.offered_by.load(Ordering::Relaxed) > 0
+    }
+
+    /// Every model that some team lists, in no order.
+    pub fn offered_models(&self) -> Vec<Arc<str>> {
+        self.0.eligible.offered()
+    }
+
+    /// The name behind a model's id.
+    pub fn model_name(&self, model: ModelId) -> Option<Arc<str>> {
+        self.0.eligible.set(model).map(|set| set.name.clone())
+    }
+
+    /// A team for a model, with its meters; made at its first use.
+    pub fn team_model(&self, team: &Arc<Team>, model: ModelId) -> Arc<TeamModel> {
+        if let Some(at) = team.models.get(&model) {
+            return at.clone();
+        }
+        let name = self.model_name(model).unwrap_or_default();
+        let made = Arc::new(TeamModel {
+            meters: ArcSwap::from_pointee(self.meters(&team.record(), &name)),
+            model: name,
+            streak: Mutex::new(Streak::default()),
+            answered: std::sync::atomic::AtomicBool::new(false),
+            told: AtomicU64::new(0),
+        });
+        team.models.entry(model).or_insert(made).clone()
+    }
+
+    fn meters(&self, team: &TeamRecord, model: &str) -> Vec<MeterUse> {
+        let canonical = (self.0.options.canonical)(model);
+        self.0
+            .limits
+            .load()
+            .meters(team, &canonical)
+            .into_iter()
+            .map(|(kind, limit, takes)| {
+                let domain = Domain::TeamModel {
+                    provider: self.0.options.provider.to_owned(),
+                    team: team.team.clone(),
+                    model: canonical.clone(),
+                };
+                MeterUse {
+                    meter: self.0.ledger.meter(&Meter { domain, kind }, limit),
+                    takes,
+                }
+            })
+            .collect()
+    }
+
+    /// Puts new limits of the configuration into force.
+    pub fn set_limits(&self, book: LimitBook) {
+        self.0.limits.store(Arc::new(book));
+        for team in self.0.teams.iter() {
+            let record = team.record();
+            for at in team.models.iter() {
+                at.meters.store(Arc::new(self.meters(&record, &at.model)));
+            }
+        }
+    }
+
+    /// The upstream answered a call: what its head told of limits, and that meters without a limit may open up.
+    pub fn note_answer(&self, team: &Arc<Team>, at: &TeamModel, told: LearnedLimits) {
+        let seen = at.told.swap(
+            told.rpm.unwrap_or(0) ^ told.tpm.unwrap_or(0).rotate_left(32),
+            Ordering::Relaxed,
+        );
+        let now = told.rpm.unwrap_or(0) ^ told.tpm.unwrap_or(0).rotate_left(32);
+        if now != 0 && seen != now {
+            self.learn(team, at, told);
+        }
+        if !at.answered.swap(true, Ordering::Relaxed) {
+            for used in at.meters.load().iter() {
+                used.meter.answered();
+            }
+        }
+    }
+
+    /// Takes note of a limit that the upstream told; only what is new or lower counts.
+    pub fn learn(&self, team: &Arc<Team>, at: &TeamModel, told: LearnedLimits) {
+        let lower = |known: Option<u64>, told: Option<u64>| match (known, told) {
+            (Some(known), Some(told)) => Some(known.min(told)),
+            (known, told) => known.or(told),
+        };
+        let model = (self.0.options.canonical)(&at.model);
+        let known = team
+            .record()
+            .learned
+            .iter()
+            .find(|(name, _)| *name == model)
+            .map(|(_, limits)| *limits);
+        let before = known.unwrap_or_default();
+        let after = LearnedLimits {
+            rps: lower(before.rps, told.rps),
+            rpm: lower(before.rpm, told.rpm),
+            rph: lower(before.rph, told.rph),
+            rpd: lower(before.rpd, told.rpd),
+            tpm: lower(before.tpm, told.tpm),
+        };
+        if known == Some(after) || after == LearnedLimits::default() {
+            return;
+        }
+        let record = team.change(
+            |record| match record.learned.iter_mut().find(|(name, _)| *name == model) {
+                Some((_, limits)) => *limits = after,
+                None => record.learned.push((model.clone(), after)),
+            },
+        );
+        tracing::info!(team = %team.id, %model, ?after, "the upstream told a limit");
+        for other in team.models.iter() {
+            if (self.0.options.canonical)(&other.model) == model {
+                other.meters.store(Arc::new(self.meters(&record, &other.model)));
+            }
+        }
+        self.0.actors.save_team(self, team);
+    }
+
+    /// Token actors that are live now.
+    pub fn live_actors(&self) -> usize {
+        self.0.actors.live()
+    }
+
+    // === What happened to a call ===
+
+    /// A call succeeded.
+    pub fn succeeded(&self, pick: &Pick) {
+        pick.at.streak.lock().succeed();
+        let token = &pick.token;
+        token.unsaved_uses.fetch_add(1, Ordering::Relaxed);
+        token.last_used_ms.store(self.0.clock.wall().0, Ordering::Relaxed);
+        self.0.actors.used(self, token);
+    }
+
+    /// A call failed in a way that blames nobody by itself.
+    pub fn failed_softly(&self, pick: &Pick, failure: SoftFailure) -> Option<Penalty> {
+        let penalty = pick.at.streak.lock().fail(failure, &self.0.options.cooling)?;
+        self.penalise(&pick.token, &pick.team, &pick.at.model, &penalty);
+        Some(penalty)
+    }
+
+    /// A call failed and somebody is to blame: they rest, at once, on this node; the actor writes and tells.
+    pub fn penalise(&self, token: &Arc<Token>, team: &Arc<Team>, model: &str, penalty: &Penalty) {
+        let now = self.0.clock.wall();
+        let policy = &self.0.options.cooling;
+        let until = {
+            let _writer = self.0.writer.lock();
+            match penalty.scope {
+                Scope::Token => {
+                    let record = token.change(|record| {
+                        record.cooling = Some(cooling::rest(record.cooling.as_ref(), penalty, now, policy));
+                        record.fail_count = record.fail_count.saturating_add(1);
+                    });
+                    self.dismiss_token(token);
+                    record
+                        .cooling
+                        .as_ref()
+                        .and_then(|c| c.until_ms)
+                        .map(|until| (until, Resting::Token(token.id)))
+                }
+                Scope::TokenModel => {
+                    let mut until = None;
+                    token.change(|record| {
+                        record
+                            .model_cooling
+                            .retain(|(_, cooling)| !cooling::is_over(cooling, now));
+                        let running = record
+                            .model_cooling
+                            .iter()
+                            .find(|(name, _)| name == model)
+                            .map(|(_, c)| c.clone());
+                        let rest = cooling::rest(running.as_ref(), penalty, now, policy);
+                        until = rest.until_ms;
+                        record.model_cooling.retain(|(name, _)| name != model);
+                        record.model_cooling.push((model.to_owned(), rest));
+                    });
+                    until.map(|until| (until, Resting::Token(token.id)))
+                }
+                Scope::TeamModel => {
+                    let mut until = None;
+                    team.change(|record| {
+                        record
+                            .model_cooling
+                            .retain(|(_, cooling)| !cooling::is_over(cooling, now));
+                        let running = record
+                            .model_cooling
+                            .iter()
+                            .find(|(name, _)| name == model)
+                            .map(|(_, c)| c.clone());
+                        let rest = cooling::rest(running.as_ref(), penalty, now, policy);
+                        until = rest.until_ms;
+                        record.model_cooling.retain(|(name, _)| name != model);
+                        record.model_cooling.push((model.to_owned(), rest));
+                    });
+                    if let Some(id) = self.0.eligible.find(model) {
+                        self.0.eligible.dismiss(team, id);
+                    }
+                    until.map(|until| (until, Resting::TeamModel(team.id.to_string(), model.to_owned())))
+                }
+                Scope::Team => {
+                    let record = team.change(|record| {
+                        record.cooling = Some(cooling::rest(record.cooling.as_ref(), penalty, now, policy));
+                    });
+                    self.dismiss_team(team);
+                    record
+                        .cooling
+                        .as_ref()
+                        .and_then(|c| c.until_ms)
+                        .map(|until| (until, Resting::Team(team.id.to_string())))
+                }
+            }
+        };
+        if let Some((until, resting)) = until {
+            self.0.timers.add(until, resting);
+        }
+        self.count_event(penalty.scope.as_str(), penalty.cause);
+        tracing::warn!(
+            token = %token.id, masked = %token.record().masked, team = %team.id, %model,
+            scope = penalty.scope.as_str(), cause = penalty.cause.as_str(), for_ms = penalty.for_ms, detail = %penalty.detail,
+            "rests"
+        );
+        self.0.actors.cooled(self, token, team, penalty);
+    }
+
+    fn count_event(&self, scope: &'static str, cause: CoolingCause) {
+        self.0
+            .counters
+            .events
+            .entry((scope, cause.as_str()))
+            .or_default()
+            .fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Rests begun since start, by scope and cause.
+    pub fn cooling_events(&self) -> Vec<(&'static str, &'static str, u64)> {
+        self.0
+            .counters
+            .events
+            .iter()
+            .map(|e| (e.key().0, e.key().1, e.value().load(Ordering::Relaxed)))
+            .collect()
+    }
+
+    /// Hits, borrows, rebinds, and bindings held.
+    pub fn affinity_counts(&self) -> (u64, u64, u64, usize) {
+        let c = &self.0.affinity.counters;
+        let read = |n: &AtomicU64| n.load(Ordering::Relaxed);
+        (read(&c.hits), read(&c.borrows), read(&c.rebinds), self.0.affinity.len())
+    }
+
+    // === Membership: callers hold the writer lock ===
+
+    pub(super) fn with_writer<T>(&self, change: impl FnOnce() -> T) -> T {
+        let _writer = self.0.writer.lock();
+        change()
+    }
+
+    /// Puts a token and its team where their records say they belong.
+    pub(super) fn place(&self, token: &Arc<Token>) {
+        let now = self.0.clock.wall();
+        let record = token.record();
+        let usable = record.switch == TokenSwitch::On
+            && !token.is_gone()
+            && record
+                .cooling
+                .as_ref()
+                .is_none_or(|cooling| cooling::is_over(cooling, now));
+        let Some(team) = token.team() else { return };
+        if usable {
+            if eligible::admit_token(&team, token) {
+                self.place_team(&team, now);
+            }
+            self.0.changed.notify_waiters();
+        } else {
+            self.dismiss_token(token);
+        }
+    }
+
+    fn dismiss_token(&self, token: &Arc<Token>) {
+        if let Some(team) = token.team()
+            && eligible::dismiss_token(&team, token)
+        {
+            self.dismiss_team(&team);
+        }
+    }
+
+    fn dismiss_team(&self, team: &Arc<Team>) {
+        let models: Vec<ModelId> = team.positions.lock().iter().map(|(model, _)| *model).collect();
+        for model in models {
+            self.0.eligible.dismiss(team, model);
+        }
+        self.0.eligible.dismiss_any(team);
+    }
+
+    /// Puts a team into the set of every model that it can serve now.
+    pub(super) fn place_team(&self, team: &Arc<Team>, now: WallMs) {
+        let record = team.record();
+        let rests = record
+            .cooling
+            .as_ref()
+            .is_some_and(|cooling| !cooling::is_over(cooling, now));
+        if rests || team.live_tokens() == 0 {
+            self.dismiss_team(team);
+            return;
+        }
+        let models: Vec<ModelId> = team.positions.lock().iter().map(|(model, _)| *model).collect();
+        for model in models {
+            let name = self.model_name(model).unwrap_or_default();
+            let resting = record
+                .model_cooling
+                .iter()
+                .any(|(m, cooling)| **m == *name && !cooling::is_over(cooling, now));
+            if resting {
+                self.0.eligible.dismiss(team, model);
+            } else {
+                self.0.eligible.admit(team, model);
+            }
+        }
+        if record.models.is_none() {
+            self.0.eligible.admit_any(team);
+        }
+        self.0.changed.notify_waiters();
+    }
+
+    /// Makes a team offer exactly these models.
+    pub(super) fn list_models(&self, team: &Arc<Team>, names: &[String]) {
+        let ids: Vec<ModelId> = names.iter().map(|name| self.0.eligible.intern(name)).collect();
+        let gone: Vec<ModelId> = team
+            .positions
+            .lock()
+            .iter()
+            .map(|(id, _)| *id)
+            .filter(|id| !ids.contains(id))
+            .collect();
+        for id in gone {
+            self.0.eligible.dismiss(team, id);
+            team.positions.lock().retain(|(model, _)| *model != id);
+            self.offer(id, false);
+        }
+        for id in ids {
+            let mut positions = team.positions.lock();
+            if !positions.iter().any(|(model, _)| *model == id) {
+                positions.push((id, NOWHERE));
+                drop(positions);
+                self.offer(id, true);
+            }
+        }
+    }
+
+    fn offer(&self, model: ModelId, more: bool) {
+        if let Some(set) = self.0.eligible.set(model) {
+            if more {
+                set.offered_by.fetch_add(1, Ordering::Relaxed);
+            } else {
+                set.offered_by.fetch_sub(1, Ordering::Relaxed);
+            }
+        }
+    }
+
+    /// The team of that id, made if it is new.
+    pub(super) fn team_entry(&self, id: &str, stored: Option<TeamRecord>) -> Arc<Team> {
+        if let Some(team) = self.0.teams.get(id) {
+            return team.clone();
+        }
+        let record = stored.unwrap_or_else(|| TeamRecord {
+            team: id.to_owned(),
+            models: None,
+            zdr: false,
+            cooling: None,
+            model_cooling: Vec::new(),
+            learned: Vec::new(),
+            version: 0,
+        });
+        let models = record.models.clone();
+        let team = self
+            .0
+            .teams
+            .entry(id.to_owned())
+            .or_insert_with(|| Arc::new(Team::new(record)))
+            .clone();
+        match models {
+            Some(models) => self.list_models(&team, &models),
+            None => {
+                self.0.eligible.any.offered_by.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        team
+    }
+
+    // === What a probe found ===
+
+    /// Applies what a probe found; answers whether the token is usable now.
+    pub(super) fn apply_probe(&self, token: &Arc<Token>, report: &ProbeReport) -> bool {
+        self.0.counters.probes.fetch_add(1, Ordering::Relaxed);
+        let now = self.0.clock.wall();
+        let (facts, penalty) = match report {
+            ProbeReport::Usable(facts) => (facts, None),
+            ProbeReport::Refused { penalty, facts } => (facts, Some(penalty)),
+            ProbeReport::Unreachable(reason) => {
+                self.0.counters.probes_unreachable.fetch_add(1, Ordering::Relaxed);
+                tracing::debug!(token = %token.id, %reason, "probe found the upstream away");
+                return false;
+            }
+        };
+        let team = self.settle_domain(token, facts, now);
+        match (penalty, team) {
+            (Some(penalty), Some(team)) => {
+                self.penalise(token, &team, "", penalty);
+                false
+            }
+            (Some(penalty), None) => {
+                // No team is known, so the key itself rests.
+                token.change(|record| {
+                    record.cooling = Some(cooling::rest(
+                        record.cooling.as_ref(),
+                        penalty,
+                        now,
+                        &self.0.options.cooling,
+                    ));
+                });
+                self.0.actors.save(self, token);
+                false
+            }
+            (None, team) => {
+                self.with_writer(|| {
+                    token.change(|record| {
+                        record.cooling = None;
+                        record.fail_count = 0;
+                        record.probed_ms = Some(now.0);
+                    });
+                    if let Some(team) = &team
+                        && team.record().cooling.is_some()
+                    {
+                        team.change(|record| record.cooling = None);
+                        self.place_team(team, now);
+                    }
+                    self.place(token);
+                });
+                if let Some(team) = &team {
+                    self.0.actors.save_team(self, team);
+                }
+                self.0.actors.save(self, token);
+                true
+            }
+        }
+    }
+
+    /// Ties a token to its quota domain, as far as it is known, and notes what else the probe told of it.
+    fn settle_domain(&self, token: &Arc<Token>, facts: &Facts, now: WallMs) -> Option<Arc<Team>> {
+        let record = token.record();
+        let limits = self.0.limits.load();
+        let id = limits
+            .team_of(&record)
+            .map(str::to_owned)
+            .or_else(|| facts.team.clone())
+            .or_else(|| record.team.clone())
+            .or_else(|| facts.cannot_tell_team.then(|| format!("key:{}", record.id)))?;
+        let _writer = self.0.writer.lock();
+        let moved = record.team.as_deref() != Some(id.as_str());
+        if moved {
+            self.dismiss_token(token);
+        }
+        let team = self.team_entry(&id, None);
+        token.team.store(Some(team.clone()));
+        if moved {
+            token.change(|record| record.team = Some(id.clone()));
+        }
+        if let Some(models) = &facts.models {
+            let had = team.record().models.clone();
+            let own = match &had {
+                // Keys of one team may be allowed different models: the team offers all of them, the key its own.
+                Some(known) if known != models => {
+                    let mut all = known.clone();
+                    all.extend(models.iter().filter(|name| !known.contains(name)).cloned());
+                    if all != *known {
+                        team.change(|record| record.models = Some(all.clone()));
+                        self.list_models(&team, &all);
+                    }
+                    Some(models.clone()).filter(|own| *own != all)
+                }
+                Some(_) => None,
+                None => {
+                    self.0.eligible.any.offered_by.fetch_sub(1, Ordering::Relaxed);
+                    self.0.eligible.dismiss_any(&team);
+                    team.change(|record| record.models = Some(models.clone()));
+                    self.list_models(&team, models);
+                    None
+                }
+            };
+            if record.models != own {
+                token.change(|record| record.models = own);
+            }
+        }
+        if let Some(zdr) = facts.zdr
+            && team.record().zdr != zdr
+        {
+            team.change(|record| record.zdr = zdr);
+        }
+        self.place_team(&team, now);
+        drop(_writer);
+        for (model, told) in &facts.limits {
+            let model = self.0.eligible.intern(model);
+            let at = self.team_model(&team, model);
+            self.learn(&team, &at, *told);
+        }
+        Some(team)
+    }
+}
