@@ -1,5 +1,7 @@
 //! What answers: the door, the fronts, the engine and the providers of grok2api.
 
+pub mod admin;
+pub mod engine;
 pub mod cli;
 pub mod app;
 pub mod shutdown;
