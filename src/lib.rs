@@ -1,7 +1,5 @@
 //! What answers: the door, the fronts, the engine and the providers of grok2api.
 
-pub mod admin;
-pub mod engine;
 pub mod cli;
 pub mod app;
 pub mod shutdown;
@@ -12,6 +10,7 @@ pub mod engine;
 pub mod providers;
 pub mod catalogue;
 pub mod bindings;
+pub mod admin;
 pub mod ops;
 pub mod request_log;
 pub mod settings;

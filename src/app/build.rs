@@ -25,6 +25,7 @@ use parking_lot::Mutex;
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use zeroize::Zeroizing;
 
 use super::App;
 use crate::bindings::Bindings;
@@ -33,8 +34,9 @@ use crate::door::health::Readiness;
 use crate::engine::settings::EngineSettings;
 use crate::engine::telemetry::EngineTelemetry;
 use crate::engine::{Engine, EngineParts};
+use crate::ops::accounts::{AccountOptions, Accounts};
 use crate::providers::Provider;
-use crate::providers::xai::{XaiOptions, XaiProber, XaiUpstream};
+use crate::providers::xai::{Listed, XaiOptions, XaiProber, XaiUpstream};
 use crate::request_log::{RequestLog, RequestLogOptions};
 use crate::telemetry::Metrics;
 
@@ -132,6 +134,17 @@ pub async fn build(
         .map_err(|e| cannot("client keys")(&e))?;
     keys.set_config_key(Some(config.app.api_key.expose()));
 
+    let password = Some(config.app.app_key.expose()).filter(|password| !password.trim().is_empty());
+    let account_options = AccountOptions {
+        username: config.app.admin_username.clone(),
+        password: password.map(|password| Zeroizing::new(password.to_owned())),
+        session_hours: config.security.session_hours,
+    };
+    let (accounts, generated_password) =
+        Accounts::load(bus.clone(), clock.clone(), &tracker, stop.clone(), account_options)
+            .await
+            .map_err(|e| BuildError(format!("administrators: {}", e.detail.as_deref().unwrap_or(&e.message))))?;
+
     let log_options = RequestLogOptions {
         max_bytes: config.telemetry.request_log_max_mb * 1024 * 1024,
         max_age_ms: u64::from(config.telemetry.request_log_days) * 24 * HOUR_MS,
@@ -165,6 +178,8 @@ pub async fn build(
         ledger,
         pool,
         keys,
+        accounts,
+        generated_password: Mutex::new(generated_password),
         engine,
         log,
         metrics,
@@ -229,7 +244,7 @@ async fn start_pool(
 
 /// Lays what the upstream lists over the model table: names that it lists as models of their own are counted apart, its
 /// aliases together.
-fn note_listed(catalogue: Arc<ArcSwap<Catalogue>>) -> Box<dyn Fn(&[ListedModel]) + Send + Sync> {
+fn note_listed(catalogue: Arc<ArcSwap<Catalogue>>) -> Listed {
     let table = catalogue.load_full();
     let known: Mutex<BTreeMap<String, Vec<String>>> = Mutex::new(BTreeMap::new());
     Box::new(move |listed| {

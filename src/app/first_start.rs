@@ -13,6 +13,8 @@ use super::build::BuildError;
 pub struct FirstStart {
     /// The first client key, if it was made now.
     pub client_key: Option<Zeroizing<String>>,
+    /// The administrator's password, if it was made now.
+    pub admin_password: Option<Zeroizing<String>>,
 }
 
 impl App {
@@ -29,6 +31,7 @@ impl App {
         self.enrol_from_environment(enrol, PoolName::ApiKey).await?;
         Ok(FirstStart {
             client_key: made.map(|made| made.secret),
+            admin_password: self.generated_password.lock().take(),
         })
     }
 

@@ -17,8 +17,10 @@ use grok2api_actors::store::Store;
 use grok2api_actors::token::Pool;
 use grok2api_actors::vault::Vault;
 use grok2api_schemas::config::Config;
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use zeroize::Zeroizing;
 
 use crate::bindings::Bindings;
 use crate::catalogue::{Catalogue, Resolved};
@@ -29,6 +31,7 @@ use crate::engine::ask::Caller;
 use crate::engine::error::{ErrorKind, GatewayError, RefusalReason};
 use crate::engine::expectations::input_tokens;
 use crate::http::arrival::Arrival;
+use crate::ops::accounts::Accounts;
 use crate::request_log::RequestLog;
 use crate::telemetry::Metrics;
 
@@ -55,6 +58,10 @@ pub struct App {
     pub pool: Pool,
     /// Client keys.
     pub keys: ClientKeys,
+    /// Administrators and their sessions.
+    pub accounts: Accounts,
+    /// A password that was made at this start; taken when it is printed.
+    generated_password: Mutex<Option<Zeroizing<String>>>,
     /// Which token made which object.
     pub bindings: Bindings,
     /// Answers requests.

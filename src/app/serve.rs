@@ -64,7 +64,7 @@ pub async fn serve(args: &LoadArgs, loaded: Loaded, demo: bool) -> Result<ExitCo
     let facts = Facts {
         address: address.clone(),
         admin_username: config.app.admin_username.clone(),
-        admin_password: None,
+        admin_password: first.admin_password.as_ref().map(|password| password.to_string()),
         client_key: first.client_key.as_ref().map(|key| key.to_string()),
         config_file: file.display().to_string(),
         tokens: app.pool.len(),

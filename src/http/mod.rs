@@ -9,11 +9,17 @@ use http::StatusCode;
 use poem::endpoint::{BoxEndpoint, make};
 use poem::{Endpoint, EndpointExt, Request, Response, Route, RouteMethod};
 
+use crate::admin::{self, Admin};
 use crate::app::App;
 use crate::door::health;
+use crate::door::origin::{ClientOrigin, ClientScheme};
 use crate::engine::error::{ErrorKind, GatewayError};
 use crate::fronts::openai::error::error_response;
 use crate::fronts::openai::{chat, deferred, models};
+use crate::ops::keys::KeyOps;
+use crate::ops::requests::RequestOps;
+use crate::ops::tokens::TokenOps;
+use crate::ops::usage::LedgerUsage;
 use crate::telemetry::metrics;
 use arrival::Arrival;
 
@@ -35,14 +41,14 @@ pub fn routes(app: &Arc<App>) -> BoxEndpoint<'static, Response> {
     let list_app = app.clone();
     let list = make(move |request: Request| {
         let app = list_app.clone();
-        async move { models::list(&app, request).await }
+        async move { models::list(&app, &request) }
     });
     let model_app = app.clone();
     let model = make(move |request: Request| {
         let app = model_app.clone();
         async move {
             let id = request.raw_path_param("id").map(decode).unwrap_or_default();
-            models::one(&app, request, &id).await
+            models::one(&app, &request, &id)
         }
     });
     let fallback = app.clone();
@@ -51,6 +57,7 @@ pub fn routes(app: &Arc<App>) -> BoxEndpoint<'static, Response> {
         .at("/v1/chat/deferred-completion/:id", RouteMethod::new().get(deferred))
         .at("/v1/models", RouteMethod::new().get(list))
         .at("/v1/models/*id", RouteMethod::new().get(model))
+        .nest("/api/v1/admin", admin::routes(admin_parts(app)))
         .at("/livez", health::livez())
         .at("/readyz", health::readyz(app.readiness.clone()))
         .at("/health", health::health())
@@ -68,6 +75,34 @@ pub fn routes(app: &Arc<App>) -> BoxEndpoint<'static, Response> {
         })
         .map_to_response()
         .boxed()
+}
+
+/// What the admin routes need.
+fn admin_parts(app: &Arc<App>) -> Admin {
+    let usage = LedgerUsage {
+        ledger: app.ledger.clone(),
+        clock: app.clock.clone(),
+        day_offset_minutes: app.config().clients.reset_tz_offset_minutes,
+    };
+    Admin {
+        tokens: TokenOps::new(Arc::new(app.pool.clone())),
+        keys: KeyOps::new(app.keys.clone(), Arc::new(usage), app.clock.clone()),
+        requests: RequestOps::new(app.log.clone()),
+        accounts: app.accounts.clone(),
+        clock: app.clock.clone(),
+        storage: "local",
+        limits: admin::BodyLimits::default(),
+        origin: Arc::new(|request| match request.extensions().get::<ClientOrigin>() {
+            Some(origin) => admin::Origin {
+                ip: origin.ip,
+                https: origin.scheme == ClientScheme::Https,
+            },
+            None => admin::Origin {
+                ip: std::net::Ipv4Addr::LOCALHOST.into(),
+                https: false,
+            },
+        }),
+    }
 }
 
 /// The answer to a path or method that there is not.

@@ -1,6 +1,8 @@
 //! What an operator can do. HTTP, the bus and the command line are thin doors to these functions; none of them is in
 //! here.
 
+pub mod pool;
+pub mod usage;
 pub mod accounts;
 pub mod audit;
 pub mod export;

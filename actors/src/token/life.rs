@@ -3,6 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::BoxStream;
 use grok2api_schemas::bus::subjects::buckets;
 use grok2api_schemas::ids::TokenId;
 use grok2api_schemas::token::{TeamRecord, TokenRecord};
@@ -15,7 +18,7 @@ use super::entry::{Team, Token};
 use super::pool::{Pool, PoolOptions, PoolParts};
 use super::probe::ProbeReport;
 use super::timers::Resting;
-use crate::bus::{BusError, BusErrorKind, codec};
+use crate::bus::{BusError, BusErrorKind, KvEntry, codec};
 
 /// First retry of a probe that found the upstream away; doubles up to a minute.
 const PROBE_RETRY_MS: u64 = 1_000;
@@ -50,17 +53,13 @@ impl Pool {
                 Err(error) => tracing::error!(%error, "a team's record does not decode and is left alone"),
             }
         }
-        let mut secrets = bus.kv_list(buckets::SECRETS).await?.into_iter().peekable();
         let mut unknown = Vec::new();
         let mut refused = 0_u64;
-        for entry in bus.kv_list(buckets::TOKENS).await? {
-            // Both lists are in key order, so they are walked side by side.
-            while secrets.peek().is_some_and(|secret| secret.key < entry.key) {
-                secrets.next();
-            }
-            let sealed = secrets
-                .next_if(|secret| secret.key == entry.key)
-                .map(|secret| secret.value);
+        // Both buckets are in key order, so they are walked side by side, page by page.
+        let mut secrets = Walk::over(bus.kv_pages(buckets::SECRETS));
+        let mut tokens = Walk::over(bus.kv_pages(buckets::TOKENS));
+        while let Some(entry) = tokens.next().await? {
+            let sealed = secrets.at(&entry.key).await?;
             match self.read_one(&entry.value, sealed.as_deref()) {
                 Ok(token) => {
                     if token.team().is_none() {
@@ -296,5 +295,51 @@ impl Pool {
     /// Writes what is not written yet. Call it when no request is running any more.
     pub async fn close(&self) {
         self.0.actors.close().await;
+    }
+}
+
+/// A bucket read entry by entry, in key order.
+struct Walk<'a> {
+    pages: BoxStream<'a, Result<Vec<KvEntry>, BusError>>,
+    page: std::iter::Peekable<std::vec::IntoIter<KvEntry>>,
+}
+
+impl<'a> Walk<'a> {
+    fn over(pages: BoxStream<'a, Result<Vec<KvEntry>, BusError>>) -> Walk<'a> {
+        Walk {
+            pages,
+            page: Vec::new().into_iter().peekable(),
+        }
+    }
+
+    /// Makes sure that an entry is at hand, if there is one left.
+    async fn fill(&mut self) -> Result<(), BusError> {
+        while self.page.peek().is_none() {
+            match self.pages.next().await {
+                Some(page) => self.page = page?.into_iter().peekable(),
+                None => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    async fn next(&mut self) -> Result<Option<KvEntry>, BusError> {
+        self.fill().await?;
+        Ok(self.page.next())
+    }
+
+    /// The value of a key; what comes before it is passed over.
+    async fn at(&mut self, key: &[u8]) -> Result<Option<Bytes>, BusError> {
+        loop {
+            self.fill().await?;
+            match self.page.peek() {
+                None => return Ok(None),
+                Some(entry) if entry.key[..] < *key => {
+                    self.page.next();
+                }
+                Some(entry) if entry.key[..] == *key => return Ok(self.page.next().map(|entry| entry.value)),
+                Some(_) => return Ok(None),
+            }
+        }
     }
 }

@@ -15,7 +15,7 @@ use grok2api_schemas::admin::tokens::{
 use grok2api_schemas::bus::subjects::{buckets, events};
 use grok2api_schemas::ids::TokenId;
 use grok2api_schemas::token::{CoolingCause, PoolName, TokenRecord, TokenState};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 
 use super::actor::RECORD_VERSION;
 use super::cooling;
@@ -35,12 +35,12 @@ impl Pool {
         self.0.tokens.read().get(&id).cloned()
     }
 
-    /// The token that an id, or a whole secret, names.
-    pub fn find_by_text(&self, text: &str) -> Option<TokenId> {
-        if let Ok(id) = text.parse::<TokenId>() {
-            return self.find(id).map(|token| token.id);
-        }
-        self.0.by_fingerprint.get(&self.0.vault.fingerprint(text)).map(|id| *id)
+    /// The token of a whole secret.
+    pub fn find_by_secret(&self, secret: &str) -> Option<TokenId> {
+        self.0
+            .by_fingerprint
+            .get(&self.0.vault.fingerprint(secret))
+            .map(|id| *id)
     }
 
     /// Every token there is.
@@ -216,7 +216,7 @@ impl Pool {
             .as_ref()
             .map(|text| text.to_lowercase())
             .filter(|text| !text.is_empty());
-        let limit = query.limit.clamp(1, 200_000);
+        let limit = query.limit.clamp(1, usize::MAX / 4);
         let mut total = 0_u64;
         // Every match is compared by a cheap key; only the rows of the page are made into views.
         let mut rows: Vec<(SortKey, TokenId)> = Vec::new();
@@ -364,53 +364,44 @@ impl Pool {
         list
     }
 
-    /// Changes what an operator may change; durable when it answers.
+    /// Changes what an operator may change; durable when it answers. Unknown ids are left out.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub async fn patch(&self, id: TokenId, patch: TokenPatch) -> Result<Option<TokenView>, BusError> {
-        let Some(token) = self.find(id) else { return Ok(None) };
-        self.with_writer(|| {
-            token.change(|record| {
-                if let Some(label) = patch.label {
-                    record.label = label;
-                }
-                if let Some(note) = patch.note {
-                    record.note = note;
-                }
-                if let Some(tags) = patch.tags {
-                    record.tags = tags;
-                }
-                if let Some(switch) = patch.switch {
-                    record.switch = switch;
-                }
-                if let Some(pool) = patch.pool {
-                    record.pool = pool;
-                }
-                if let Some(proxy) = patch.proxy {
-                    record.proxy = Some(proxy).filter(|proxy| !proxy.is_empty());
-                }
+    pub async fn patch(&self, changes: Vec<(TokenId, TokenPatch)>) -> Result<(), BusError> {
+        let mut changed = Vec::with_capacity(changes.len());
+        for (id, patch) in changes {
+            let Some(token) = self.find(id) else { continue };
+            self.with_writer(|| {
+                token.change(|record| apply(record, patch));
+                self.place(&token);
             });
-            self.place(&token);
-        });
-        self.write(&token).await?;
-        self.tell(&token, "updated");
-        Ok(Some(self.view_of(&token)))
+            changed.push(token);
+        }
+        self.write(&changed).await?;
+        for token in &changed {
+            self.tell(token, "updated");
+        }
+        Ok(())
     }
 
-    async fn write(&self, token: &Token) -> Result<(), BusError> {
-        let record = token.record();
-        let value = codec::encode(RECORD_VERSION, &*record)
-            .map_err(|error| BusError::new(BusErrorKind::Corrupt, error.to_string()))?;
-        let key = Bytes::copy_from_slice(record.id.as_bytes());
-        self.0
-            .bus
-            .kv_write(vec![KvWrite {
+    async fn write(&self, tokens: &[Arc<Token>]) -> Result<(), BusError> {
+        let mut writes = Vec::with_capacity(tokens.len());
+        for token in tokens {
+            let record = token.record();
+            let value = codec::encode(RECORD_VERSION, &*record)
+                .map_err(|error| BusError::new(BusErrorKind::Corrupt, error.to_string()))?;
+            let key = Bytes::copy_from_slice(record.id.as_bytes());
+            writes.push(KvWrite {
                 bucket: buckets::TOKENS,
                 key,
                 value: Some(value),
-            }])
-            .await
+            });
+        }
+        if writes.is_empty() {
+            return Ok(());
+        }
+        self.0.bus.kv_write(writes).await
     }
 
     /// Deletes tokens; answers how many there were. Open charges in the ledger stay.
@@ -453,37 +444,50 @@ impl Pool {
         Ok(tokens.len())
     }
 
-    /// Ends every rest of a token, and of its team where that is what holds it back.
+    /// Ends every rest of tokens, and of their teams where that is what holds them back; answers how many rested.
     ///
     /// # Errors
     /// When it cannot be written.
-    pub async fn clear_cooling(&self, id: TokenId) -> Result<Option<TokenView>, BusError> {
-        let Some(token) = self.find(id) else { return Ok(None) };
-        self.with_writer(|| {
-            token.change(|record| {
-                record.cooling = None;
-                record.model_cooling.clear();
-                record.fail_count = 0;
-            });
-            if let Some(team) = token.team() {
-                team.change(|record| {
+    pub async fn clear_cooling(&self, ids: &[TokenId]) -> Result<usize, BusError> {
+        let now = self.0.clock.wall();
+        let mut cleared = Vec::new();
+        for token in ids.iter().filter_map(|id| self.find(*id)) {
+            let record = token.record();
+            let team = token.team();
+            let of_team = team.as_ref().map(|team| team.record());
+            let rests = record.cooling.is_some()
+                || !record.model_cooling.is_empty()
+                || of_team.is_some_and(|team| team.cooling.is_some() || !team.model_cooling.is_empty());
+            if !rests {
+                continue;
+            }
+            self.with_writer(|| {
+                token.change(|record| {
                     record.cooling = None;
                     record.model_cooling.clear();
+                    record.fail_count = 0;
                 });
-                for at in team.models.iter() {
-                    at.streak.lock().succeed();
+                if let Some(team) = &team {
+                    team.change(|record| {
+                        record.cooling = None;
+                        record.model_cooling.clear();
+                    });
+                    for at in team.models.iter() {
+                        at.streak.lock().succeed();
+                    }
+                    self.place_team(team, now);
                 }
-                self.place_team(&team, self.0.clock.wall());
+                self.place(&token);
+            });
+            if let Some(team) = &team {
+                self.0.actors.save_team(self, team);
             }
-            self.place(&token);
-        });
-        if let Some(team) = token.team() {
-            self.0.actors.save_team(self, &team);
+            self.tell(&token, "recovered");
+            cleared.push(token);
         }
-        self.write(&token).await?;
-        self.tell(&token, "recovered");
+        self.write(&cleared).await?;
         self.notify_changed();
-        Ok(Some(self.view_of(&token)))
+        Ok(cleared.len())
     }
 
     /// Probes tokens now; a disabled one stays disabled.
@@ -515,25 +519,6 @@ impl Pool {
         outcomes
     }
 
-    /// The secrets of tokens, for an export that the door has authorised and audited.
-    pub fn reveal(&self, ids: &[TokenId]) -> Vec<(TokenId, PoolName, SecretString)> {
-        ids.iter()
-            .filter_map(|id| self.find(*id))
-            .map(|token| {
-                (
-                    token.id,
-                    token.record().pool,
-                    SecretString::from(token.secret().expose_secret().to_owned()),
-                )
-            })
-            .collect()
-    }
-
-    /// Every id, oldest first.
-    pub fn ids(&self) -> Vec<TokenId> {
-        self.0.tokens.read().keys().copied().collect()
-    }
-
     /// Tells the other nodes and watchers.
     pub(super) fn tell(&self, token: &Token, what: &str) {
         let event = serde_json::json!({
@@ -541,6 +526,27 @@ impl Pool {
             "version": token.record().version,
         });
         self.0.bus.publish(events::TOKEN, Bytes::from(event.to_string()));
+    }
+}
+
+fn apply(record: &mut TokenRecord, patch: TokenPatch) {
+    if let Some(label) = patch.label {
+        record.label = label;
+    }
+    if let Some(note) = patch.note {
+        record.note = note;
+    }
+    if let Some(tags) = patch.tags {
+        record.tags = tags;
+    }
+    if let Some(switch) = patch.switch {
+        record.switch = switch;
+    }
+    if let Some(pool) = patch.pool {
+        record.pool = pool;
+    }
+    if let Some(proxy) = patch.proxy {
+        record.proxy = Some(proxy).filter(|proxy| !proxy.is_empty());
     }
 }
 

@@ -16,8 +16,8 @@ use crate::http::arrival::Arrival;
 use crate::http::auth::authenticate;
 
 /// Answers `GET /v1/models`.
-pub async fn list(app: &Arc<App>, request: Request) -> Response {
-    let arrival = Arrival::of(&request, app);
+pub fn list(app: &Arc<App>, request: &Request) -> Response {
+    let arrival = Arrival::of(request, app);
     match authenticate(app, request.headers()) {
         Ok(caller) => {
             let data: Vec<Value> = offered(app, &caller).iter().map(|name| view(app, name)).collect();
@@ -28,8 +28,8 @@ pub async fn list(app: &Arc<App>, request: Request) -> Response {
 }
 
 /// Answers `GET /v1/models/{id}`; `id` is percent-decoded.
-pub async fn one(app: &Arc<App>, request: Request, id: &str) -> Response {
-    let arrival = Arrival::of(&request, app);
+pub fn one(app: &Arc<App>, request: &Request, id: &str) -> Response {
+    let arrival = Arrival::of(request, app);
     let found = authenticate(app, request.headers()).and_then(|caller| {
         if offered(app, &caller).iter().any(|name| name == id) {
             return Ok(view(app, id));

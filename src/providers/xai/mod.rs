@@ -7,5 +7,5 @@ pub mod sanitise;
 mod upstream;
 mod probe;
 
-pub use probe::XaiProber;
+pub use probe::{Listed, XaiProber};
 pub use upstream::{XaiOptions, XaiUpstream};
