@@ -33,6 +33,8 @@ const SESSIONS: &[u8] = b"session/";
 const LONGEST_USERNAME: usize = 64;
 /// Longest password, bytes.
 const LONGEST_PASSWORD: usize = 1_024;
+/// Shortest password of an account that is made here, bytes. A configured one is the operator's own affair.
+const SHORTEST_PASSWORD: usize = 8;
 /// Random bytes of a generated password: 24 characters.
 const PASSWORD_BYTES: usize = 18;
 
@@ -199,8 +201,22 @@ impl Accounts {
     /// Makes an account.
     ///
     /// # Errors
-    /// `Conflict` if the name is taken; the bus cannot be written.
+    /// `InvalidField` for a name or password that cannot be one, `Conflict` if the name is taken; the bus cannot be
+    /// written.
     pub async fn create(&self, username: &str, role: Role, password: Zeroizing<String>) -> Result<(), GatewayError> {
+        let username = username.trim();
+        if username.is_empty() || username.len() > LONGEST_USERNAME || username.chars().any(char::is_control) {
+            return Err(GatewayError::field(
+                "username",
+                format!("`username` must have 1 to {LONGEST_USERNAME} printable bytes."),
+            ));
+        }
+        if !(SHORTEST_PASSWORD..=LONGEST_PASSWORD).contains(&password.len()) {
+            return Err(GatewayError::field(
+                "password",
+                format!("`password` must have {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} bytes."),
+            ));
+        }
         let record = AccountRecord {
             username: username.to_owned(),
             role,

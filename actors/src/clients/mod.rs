@@ -1,11 +1,12 @@
 //! Client keys: who calls us. Records live in the bus's KEYS bucket; every node holds them in memory behind the keyed
 //! hash of their secret, so that a request is identified in O(1) without I/O. Limits are the ledger's business.
 
+mod draft;
+mod identity;
 pub mod secret;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -14,7 +15,7 @@ use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use dashmap::DashMap;
 use grok2api_schemas::bus::subjects::buckets;
-use grok2api_schemas::client_key::{DisconnectPolicy, KeyLimits, KeyRecord};
+use grok2api_schemas::client_key::KeyRecord;
 use grok2api_schemas::ids::KeyId;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -23,7 +24,9 @@ use zeroize::Zeroizing;
 use crate::bus::{BusError, BusErrorKind, BusHandle, Expect};
 use crate::clock::{Clock, WallMs};
 use crate::mirror::{Mirror, Row};
-use crate::vault::Vault;
+
+pub use draft::{KeyDraft, KeyError, KeyWithSecret};
+pub use identity::{Fingerprint, Identity, NotTaken};
 
 /// Where the cluster remembers that its first client key was made.
 const FIRST_KEY_MARK: &[u8] = b"first-client-key";
@@ -31,114 +34,6 @@ const FIRST_KEY_MARK: &[u8] = b"first-client-key";
 const WRITE_USE_EVERY_MS: u64 = 60_000;
 /// How often an update is tried again when somebody else changed the key in between.
 const UPDATE_ATTEMPTS: usize = 4;
-
-/// A keyed hash of secrets: the vault's, with the key of this installation.
-pub trait Fingerprint: Send + Sync + 'static {
-    /// The hash of a secret; the same on every node.
-    fn fingerprint(&self, secret: &str) -> [u8; 32];
-}
-
-impl<F: Fn(&str) -> [u8; 32] + Send + Sync + 'static> Fingerprint for F {
-    fn fingerprint(&self, secret: &str) -> [u8; 32] {
-        self(secret)
-    }
-}
-
-impl Fingerprint for Vault {
-    fn fingerprint(&self, secret: &str) -> [u8; 32] {
-        Vault::fingerprint(self, secret)
-    }
-}
-
-/// Who presented a key that we take.
-#[derive(Clone, Debug)]
-pub enum Identity {
-    /// A client key.
-    Key(Arc<KeyRecord>),
-    /// The key of the configuration (`app.api_key`): no quotas.
-    Config,
-}
-
-/// Why a presented key is not taken.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NotTaken {
-    /// There is no such key.
-    Unknown,
-    /// It was switched off.
-    Inactive,
-    /// It expired.
-    Expired,
-}
-
-/// Why an operation on client keys failed.
-#[derive(Clone, Debug)]
-pub enum KeyError {
-    /// There is no such key.
-    NotFound,
-    /// Another key has this secret.
-    Exists,
-    /// This cannot be a secret, for this reason.
-    BadSecret(&'static str),
-    /// The bus failed. After a timeout the outcome is unknown: list before trying again.
-    Bus(BusError),
-    /// The system has no randomness.
-    NoRandomness,
-}
-
-impl fmt::Display for KeyError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            KeyError::NotFound => f.write_str("no such client key"),
-            KeyError::Exists => f.write_str("another client key has this secret"),
-            KeyError::BadSecret(reason) => write!(f, "the secret {reason}"),
-            KeyError::Bus(error) => error.fmt(f),
-            KeyError::NoRandomness => f.write_str("the system has no randomness"),
-        }
-    }
-}
-
-impl std::error::Error for KeyError {}
-
-impl From<BusError> for KeyError {
-    fn from(error: BusError) -> KeyError {
-        KeyError::Bus(error)
-    }
-}
-
-/// A client key to make.
-#[derive(Clone, Debug, Default)]
-pub struct KeyDraft {
-    /// The operator's name for it; blank = made up.
-    pub name: String,
-    /// Its secret; `None` = made up.
-    pub secret: Option<Zeroizing<String>>,
-    /// Switched off from the start.
-    pub inactive: bool,
-    /// Models it may name; empty = all.
-    pub allowed_models: Vec<String>,
-    /// Its limits.
-    pub limits: KeyLimits,
-    /// What a hang-up does.
-    pub on_disconnect: DisconnectPolicy,
-    /// When it stops working, Unix milliseconds.
-    pub expires_ms: Option<u64>,
-}
-
-/// A record with the secret that is answered this once.
-pub struct KeyWithSecret {
-    /// The key.
-    pub record: Arc<KeyRecord>,
-    /// Its secret.
-    pub secret: Zeroizing<String>,
-}
-
-impl fmt::Debug for KeyWithSecret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("KeyWithSecret")
-            .field("id", &self.record.id)
-            .finish_non_exhaustive()
-    }
-}
 
 /// What identifies a request: one lookup away from the presented key.
 #[derive(Debug)]

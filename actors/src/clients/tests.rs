@@ -1,4 +1,4 @@
-use grok2api_schemas::client_key::DailyLimits;
+use grok2api_schemas::client_key::{DailyLimits, KeyLimits};
 
 use super::*;
 use crate::bus::Bus;
