@@ -2,6 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -37,7 +38,8 @@ struct Accepting {
 /// Accepts until the door stops, then takes what the kernel has already queued, so that no client that was let in by the
 /// kernel is reset.
 pub(super) async fn run(shared: Arc<Shared>, listener: Listener, max_connections: usize) {
-    let mut phases = shared.handle.watch();
+    let handle = shared.handle.clone();
+    let mut stopped = pin!(handle.reached(DoorPhase::Stopping));
     let mut accepting = Accepting {
         places: Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS))),
         refusals: Arc::new(Semaphore::new(MAX_REFUSALS)),
@@ -49,8 +51,7 @@ pub(super) async fn run(shared: Arc<Shared>, listener: Listener, max_connections
     loop {
         tokio::select! {
             biased;
-            // An error means that nobody is left to stop us otherwise.
-            () = async { let _ = phases.wait_for(|phase| *phase >= DoorPhase::Stopping).await; } => break,
+            () = &mut stopped => break,
             accepted = listener.socket().accept() => match accepted {
                 Ok((stream, peer)) => accepting.admit(stream, peer),
                 Err(error) => accepting.back_off(&error).await,

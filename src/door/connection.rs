@@ -32,9 +32,10 @@ pub(super) fn protocol(options: &DoorOptions, handle: &DoorHandle) -> auto::Buil
     let mut builder = auto::Builder::new(Spawner(handle.clone()));
     builder
         .http1()
-        // See super::activity: our own timeouts stand in for hyper's.
-        .header_read_timeout(None)
-        .pipeline_flush(true);
+        // See super::activity: our own timeouts stand in for hyper's. `pipeline_flush` stays off: while anything unread
+        // lies in the buffer it flushes nothing, not even before closing, so that the answer to a broken head or to a
+        // body that is too large is lost.
+        .header_read_timeout(None);
     builder
         .http2()
         .timer(TokioTimer::new())

@@ -123,6 +123,12 @@ impl DoorHandle {
         self.0.phase.subscribe()
     }
 
+    /// Ends when the door has come this far.
+    pub async fn reached(&self, phase: DoorPhase) {
+        // It cannot fail: this handle holds the sender.
+        let _ = self.watch().wait_for(|now| *now >= phase).await;
+    }
+
     pub(super) fn is_draining(&self) -> bool {
         self.0.is_draining.load(Ordering::Relaxed)
     }
