@@ -680,6 +680,14 @@ impl Held {
         }
     }
 
+    /// Sets the end of a grant's life, for a mutant.
+    #[cfg(test)]
+    pub fn force_life(&mut self, id: GrantId, end: Mono) {
+        if let Some(grant) = self.grants.iter_mut().find(|grant| grant.id == id) {
+            grant.life_end = end;
+        }
+    }
+
     /// Units in hand that can be taken.
     pub fn stock(&self, now: Mono) -> u64 {
         if self.rules.class == Class::Share {

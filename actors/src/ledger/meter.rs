@@ -254,7 +254,7 @@ impl OwnerMeter {
             return Decision::Grant(None);
         };
         let (charged, outstanding) = self.load();
-        let free = limit.saturating_sub(charged + outstanding) + self.own_former_shares(holder);
+        let free = (limit + self.own_former_shares(holder)).saturating_sub(charged + outstanding);
         let hoard = self.rules.hoard(free, limit, nodes).saturating_sub(ask.stock);
         let units = if ask.need > 0 && nodes <= 1 {
             ask.need.max(ask.want)

@@ -27,6 +27,10 @@ pub enum Mutant {
     OpenReplacesPresumption,
     /// A lease is checked when it is taken, not when it is sent.
     NoCheckAtSend,
+    /// A restarted process goes on with the grants it had stored (in the simulation).
+    RestartReuses,
+    /// Two processes of one node id share their grants (in the simulation).
+    GrantsOfANodeId,
     /// A paced share counts over T alone on the holder's clock.
     PaceWithoutSlack,
 }

@@ -85,6 +85,8 @@ pub struct Owner<T> {
     entries_since_snapshot: u64,
     bytes_since_snapshot: usize,
     snapshot: Option<SnapshotWork>,
+    snapshot_entries: u64,
+    chunk_meters: usize,
     tally: Tally,
 }
 
@@ -156,6 +158,8 @@ impl<T> Owner<T> {
             entries_since_snapshot: entries.len() as u64,
             bytes_since_snapshot: bytes,
             snapshot: None,
+            snapshot_entries: SNAPSHOT_ENTRIES,
+            chunk_meters: CHUNK_METERS,
             tally: Tally::default(),
         })
     }
@@ -320,8 +324,15 @@ impl<T> Owner<T> {
         self.in_flight.as_ref().map(|(append, _, _)| append.clone())
     }
 
+    /// Snapshots after few entries and in small chunks, for tests.
+    #[cfg(test)]
+    pub fn snapshot_often(&mut self) {
+        self.snapshot_entries = 30;
+        self.chunk_meters = 1;
+    }
+
     fn flush_snapshot(&mut self, moment: Moment) -> Option<Append> {
-        let due = self.entries_since_snapshot >= SNAPSHOT_ENTRIES || self.bytes_since_snapshot >= SNAPSHOT_BYTES;
+        let due = self.entries_since_snapshot >= self.snapshot_entries || self.bytes_since_snapshot >= SNAPSHOT_BYTES;
         if self.snapshot.is_none() {
             if !due {
                 return None;
@@ -333,7 +344,7 @@ impl<T> Owner<T> {
             });
         }
         let work = self.snapshot.as_mut()?;
-        let take = work.left.len().min(CHUNK_METERS);
+        let take = work.left.len().min(self.chunk_meters);
         let meters: Vec<Meter> = work.left.drain(..take).collect();
         let (index, last) = (work.index, work.left.is_empty());
         work.index += 1;

@@ -2,4 +2,6 @@
 
 mod harness;
 mod memory_bus;
+mod properties;
 mod saturation;
+mod simulation;
