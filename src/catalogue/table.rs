@@ -204,6 +204,11 @@ fn lay_over(base: &mut Rows, over: Rows) {
         }
     }
     for alias in over.aliases {
+        // In a checkout the file laid over is the built-in one: what it repeats is no decision.
+        let is_known = |known: &Alias| known.name == alias.name && known.model == alias.model;
+        if base.aliases.iter().any(is_known) {
+            continue;
+        }
         base.aliases.retain(|known| known.name != alias.name);
         base.aliases.push(Alias { decided: true, ..alias });
     }

@@ -49,11 +49,8 @@ pub(super) async fn run(shared: Arc<Shared>, listener: Listener, max_connections
     loop {
         tokio::select! {
             biased;
-            stopped = phases.wait_for(|phase| *phase >= DoorPhase::Stopping) => {
-                // An error means that nobody is left to stop us otherwise.
-                drop(stopped);
-                break;
-            }
+            // An error means that nobody is left to stop us otherwise.
+            () = async { let _ = phases.wait_for(|phase| *phase >= DoorPhase::Stopping).await; } => break,
             accepted = listener.socket().accept() => match accepted {
                 Ok((stream, peer)) => accepting.admit(stream, peer),
                 Err(error) => accepting.back_off(&error).await,

@@ -21,6 +21,7 @@ use http_body_util::combinators::BoxBody;
 use hyper::body::Incoming;
 use poem::web::{LocalAddr, RemoteAddr};
 use poem::{Addr, Endpoint};
+use tracing::Instrument;
 
 use super::Shared;
 use super::activity::Activity;
@@ -28,6 +29,7 @@ use super::in_flight::InFlightGuard;
 use super::origin::{ClientScheme, SocketOrigin};
 use super::refusal::{REQUEST_ID, Refusal};
 use super::route::Route;
+use crate::telemetry::traces;
 
 /// A head's fields may take this much; hyper itself gives up at about six times that, or at 100 fields.
 const MAX_HEADER_BYTES: usize = 64 * 1024;
@@ -94,7 +96,8 @@ impl ConnectionContext {
             extensions.insert(origin);
             extensions.insert(route);
             extensions.insert(Arrived(arrived));
-            self.ask_endpoint(request, id).await
+            let span = traces::request_span(id, route, request.headers());
+            self.ask_endpoint(request, id).instrument(span).await
         };
         Ok(self.finish(response, id, version, guard))
     }

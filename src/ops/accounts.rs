@@ -196,6 +196,21 @@ impl Accounts {
         }
     }
 
+    /// Makes an account.
+    ///
+    /// # Errors
+    /// `Conflict` if the name is taken; the bus cannot be written.
+    pub async fn create(&self, username: &str, role: Role, password: Zeroizing<String>) -> Result<(), GatewayError> {
+        let record = AccountRecord {
+            username: username.to_owned(),
+            role,
+            password_hash: self.inner.hasher.hash(password).await?,
+            created_ms: self.inner.clock.wall().0,
+        };
+        let put = self.inner.accounts.put(account_key(username), record, Expect::Absent);
+        put.await.map(drop).map_err(|error| unavailable(&error))
+    }
+
     fn account(&self, username: &str) -> Option<Arc<AccountRecord>> {
         self.inner.accounts.get(&account_key(username)).map(|row| row.value)
     }
@@ -214,6 +229,15 @@ impl Accounts {
         };
         let row = self.inner.accounts.get(&account_key(&username));
         let configured = options.password.filter(|password| !password.trim().is_empty());
+        if configured
+            .as_ref()
+            .is_some_and(|password| password.len() > LONGEST_PASSWORD)
+        {
+            return Err(GatewayError::field(
+                "app.app_key",
+                format!("`app.app_key` is longer than {LONGEST_PASSWORD} bytes."),
+            ));
+        }
         let (password, generated) = match (configured, &row) {
             (Some(password), Some(row)) => {
                 let stored = Some(row.value.password_hash.clone());

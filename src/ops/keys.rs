@@ -272,10 +272,10 @@ fn apply_limits(limits: &mut KeyLimits, body: &KeyBody) {
     set(&mut daily.heavy, [group.heavy_per_day, body.heavy_limit]);
     set(&mut daily.image, [group.image_per_day, body.image_limit]);
     set(&mut daily.video, [group.video_per_day, body.video_limit]);
-    set(&mut limits.rpm, [body.rpm, None]);
-    set(&mut limits.tpm, [body.tpm, None]);
-    set(&mut limits.concurrency, [body.concurrency, None]);
-    if let Some(budget) = body.budget_usd {
+    set(&mut limits.rpm, [group.rpm, body.rpm]);
+    set(&mut limits.tpm, [group.tpm, body.tpm]);
+    set(&mut limits.concurrency, [group.concurrency, body.concurrency]);
+    if let Some(budget) = body.budget_usd.or(group.budget_usd) {
         limits.budget_ticks = budget.0;
     }
     if let Some(strict) = body.strict {

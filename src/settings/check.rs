@@ -4,6 +4,9 @@ use grok2api_schemas::config::spec::{Form, KeySpec, Kind};
 use serde_json::{Value as Json, json};
 use toml_edit::Value;
 
+/// How much memory the automaton of one rule's text may take.
+const RULE_BYTES: usize = 1 << 20;
+
 /// What is wrong with a value, and the mend.
 #[derive(Debug)]
 pub(super) struct Fault {
@@ -155,7 +158,7 @@ fn form_of(form: Form, given: &str) -> Result<String, Fault> {
             _ => Ok(given.to_owned()),
         },
         Form::HeaderName => header_name(given),
-        Form::Regex => match regex::RegexBuilder::new(given).case_insensitive(true).build() {
+        Form::Regex => match rule_text(given) {
             Ok(_) => Ok(given.to_owned()),
             Err(error) => Err(fault(
                 format!(
@@ -168,6 +171,12 @@ fn form_of(form: Form, given: &str) -> Result<String, Fault> {
         Form::LogLevel => log_level(given),
         Form::Host => host(given),
     }
+}
+
+/// As the rules compile it: what passes here is accepted there.
+fn rule_text(given: &str) -> Result<regex::Regex, regex::Error> {
+    let mut builder = regex::RegexBuilder::new(given);
+    builder.case_insensitive(true).size_limit(RULE_BYTES).build()
 }
 
 fn one_line(text: &str) -> &str {

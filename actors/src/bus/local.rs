@@ -117,6 +117,10 @@ impl Bus for LocalBus {
         Box::pin(kv::list(&self.store, bucket))
     }
 
+    fn kv_pages<'a>(&'a self, bucket: &'static str) -> BoxStream<'a, Result<Vec<KvEntry>, BusError>> {
+        Box::pin(kv::pages(&self.store, bucket))
+    }
+
     fn kv_watch<'a>(&'a self, bucket: &'static str) -> BoxFuture<'a, Result<BoxStream<'static, KvChange>, BusError>> {
         Box::pin(async move { Ok(self.watchers.watch(bucket)) })
     }

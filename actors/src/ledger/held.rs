@@ -7,7 +7,7 @@ use grok2api_schemas::ledger::{Answer, Ask, GrantId, Report, Settlement, Standin
 use grok2api_schemas::meter::Meter;
 
 use super::demand::Demand;
-use super::ledger::MeterStatus;
+use super::handle::MeterStatus;
 use super::mutants::{Mutant, active};
 use super::rules::{Class, Rules};
 use crate::clock::Mono;

@@ -10,8 +10,8 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::LedgerOptions;
+use super::handle::MeterStatus;
 use super::held::{Held, Lack};
-use super::ledger::MeterStatus;
 use super::node::Node;
 use super::rules::{Class, Rules};
 use crate::clock::Mono;

@@ -15,9 +15,9 @@ mod charges;
 mod counters;
 mod demand;
 mod error;
+mod handle;
 mod held;
 mod holder;
-mod ledger;
 mod meter;
 mod mutants;
 mod node;
@@ -33,8 +33,8 @@ use grok2api_schemas::ids::SessionId;
 pub use actor::OwnerStanding;
 pub use counters::LedgerCounters;
 pub use error::LedgerError;
+pub use handle::{Ledger, MeterStatus};
 pub use holder::{Actual, CallLease, HeldMeter, LeaseLapsed, Shortage, ShortageKind, Want};
-pub use ledger::{Ledger, MeterStatus};
 
 /// How this node's ledger works.
 #[derive(Clone, Copy, Debug)]

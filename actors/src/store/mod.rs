@@ -223,7 +223,7 @@ impl Store {
         self.view().get(tree, key)
     }
 
-    /// Every key of a tree that starts with `prefix`, in key order.
+    /// Every key of a tree that starts with `prefix`, in key order. Rows share buffers of 64 KiB: copy what is kept.
     ///
     /// # Errors
     /// `Corrupt`.
@@ -231,7 +231,8 @@ impl Store {
         self.view().scan_prefix(tree, prefix)
     }
 
-    /// Keys of a tree from `from` (inclusive) to `to` (exclusive; `None`: to the end), in key order, at most `limit`.
+    /// Keys of a tree from `from` (inclusive) to `to` (exclusive; `None`: to the end), in key order, at most `limit`. Rows
+    /// share buffers of 64 KiB: copy what is kept.
     ///
     /// # Errors
     /// `Corrupt`.

@@ -2,7 +2,7 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 
 use super::open::panic_words;
 use super::{Shared, StoreError};
@@ -29,19 +29,18 @@ impl<'a> StoreView<'a> {
         Ok(value.map(|value| Bytes::copy_from_slice(&value)))
     }
 
-    /// Every key of a tree that starts with `prefix`, in key order.
+    /// Every key of a tree that starts with `prefix`, in key order. Rows share buffers of 64 KiB: copy what is kept.
     ///
     /// # Errors
     /// `Corrupt`.
     pub fn scan_prefix(&self, tree: &str, prefix: &[u8]) -> Result<Vec<(Bytes, Bytes)>, StoreError> {
-        let mut rows = Vec::new();
-        self.visit(tree, prefix, |key, value| {
-            rows.push((Bytes::copy_from_slice(key), Bytes::copy_from_slice(value)));
-        })?;
-        Ok(rows)
+        let mut rows = Rows::default();
+        self.visit(tree, prefix, |key, value| rows.push(key, value))?;
+        Ok(rows.finish())
     }
 
-    /// Keys of a tree from `from` (inclusive) to `to` (exclusive; `None`: to the end), in key order, at most `limit`.
+    /// Keys of a tree from `from` (inclusive) to `to` (exclusive; `None`: to the end), in key order, at most `limit`. Rows
+    /// share buffers of 64 KiB: copy what is kept.
     ///
     /// # Errors
     /// `Corrupt`.
@@ -55,10 +54,13 @@ impl<'a> StoreView<'a> {
         let Some(tree) = self.shared.tree(tree) else {
             return Ok(Vec::new());
         };
-        let copy = |rows: sled::Iter| {
-            rows.take(limit)
-                .map(|row| row.map(|(key, value)| (Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value))))
-                .collect()
+        let copy = |found: sled::Iter| {
+            let mut rows = Rows::default();
+            for row in found.take(limit) {
+                let (key, value) = row?;
+                rows.push(&key, &value);
+            }
+            Ok(rows.finish())
         };
         guarded(|| match to {
             Some(to) if to <= from => Ok(Vec::new()),
@@ -82,6 +84,50 @@ impl<'a> StoreView<'a> {
             }
             Ok(())
         })
+    }
+}
+
+/// Bytes that rows share. Two allocations a row are what a list of many small rows would mostly cost.
+const SHARED_BYTES: usize = 64 * 1024;
+
+/// Rows on their way out, copied side by side into shared buffers.
+#[derive(Default)]
+struct Rows {
+    done: Vec<(Bytes, Bytes)>,
+    buffer: BytesMut,
+    /// Lengths of the keys and values in the buffer.
+    lengths: Vec<(usize, usize)>,
+}
+
+impl Rows {
+    fn push(&mut self, key: &[u8], value: &[u8]) {
+        let length = key.len() + value.len();
+        if self.buffer.len() + length > self.buffer.capacity() {
+            self.hand_over();
+            // One row alone gets a buffer of its size: reading a single one must not take 64 KiB.
+            let first = self.done.is_empty();
+            self.buffer = BytesMut::with_capacity(if first {
+                length.max(4096)
+            } else {
+                length.max(SHARED_BYTES)
+            });
+        }
+        self.buffer.extend_from_slice(key);
+        self.buffer.extend_from_slice(value);
+        self.lengths.push((key.len(), value.len()));
+    }
+
+    fn hand_over(&mut self) {
+        let mut buffer = std::mem::take(&mut self.buffer).freeze();
+        for (key, value) in self.lengths.drain(..) {
+            let key = buffer.split_to(key);
+            self.done.push((key, buffer.split_to(value)));
+        }
+    }
+
+    fn finish(mut self) -> Vec<(Bytes, Bytes)> {
+        self.hand_over();
+        self.done
     }
 }
 

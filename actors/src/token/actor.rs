@@ -41,8 +41,7 @@ const RETRY_WRITE: Duration = Duration::from_secs(1);
 const PROBE_WITHIN: Duration = Duration::from_secs(40);
 /// A last write takes at most this long.
 const FLUSH_WITHIN: Duration = Duration::from_secs(2);
-/// First probe of a team parked for want of credit; doubles each time it is parked again, up to the cap.
-const PARKED_PROBE_MS: u64 = 30_000;
+/// Probes of a team parked for want of credit come at growing intervals, up to this one.
 const PARKED_PROBE_CAP_MS: u64 = 15 * 60_000;
 
 /// The token actors of this node.
@@ -150,7 +149,12 @@ impl TokenActors {
         }
         if penalty.cause == CoolingCause::OutOfCredit {
             let parks = team.parks.fetch_add(1, Ordering::Relaxed).min(16);
-            let in_ms = PARKED_PROBE_MS.saturating_mul(1 << parks).min(PARKED_PROBE_CAP_MS);
+            let in_ms = pool
+                .0
+                .options
+                .parked_probe_ms
+                .saturating_mul(1 << parks)
+                .min(PARKED_PROBE_CAP_MS);
             pool.0
                 .timers
                 .add(pool.0.clock.wall().0 + in_ms, Resting::Probe(token.id));

@@ -50,6 +50,8 @@ pub struct PoolOptions {
     pub binding_life_ms: u64,
     /// Proxy for tokens that name none.
     pub proxy: ProxySpec,
+    /// First probe of a team parked for want of credit; doubles each time it is parked again.
+    pub parked_probe_ms: u64,
     /// Probes at a time.
     pub probes: usize,
     /// A token is probed again after this long; 0 = only on demand.

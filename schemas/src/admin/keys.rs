@@ -129,9 +129,11 @@ impl<'de> Deserialize<'de> for OnDisconnect {
     }
 }
 
-/// The older project's group of daily limits; what is absent stays as it is (there it became unlimited).
+/// The older project's group of daily limits, with ours beside them; what is absent stays as it is (there it became
+/// unlimited).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct DailyLimitsBody {
+#[serde(deny_unknown_fields)]
+pub struct LimitsBody {
     /// Chat calls per day.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub chat_per_day: Option<Limit>,
@@ -144,10 +146,24 @@ pub struct DailyLimitsBody {
     /// Videos per day.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
     pub video_per_day: Option<Limit>,
+    /// Requests in any 60 s.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub rpm: Option<Limit>,
+    /// Tokens in any 60 s.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub tpm: Option<Limit>,
+    /// Calls in flight.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub concurrency: Option<Limit>,
+    /// USD per day.
+    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    pub budget_usd: Option<UsdLimit>,
 }
 
-/// What create and update share. In an update, what is absent stays as it is.
+/// What create and update share, beside what names the key. In an update, what is absent stays as it is. A field that
+/// nobody knows is an error: a limit with a slip in its name must not become "unlimited".
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct KeyBody {
     /// The operator's name for it; blank: made up by create, ignored by update.
     #[serde(default)]
@@ -155,20 +171,40 @@ pub struct KeyBody {
     /// Whether it may be used.
     #[serde(default)]
     pub is_active: Option<bool>,
-    /// Daily limits, grouped as in the older project.
+    /// Limits, grouped as in the older project.
     #[serde(default)]
-    pub limits: Option<DailyLimitsBody>,
+    pub limits: Option<LimitsBody>,
     /// Chat calls per day, under the name that lists use.
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        alias = "chat_per_day",
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub chat_limit: Option<Limit>,
     /// Heavy calls per day.
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        alias = "heavy_per_day",
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub heavy_limit: Option<Limit>,
     /// Images per day.
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        alias = "image_per_day",
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub image_limit: Option<Limit>,
     /// Videos per day.
-    #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        alias = "video_per_day",
+        deserialize_with = "present",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub video_limit: Option<Limit>,
     /// Requests in any 60 s.
     #[serde(default, deserialize_with = "present", skip_serializing_if = "Option::is_none")]

@@ -57,13 +57,13 @@ section! {
         status: (maybe int u16 100..=599) = unset;
         /// A regular expression that finds something in the answer's text; upper and lower case are the same.
         text: (text Regex) = "";
-        /// A model, or a pattern such as "grok-4*".
+        /// A model, or a pattern such as "grok-4*"; "?" stands for one letter.
         model: (text Any) = "";
-        /// Whether another token is tried.
-        retry: (flag) = false;
+        /// Whether another token is tried. Not set: as it would be without the rule.
+        retry: (maybe flag) = unset;
         /// Whom to cool: none, token, token_model, team_model or team.
         cool: (choice Cool) = "none";
-        /// For how long, in seconds. Not set: as long as the built-in table would.
+        /// For how long, in seconds. Not set: 60.
         for_secs: (maybe int u64 1..=2592000) = unset;
     }
 }

@@ -20,7 +20,7 @@ pub const OLDER_DEFAULT_APP_URL: &str = "http://127.0.0.1:8000";
 section! {
     /// Names, passwords and links.
     pub struct AppConfig in "app" {
-        /// Public address that links to files start with, such as https://ai.example.org. Not set: taken from the request's Host.
+        /// Public address that links to files start with, such as `https://ai.example.org`. Not set: taken from the request's Host.
         app_url: (text HttpUrl) = "";
         /// Name of the administrator.
         admin_username: (text Any) = "admin";
@@ -66,7 +66,7 @@ section! {
 section! {
     /// Sessions, secrets and who gets in.
     pub struct SecurityConfig in "security" {
-        /// Encrypts stored credentials: at least 16 characters, or 64 hexadecimal digits. Not set: generated into <data-dir>/master.key (mode 0600).
+        /// Encrypts stored credentials: at least 16 characters, or 64 hexadecimal digits. Not set: generated into `<data-dir>/master.key` (mode 0600).
         master_key: (secret) = "" [restart];
         /// Lets everybody use /v1 without a key. Leave it off unless nobody else can reach this address.
         allow_anonymous: (flag) = false;
@@ -98,7 +98,7 @@ section! {
         log_level: (text LogLevel) = "info" [restart env "LOG_LEVEL"];
         /// How log lines look on stdout: auto (pretty on a terminal, JSON otherwise), pretty or json.
         log_format: (choice LogFormat) = "auto" [restart];
-        /// Days that log files in <data-dir>/logs are kept.
+        /// Days that log files in `<data-dir>/logs` are kept.
         log_retention_days: (int u32 1..=3650) = 14;
         /// Largest size of the request log in the store, in MiB; the oldest records go first.
         request_log_max_mb: (int u64 1..=1048576) = 256;
@@ -110,7 +110,7 @@ section! {
 section! {
     /// NATS, for several nodes that act as one.
     pub struct NatsConfig in "nats" {
-        /// Server, such as nats://127.0.0.1:4222; several with commas. Not set: this node works alone.
+        /// Server, such as `nats://127.0.0.1:4222`; several with commas. Not set: this node works alone.
         url: (text NatsUrl) = "" [restart env "NATS_URL"];
     }
 }

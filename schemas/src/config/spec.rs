@@ -1,4 +1,4 @@
-//! The one table of keys. A section is declared once, with [`section!`]: struct, defaults and [`KeySpec`]s come from the
+//! The one table of keys. A section is declared once, with `section!`: struct, defaults and [`KeySpec`]s come from the
 //! same lines, so the example file, the checks, the documentation and the environment names cannot disagree with what is read.
 
 /// One key of the configuration.
@@ -226,7 +226,7 @@ macro_rules! key_restart {
     };
 }
 
-/// See [`key_restart!`].
+/// See `key_restart!`.
 macro_rules! key_env {
     () => {
         None

@@ -24,7 +24,7 @@ section! {
         connect_timeout_secs: (int u64 1..=600) = 10;
         /// How late a call may reach the upstream's counter, in milliseconds (D of the ledger).
         delivery_slack_ms: (int u64 0..=10000) = 250;
-        /// Proxy for every call to the API: http://, https://, socks5:// or socks5h://. A token may have its own.
+        /// Proxy for every call to the API: `http://`, `https://`, `socks5://` or `socks5h://`. A token may have its own.
         proxy: (text ProxyUrl) = "";
         /// Attempts per request, the first included. Not set: grok.max_retry.
         max_attempts: (maybe int u32 1..=100) = unset;
@@ -60,7 +60,7 @@ section! {
         temporary: (flag) = true;
         /// Whether a chat request that does not say "stream" is streamed. OpenAI's SDKs leave it out and expect no stream.
         stream: (flag) = false;
-        /// Web sessions: progress is shown inside <think>.
+        /// Web sessions: progress is shown inside `<think>`.
         thinking: (flag) = true;
         /// Web sessions: pieces of an answer with these tags are left out.
         filter_tags: (texts Any) = ["xaiartifact", "xai:tool_usage_card", "grok:render"];

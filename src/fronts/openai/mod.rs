@@ -5,3 +5,7 @@ pub mod error;
 pub mod request;
 pub mod usage;
 pub mod usage_strip;
+pub mod dialect;
+pub mod chat;
+pub mod deferred;
+pub mod models;

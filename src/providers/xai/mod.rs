@@ -4,3 +4,8 @@ pub mod classify;
 pub mod ratelimit;
 pub mod rules;
 pub mod sanitise;
+mod upstream;
+mod probe;
+
+pub use probe::XaiProber;
+pub use upstream::{XaiOptions, XaiUpstream};

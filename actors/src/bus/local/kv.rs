@@ -7,6 +7,8 @@ use std::future::Future;
 use std::sync::Arc;
 
 use bytes::{BufMut, Bytes, BytesMut};
+use futures::stream::try_unfold;
+use futures::{Stream, TryStreamExt};
 
 use super::ROWS_PER_TURN;
 use super::watch::Watchers;
@@ -138,29 +140,37 @@ pub(super) fn write(
 }
 
 pub(super) async fn list(store: &Store, bucket: &'static str) -> Result<Vec<KvEntry>, BusError> {
-    let mut entries = Vec::new();
-    let mut from = Bytes::from_static(&[ENTRY]);
-    loop {
+    pages(store, bucket).try_concat().await
+}
+
+/// A bucket in pages, in key order, without holding more than one.
+pub(super) fn pages(
+    store: &Store,
+    bucket: &'static str,
+) -> impl Stream<Item = Result<Vec<KvEntry>, BusError>> + Send + use<> {
+    let first = Some(Bytes::from_static(&[ENTRY]));
+    try_unfold((store.clone(), first), move |(store, from)| async move {
+        let Some(from) = from else {
+            return Ok(None);
+        };
+        // Between two pages the runtime gets its turn.
+        tokio::task::yield_now().await;
         let rows = store.scan_range(bucket, &from, None, ROWS_PER_TURN)?;
-        let full = rows.len() == ROWS_PER_TURN;
-        if let Some((last, _)) = rows.last() {
-            // The smallest key after this one.
-            from = [last, &[0][..]].concat().into();
-        }
-        entries.reserve(rows.len());
-        for (row, stored) in rows {
-            let revision = revision_of(&stored)?;
-            entries.push(KvEntry {
+        // The smallest key after the last one.
+        let next = rows
+            .last()
+            .filter(|_| rows.len() == ROWS_PER_TURN)
+            .map(|(last, _)| [last, &[0][..]].concat().into());
+        let entries = rows.into_iter().map(|(row, stored)| {
+            Ok(KvEntry {
+                revision: revision_of(&stored)?,
                 key: row.slice(1..),
                 value: stored.slice(8..),
-                revision,
-            });
-        }
-        if !full {
-            return Ok(entries);
-        }
-        tokio::task::yield_now().await;
-    }
+            })
+        });
+        let page = entries.collect::<Result<Vec<KvEntry>, StoreError>>()?;
+        Ok(Some((page, (store, next))))
+    })
 }
 
 fn within_limits(key: &[u8], value: Option<&Bytes>) -> Result<(), BusError> {

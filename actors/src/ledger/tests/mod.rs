@@ -1,1 +1,5 @@
-//! Tests of the ledger as a whole.
+//! Tests of the ledger as a whole: over a bus in memory and in virtual time, and the simulation of its protocol.
+
+mod harness;
+mod memory_bus;
+mod saturation;

@@ -7,8 +7,6 @@ use parking_lot::Mutex;
 /// Bytes of JSON a token stands for at least. English prose has about 4, code about 3, CJK text in UTF-8 about 3 per
 /// token; JSON around it only adds bytes. Three therefore errs towards too many tokens.
 const BYTES_PER_TOKEN: u64 = 3;
-/// Output tokens reserved for a model that was never observed and a client that states no maximum.
-const UNOBSERVED_OUTPUT: u64 = 2_048;
 /// After this many observations all of them are halved, so that the figure follows the present.
 const WINDOW: u64 = 2_000;
 /// Observations before the percentile is believed.
@@ -88,8 +86,15 @@ impl Expectations {
     }
 
     /// Output tokens to reserve: what the client allows; for a strict reservation the model's cap; else what 95 of 100
-    /// calls stayed below.
-    pub fn output_tokens(&self, model: &str, stated: Option<u64>, cap: Option<u64>, strict: bool) -> u64 {
+    /// calls stayed below; else `unobserved`.
+    pub fn output_tokens(
+        &self,
+        model: &str,
+        stated: Option<u64>,
+        cap: Option<u64>,
+        strict: bool,
+        unobserved: u64,
+    ) -> u64 {
         if let Some(stated) = stated {
             return cap.map_or(stated, |cap| stated.min(cap));
         }
@@ -100,7 +105,7 @@ impl Expectations {
             .by_model
             .get(model)
             .and_then(|histogram| histogram.lock().percentile_95());
-        let expected = observed.unwrap_or(UNOBSERVED_OUTPUT);
+        let expected = observed.unwrap_or(unobserved);
         cap.map_or(expected, |cap| expected.min(cap))
     }
 }
@@ -117,20 +122,20 @@ mod tests {
     #[test]
     fn the_percentile_is_above_what_95_of_100_calls_used_and_not_far_above() {
         let expected = Expectations::default();
-        assert_eq!(expected.output_tokens("m", None, None, false), UNOBSERVED_OUTPUT);
+        assert_eq!(expected.output_tokens("m", None, None, false, 2_048), 2_048);
         for i in 1..=1_000 {
             expected.observe("m", i);
         }
-        let p95 = expected.output_tokens("m", None, None, false);
+        let p95 = expected.output_tokens("m", None, None, false, 2_048);
         assert!((950..1_200).contains(&p95), "{p95}");
         for _ in 0..5_000 {
             expected.observe("m", 10);
         }
         assert!(
-            expected.output_tokens("m", None, None, false) < 20,
+            expected.output_tokens("m", None, None, false, 2_048) < 20,
             "follows the present"
         );
-        assert_eq!(expected.output_tokens("m", Some(7), Some(100), false), 7);
-        assert_eq!(expected.output_tokens("m", None, Some(100), true), 100);
+        assert_eq!(expected.output_tokens("m", Some(7), Some(100), false, 1), 7);
+        assert_eq!(expected.output_tokens("m", None, Some(100), true, 1), 100);
     }
 }

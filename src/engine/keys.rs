@@ -1,0 +1,214 @@
+//! The meters of client keys: every key is a domain of the ledger like any other.
+
+use std::sync::Arc;
+
+use dashmap::DashMap;
+use grok2api_actors::clients::Identity;
+use grok2api_actors::ledger::{CallLease, HeldMeter, Ledger, Shortage, ShortageKind, Want};
+use grok2api_schemas::client_key::KeyRecord;
+use grok2api_schemas::ids::KeyId;
+use grok2api_schemas::meter::{DayBucket, Domain, Meter, MeterKind};
+use tokio::time::Instant;
+
+use super::Engine;
+use super::ask::{Ask, Caller};
+use super::call::Call;
+use super::error::{ErrorKind, GatewayError, RefusalReason};
+use super::waiting::RoomKey;
+
+const MINUTE_MS: u64 = 60_000;
+const BUCKETS: [DayBucket; 4] = [DayBucket::Chat, DayBucket::Heavy, DayBucket::Image, DayBucket::Video];
+
+/// Meters of the client keys that were used since start.
+#[derive(Default)]
+pub struct KeyMeters {
+    by_key: DashMap<KeyId, Arc<MetersOfKey>>,
+}
+
+/// One key's meters, as of one version of its record.
+pub struct MetersOfKey {
+    version: u64,
+    /// Units used today, limited or not.
+    pub daily: [(DayBucket, Arc<HeldMeter>); 4],
+    rpm: Option<Arc<HeldMeter>>,
+    tpm: Option<Arc<HeldMeter>>,
+    concurrency: Option<Arc<HeldMeter>>,
+    /// Spend today, limited or not.
+    pub spend: Arc<HeldMeter>,
+    /// Whether the budget is never to be passed.
+    pub strict: bool,
+    /// Whether the budget or token rate is limited at all.
+    pub has_amounts: bool,
+}
+
+impl KeyMeters {
+    /// The meters of a key.
+    pub fn of(&self, key: &KeyRecord, ledger: &Ledger) -> Arc<MetersOfKey> {
+        if let Some(meters) = self.by_key.get(&key.id)
+            && meters.version == key.version
+        {
+            return meters.clone();
+        }
+        let meters = Arc::new(MetersOfKey::new(key, ledger));
+        self.by_key.insert(key.id, meters.clone());
+        meters
+    }
+}
+
+impl MetersOfKey {
+    fn new(key: &KeyRecord, ledger: &Ledger) -> MetersOfKey {
+        let meter = |kind: MeterKind, limit: Option<u64>| {
+            ledger.meter(
+                &Meter {
+                    domain: Domain::ClientKey(key.id.to_string()),
+                    kind,
+                },
+                limit,
+            )
+        };
+        let limits = &key.limits;
+        let daily = BUCKETS.map(|bucket| {
+            let limit = match bucket {
+                DayBucket::Chat => limits.daily.chat,
+                DayBucket::Heavy => limits.daily.heavy,
+                DayBucket::Image => limits.daily.image,
+                DayBucket::Video => limits.daily.video,
+            };
+            (bucket, meter(MeterKind::PerDay(bucket), limit))
+        });
+        MetersOfKey {
+            version: key.version,
+            daily,
+            rpm: limits
+                .rpm
+                .map(|rpm| meter(MeterKind::Requests { window_ms: MINUTE_MS }, Some(rpm))),
+            tpm: limits
+                .tpm
+                .map(|tpm| meter(MeterKind::Tokens { window_ms: MINUTE_MS }, Some(tpm))),
+            concurrency: limits
+                .concurrency
+                .map(|slots| meter(MeterKind::Concurrency, Some(slots))),
+            spend: meter(MeterKind::UsdPerDay, limits.budget_ticks),
+            strict: limits.strict,
+            has_amounts: limits.tpm.is_some() || limits.budget_ticks.is_some(),
+        }
+    }
+
+    fn wants(&self, ask: &Ask, call: &Call) -> Vec<Want> {
+        let mut wants = Vec::with_capacity(6);
+        let mut want = |meter: &Arc<HeldMeter>, units: u64| {
+            wants.push(Want {
+                meter: meter.clone(),
+                units,
+            })
+        };
+        for (bucket, units) in &ask.buckets {
+            if let Some((_, meter)) = self.daily.iter().find(|(name, _)| name == bucket)
+                && *units > 0
+            {
+                want(meter, *units);
+            }
+        }
+        if let Some(rpm) = &self.rpm {
+            want(rpm, 1);
+        }
+        if let Some(tpm) = &self.tpm {
+            want(tpm, call.reserved.tokens.max(1));
+        }
+        if let Some(slots) = &self.concurrency {
+            want(slots, 1);
+        }
+        want(&self.spend, call.reserved.usd_ticks.max(1));
+        wants
+    }
+}
+
+impl Engine {
+    /// Takes what the call uses of its client key's limits, waiting for a slot or a unit that comes back soon.
+    pub(super) async fn take_from_key(&self, call: &mut Call, ask: &Ask) -> Result<Option<CallLease>, GatewayError> {
+        let Caller::Key(Identity::Key(key)) = &ask.caller else {
+            return Ok(None);
+        };
+        let meters = self.key_meters.of(key, &self.ledger);
+        let wants = meters.wants(ask, call);
+        let room = RoomKey::ClientKey(*key.id.as_bytes());
+        if !self.rooms.is_occupied(&room)
+            && let Ok(lease) = self.ledger.try_take(&wants)
+        {
+            return Ok(Some(lease));
+        }
+        let began = Instant::now();
+        let deadline = began + self.settings().max_wait;
+        let mut had_turn = false;
+        let result = loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            let shortage = match self
+                .ledger
+                .take(&wants, left.min(std::time::Duration::from_millis(500)))
+                .await
+            {
+                Ok(lease) => {
+                    self.rooms.call_next(&room);
+                    break Ok(Some(lease));
+                }
+                Err(shortage) => shortage,
+            };
+            let left = deadline.saturating_duration_since(Instant::now());
+            let hopeless = shortage.kind == ShortageKind::Zero
+                || shortage
+                    .retry_after_ms
+                    .is_some_and(|ms| u128::from(ms) > left.as_millis());
+            if hopeless || left.is_zero() {
+                self.rooms.call_next(&room);
+                break Err(refusal(&shortage));
+            }
+            let Some(mut place) = self.rooms.enter(&room, 0, had_turn) else {
+                break Err(refusal(&shortage));
+            };
+            had_turn = tokio::select! {
+                () = place.turn() => true,
+                () = tokio::time::sleep(left.min(std::time::Duration::from_millis(250))) => false,
+            };
+        };
+        call.queued_us += began.elapsed().as_micros() as u64;
+        result
+    }
+}
+
+/// What the client is told when its key has no room.
+fn refusal(shortage: &Shortage) -> GatewayError {
+    let retry = shortage.retry_after_ms;
+    let error = match shortage.meter.kind {
+        MeterKind::PerDay(bucket) => {
+            let name = match bucket {
+                DayBucket::Chat => "chat",
+                DayBucket::Heavy => "heavy/chat",
+                DayBucket::Image => "image",
+                DayBucket::Video => "video",
+            };
+            GatewayError::new(ErrorKind::ClientLimit, format!("Daily quota exceeded: {name}"))
+                .with_code("daily_quota_exceeded")
+        }
+        MeterKind::UsdPerDay | MeterKind::Usd { .. } => GatewayError::new(
+            ErrorKind::ClientBudget,
+            "This key's budget for the day is used up, or too little of it is left for this request.",
+        ),
+        MeterKind::Tokens { .. } => GatewayError::new(
+            ErrorKind::ClientLimit,
+            "This key's limit of tokens per minute is reached.",
+        ),
+        MeterKind::Concurrency => GatewayError::new(
+            ErrorKind::ClientLimit,
+            "This key has as many requests under way as it may.",
+        ),
+        MeterKind::Requests { .. } | MeterKind::Paced { .. } => GatewayError::new(
+            ErrorKind::ClientLimit,
+            "This key's limit of requests per minute is reached.",
+        ),
+    };
+    let retry = match shortage.meter.kind {
+        MeterKind::Concurrency => retry.or(Some(1_000)),
+        _ => retry,
+    };
+    error.retry_after(retry).because(RefusalReason::ClientLimit)
+}
