@@ -2,6 +2,7 @@
 
 mod build;
 mod first_start;
+mod gauges;
 pub mod serve;
 
 use std::sync::Arc;

@@ -55,6 +55,7 @@ pub async fn serve(args: &LoadArgs, loaded: Loaded, demo: bool) -> Result<ExitCo
     let address = local_address(&listener, options.tls.is_some());
     let handle = DoorHandle::default();
     app.metrics.watch_door(handle.clone());
+    super::gauges::register(&app);
     let tls = options.tls.is_some();
     let door = Door::new(http::routes(&app), options, handle.clone(), app.clock.clone());
     let doors = TaskTracker::new();

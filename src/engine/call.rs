@@ -176,7 +176,7 @@ impl Call {
         self.record.error_code = Some(error.public_code().to_owned());
         self.record.error_message = Some(error.message.chars().take(300).collect());
         if let Some(detail) = &error.detail {
-            tracing::warn!(request = %self.record.id, kind = ?error.kind, %detail, "{}", error.message);
+            tracing::debug!(request = %self.record.id, kind = ?error.kind, %detail, "{}", error.message);
         }
     }
 
@@ -241,16 +241,39 @@ impl Call {
             record.timing.overhead_us = total_us.saturating_sub(self.queued_us).saturating_sub(self.upstream_us) as u32;
         }
         engine.telemetry.finished(record, total_us);
-        if outcome == Outcome::Success {
-            tracing::debug!(request = %record.id, model = %record.model, total_ms = record.timing.total_ms, "answered");
-        } else {
-            tracing::info!(
-                request = %record.id, model = %record.model, key = %record.key_name, outcome = outcome.as_str(),
-                status = record.status, attempts = record.attempts.len(), total_ms = record.timing.total_ms,
-                error = record.error_message.as_deref().unwrap_or(""), "not answered to its end"
-            );
-        }
+        tell(&engine, record);
         engine.log.offer(RequestRecord::clone(record));
+    }
+}
+
+/// One line for what the operator should know of; what clients do to themselves is in the request log and the metrics.
+fn tell(engine: &Engine, record: &RequestRecord) {
+    let is_ours = matches!(
+        record.outcome,
+        Outcome::UpstreamFailed
+            | Outcome::UpstreamTimeout
+            | Outcome::UpstreamBusy
+            | Outcome::StreamBroken
+            | Outcome::PoolLimit
+            | Outcome::PoolUnusable
+            | Outcome::Internal
+    );
+    // An outage refuses thousands a second: a line for each would be a second outage.
+    let untold = if is_ours {
+        engine.lines.admit(record.outcome, engine.clock.now())
+    } else {
+        None
+    };
+    match untold {
+        Some(untold) => tracing::warn!(
+            request = %record.id, model = %record.model, key = %record.key_name, outcome = record.outcome.as_str(),
+            status = record.status, attempts = record.attempts.len(), total_ms = record.timing.total_ms,
+            error = record.error_message.as_deref().unwrap_or(""), untold, "a request was not answered"
+        ),
+        None => tracing::debug!(
+            request = %record.id, model = %record.model, outcome = record.outcome.as_str(), status = record.status,
+            total_ms = record.timing.total_ms, "a request ended"
+        ),
     }
 }
 

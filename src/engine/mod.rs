@@ -17,6 +17,7 @@ pub mod usage;
 pub mod expectations;
 pub mod waiting;
 pub mod settings;
+mod lines;
 pub mod error;
 
 use std::sync::Arc;
@@ -81,6 +82,7 @@ pub struct Engine {
     expectations: Expectations,
     key_meters: KeyMeters,
     hindrances: Mutex<Option<Hindrances>>,
+    lines: lines::Lines,
 }
 
 type Causes = Arc<[(CoolingCause, u64, Option<u64>)]>;
@@ -113,6 +115,7 @@ impl Engine {
             expectations: Expectations::default(),
             key_meters: KeyMeters::default(),
             hindrances: Mutex::new(None),
+            lines: lines::Lines::default(),
         });
         let waker = engine.clone();
         parts.tracker.spawn(async move {

@@ -69,6 +69,11 @@ impl TokenActors {
         }
     }
 
+    /// Messages that wait for any of them.
+    pub(super) fn waiting(&self) -> usize {
+        self.live.iter().map(|mailbox| mailbox.stats().unanswered).sum()
+    }
+
     /// How many are live.
     pub(super) fn live(&self) -> usize {
         self.live.len()

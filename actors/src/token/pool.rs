@@ -308,6 +308,11 @@ impl Pool {
         self.0.actors.save_team(self, team);
     }
 
+    /// Notes that wait for token actors now.
+    pub fn mailbox_depth(&self) -> usize {
+        self.0.actors.waiting()
+    }
+
     /// Token actors that are live now.
     pub fn live_actors(&self) -> usize {
         self.0.actors.live()

@@ -117,9 +117,9 @@ impl Metrics {
             .set(count.try_into().unwrap_or(i64::MAX));
     }
 
-    /// Something began to cool. `scope` is `token`, `token_model`, `team_model` or `team`.
-    pub fn cooling(&self, scope: &'static str, cause: &'static str) {
-        self.families.cooling.with_label_values(&[scope, cause]).inc();
+    /// How many rests began. `scope` is `token`, `token_model`, `team_model` or `team`.
+    pub fn set_cooling_total(&self, scope: &'static str, cause: &'static str, total: u64) {
+        set_total(&self.families.cooling.with_label_values(&[scope, cause]), total);
     }
 
     /// The ledger's counts.

@@ -14,7 +14,7 @@ fn a_series_appears_with_its_first_value() {
     metrics.request(Route::Chat, Outcome::Success);
     metrics.request(Route::Chat, Outcome::PoolLimit);
     metrics.attempt(AttemptOutcome::RateLimited);
-    metrics.cooling("team_model", "rate_limited");
+    metrics.set_cooling_total("team_model", "rate_limited", 1);
     metrics.set_pool_tokens("apiKey", "active", 3);
     let text = metrics.render().unwrap();
     for line in [
