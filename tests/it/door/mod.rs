@@ -2,7 +2,9 @@
 
 mod clients;
 mod connections;
+mod exhaustion;
 mod limits;
+mod nginx;
 mod shutdown;
 mod stand;
 mod tls;

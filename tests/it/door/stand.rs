@@ -67,13 +67,27 @@ impl Stand {
     }
 
     pub async fn until_open_sockets(&self, count: usize) {
-        let reached = async {
-            while self.handle.stats().open.load(std::sync::atomic::Ordering::Relaxed) != count {
-                tokio::time::sleep(Duration::from_millis(2)).await;
-            }
-        };
-        timeout(PATIENCE, reached).await.expect("the number of open sockets");
+        let open = || self.handle.stats().open.load(std::sync::atomic::Ordering::Relaxed);
+        until(|| open() == count, "the number of open sockets").await;
     }
+
+    pub async fn until_in_flight(&self, count: usize) {
+        until(
+            || self.handle.in_flight().total() == count,
+            "the number of requests in flight",
+        )
+        .await;
+    }
+}
+
+/// Waits until something holds.
+pub async fn until(holds: impl Fn() -> bool, what: &str) {
+    let reached = async {
+        while !holds() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    };
+    timeout(PATIENCE, reached).await.expect(what);
 }
 
 struct Behaviour {

@@ -121,9 +121,7 @@ async fn both_versions_of_http_are_spoken_over_tls() {
         .write_all(b"GET /pending HTTP/1.1\r\nhost: localhost\r\n\r\n")
         .await
         .unwrap();
-    while stand.handle.in_flight().total() == 0 {
-        tokio::time::sleep(Duration::from_millis(1)).await;
-    }
+    stand.until_in_flight(1).await;
     let left = tokio::time::Instant::now();
     drop(stream);
     let noticed = stand.dropped().await.saturating_duration_since(left);
