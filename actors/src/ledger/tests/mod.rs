@@ -5,3 +5,4 @@ mod memory_bus;
 mod properties;
 mod saturation;
 mod simulation;
+mod traces;

@@ -2,13 +2,20 @@
 
 use grok2api_schemas::meter::{DayBucket, MeterKind};
 
-use super::simulation::{Scenario, Simulation, Verdict};
+use super::simulation::{Chaos, Scenario, Simulation, Verdict};
 use crate::ledger::mutants::{self, Mutant};
 
 /// A window long enough for everything to happen in, milliseconds.
 const WINDOW_MS: u64 = 4_000;
 
 const REQUESTS: MeterKind = MeterKind::Requests { window_ms: WINDOW_MS };
+/// Shorter than a grant's life, so that what is sent after a lapse is not covered by luck.
+const QUICK: MeterKind = MeterKind::Requests { window_ms: 800 };
+/// Shorter still, for what is sent long after a lapse.
+const BRIEF: MeterKind = MeterKind::Requests { window_ms: 200 };
+/// Schedules that a mutant may take to be found.
+const SCHEDULES: u64 = 10_000;
+
 const TOKENS: MeterKind = MeterKind::Tokens { window_ms: WINDOW_MS };
 const PACED: MeterKind = MeterKind::Paced { window_ms: 1_000 };
 
@@ -20,6 +27,7 @@ fn scenario(kind: MeterKind, limit: u64, nodes: usize, seed: u64) -> Scenario {
         seconds: 60,
         seed,
         weight: if matches!(kind, MeterKind::Tokens { .. }) { 3 } else { 1 },
+        chaos: None,
     }
 }
 
@@ -38,23 +46,18 @@ fn hold(kind: MeterKind, limits: &[u64], nodes: usize, schedules: u64) -> u64 {
     sent
 }
 
-/// How many schedules it takes to find the mutant.
-fn hunt(mutant: Mutant, kind: MeterKind, nodes: usize, schedules: u64) -> Option<u64> {
-    mutants::with(Some(mutant), || {
-        (0..schedules).find(|seed| {
-            let limit = 1 + seed % 3;
-            let limit = if matches!(kind, MeterKind::Tokens { .. }) {
-                limit + 3
-            } else {
-                limit
+/// How many schedules it takes to find the mutant. Some need messages that are mostly lost, or mostly doubled.
+fn found(mutant: Mutant, kind: MeterKind, chaos: Option<Chaos>) {
+    let seed = mutants::with(Some(mutant), || {
+        (0..SCHEDULES).find(|seed| {
+            let limit = 1 + seed % 4;
+            let scenario = Scenario {
+                chaos,
+                ..scenario(kind, limit, 2, *seed)
             };
-            Simulation::run(scenario(kind, limit, nodes, *seed)).most > limit
+            Simulation::run(scenario).most > limit
         })
-    })
-}
-
-fn found(mutant: Mutant, kind: MeterKind, nodes: usize) {
-    let seed = hunt(mutant, kind, nodes, 2_000);
+    });
     println!("{mutant:?}: found in schedule {seed:?}");
     assert!(
         seed.is_some(),
@@ -66,6 +69,7 @@ fn found(mutant: Mutant, kind: MeterKind, nodes: usize) {
 fn requests_never_pass_their_limit_in_any_sliding_window() {
     assert!(hold(REQUESTS, &[1, 2, 5], 3, 60) > 0);
     assert!(hold(REQUESTS, &[1, 3], 2, 60) > 0);
+    assert!(hold(QUICK, &[1, 3], 2, 60) > 0);
 }
 
 #[test]
@@ -98,30 +102,41 @@ fn a_day_is_never_passed() {
 }
 
 macro_rules! mutant {
-    ($name:ident, $mutant:ident, $kind:expr, $nodes:expr) => {
+    ($name:ident, $mutant:ident, $kind:expr, $chaos:expr) => {
         #[test]
         fn $name() {
-            found(Mutant::$mutant, $kind, $nodes);
+            found(Mutant::$mutant, $kind, $chaos);
         }
     };
 }
 
-mutant!(finds_the_window_of_receipt, WindowOfReceipt, REQUESTS, 2);
-mutant!(finds_the_absolute_expiry, AbsoluteExpiry, REQUESTS, 2);
-mutant!(finds_life_counted_from_receipt, LifeFromReceipt, REQUESTS, 2);
-mutant!(finds_settlements_that_add_up, SettleByIncrement, REQUESTS, 2);
-mutant!(finds_stored_times_that_are_trusted, TrustStored, REQUESTS, 2);
-mutant!(finds_delivery_that_is_not_charged, NoDelivery, REQUESTS, 2);
-mutant!(finds_a_lapse_that_is_free, LapseIsFree, REQUESTS, 2);
-mutant!(finds_a_grant_before_its_append, GrantBeforeAppend, REQUESTS, 2);
+const DOUBLED: Option<Chaos> = Some(Chaos {
+    lost: 0,
+    doubled: 60,
+    late: 10,
+});
+const LATE: Option<Chaos> = Some(Chaos {
+    lost: 10,
+    doubled: 10,
+    late: 50,
+});
+
+mutant!(finds_the_window_of_receipt, WindowOfReceipt, REQUESTS, None);
+mutant!(finds_the_absolute_expiry, AbsoluteExpiry, BRIEF, None);
+mutant!(finds_life_counted_from_receipt, LifeFromReceipt, QUICK, None);
+mutant!(finds_settlements_that_add_up, SettleByIncrement, QUICK, DOUBLED);
+mutant!(finds_stored_times_that_are_trusted, TrustStored, REQUESTS, None);
+mutant!(finds_delivery_that_is_not_charged, NoDelivery, QUICK, None);
+mutant!(finds_a_lapse_that_is_free, LapseIsFree, QUICK, None);
+mutant!(finds_a_grant_before_its_append, GrantBeforeAppend, QUICK, None);
 mutant!(
     finds_a_presumption_that_an_open_report_replaces,
     OpenReplacesPresumption,
     REQUESTS,
-    2
+    LATE
 );
-mutant!(finds_a_lease_that_is_checked_too_early, NoCheckAtSend, REQUESTS, 2);
-mutant!(finds_a_restart_that_reuses_grants, RestartReuses, REQUESTS, 2);
-mutant!(finds_grants_bound_to_a_node_id, GrantsOfANodeId, REQUESTS, 2);
-mutant!(finds_a_share_that_moves_at_once, ShareMovesAtOnce, PACED, 2);
-mutant!(finds_a_pace_without_slack, PaceWithoutSlack, PACED, 2);
+mutant!(finds_a_lease_that_is_checked_too_early, NoCheckAtSend, QUICK, None);
+mutant!(finds_a_restart_that_reuses_grants, RestartReuses, REQUESTS, None);
+mutant!(finds_grants_bound_to_a_node_id, GrantsOfANodeId, REQUESTS, None);
+mutant!(finds_a_share_that_moves_at_once, ShareMovesAtOnce, PACED, None);
+mutant!(finds_a_pace_without_slack, PaceWithoutSlack, PACED, None);

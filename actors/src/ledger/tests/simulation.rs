@@ -37,6 +37,19 @@ pub struct Scenario {
     pub seed: u64,
     /// The most units of a call.
     pub weight: u64,
+    /// What happens to messages; drawn from the seed if not given.
+    pub chaos: Option<Chaos>,
+}
+
+/// Of a hundred messages, how many fare how.
+#[derive(Clone, Copy, Debug)]
+pub struct Chaos {
+    /// Get lost.
+    pub lost: u8,
+    /// Come twice.
+    pub doubled: u8,
+    /// Come so late that a grant may have lapsed.
+    pub late: u8,
 }
 
 /// What the judge saw.
@@ -171,8 +184,7 @@ pub struct Simulation {
     ids: BTreeMap<[u8; 16], u64>,
     calls: Vec<Call>,
     verdict: Verdict,
-    /// Messages that get lost.
-    lost_percent: u8,
+    chaos: Chaos,
     /// How long a process lives on average.
     lives_ms: u64,
 }
@@ -205,11 +217,18 @@ impl Simulation {
             ids: BTreeMap::new(),
             calls: Vec::new(),
             verdict: Verdict::default(),
-            lost_percent: 5,
+            chaos: Chaos {
+                lost: 5,
+                doubled: 15,
+                late: 10,
+            },
             lives_ms: 5_000,
         };
         if scenario.kind != MeterKind::Concurrency {
-            simulation.lost_percent = simulation.one_of([0, 10, 40]);
+            simulation.chaos.lost = simulation.one_of([0, 10, 40]);
+        }
+        if let Some(chaos) = scenario.chaos {
+            simulation.chaos = chaos;
         }
         simulation.lives_ms = simulation.one_of([5_000, 20_000, 60_000]);
         let ahead = simulation.one_of([0, 1, -1]);
@@ -261,16 +280,16 @@ impl Simulation {
     fn post(&mut self, event: Event) {
         let local = self.scenario.nodes == 1;
         let copies = match self.random.u8(0..100) {
-            dice if !local && dice < self.lost_percent => 0,
-            dice if !local && dice >= 85 => 2,
+            dice if !local && dice < self.chaos.lost => 0,
+            dice if !local && dice >= 100 - self.chaos.doubled => 2,
             _ => 1,
         };
         for _ in 0..copies {
-            let delay = match self.random.u8(0..10) {
+            let delay = match self.random.u8(0..100) {
                 _ if local => self.random.u64(0..20),
-                0 => self.random.u64(0..2 * LIFE_MS),
-                1 | 2 => self.random.u64(0..400),
-                _ => self.random.u64(0..30),
+                dice if dice < self.chaos.late => self.random.u64(0..2 * LIFE_MS),
+                dice if dice >= 85 => self.random.u64(0..400),
+                _ => self.random.u64(0..15),
             };
             self.at(delay, event.clone());
         }
@@ -366,7 +385,7 @@ impl Simulation {
         let moment = self.moment(node);
         let waiting = self.random.u64(0..=self.scenario.weight + 1);
         let meter = self.meter.clone();
-        let recalled = self.random.u8(0..12) == 0;
+        let recalled = self.random.u8(0..60) == 0;
         let holder = &mut self.nodes[node];
         if recalled {
             holder.held.wind_up();
@@ -407,7 +426,10 @@ impl Simulation {
                 });
             }
         }
-        let pause = self.random.u64(20..300);
+        let pause = match self.random.u8(0..8) {
+            0 => self.random.u64(20..400),
+            _ => self.random.u64(2..40),
+        };
         self.at(pause, Event::Turn { node, life });
     }
 
@@ -431,7 +453,7 @@ impl Simulation {
                 },
             );
         }
-        let pause = self.random.u64(5..250);
+        let pause = self.random.u64(2..60);
         self.at(pause, Event::Take { node, life });
     }
 
