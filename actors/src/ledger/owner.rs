@@ -80,7 +80,7 @@ pub struct Owner<T> {
     pending: Changes,
     index: HashMap<Meter, usize>,
     waiting: Vec<(T, OwnerReply)>,
-    in_flight: Option<(Append, Vec<(T, OwnerReply)>, Part)>,
+    in_flight: Option<InFlight<T>>,
     heard_written: HashMap<SessionId, Mono>,
     entries_since_snapshot: u64,
     bytes_since_snapshot: usize,
@@ -89,6 +89,9 @@ pub struct Owner<T> {
     chunk_meters: usize,
     tally: Tally,
 }
+
+/// An append on its way, the answers that it releases, and what it is.
+type InFlight<T> = (Append, Vec<(T, OwnerReply)>, Part);
 
 /// What an append in flight is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
