@@ -1,9 +1,18 @@
-//! Integration tests: one binary, a module a subject.
+//! The built program, started as processes and talked to over sockets. One binary, because every further one links
+//! everything again; a module a topic.
 
 // `cfg(test)` is what the lints for tests look for; without it their helpers count as production code.
 #[cfg(test)]
+mod chat;
+#[cfg(test)]
 mod child;
 #[cfg(test)]
+mod clients;
+#[cfg(test)]
 mod door;
+#[cfg(test)]
+mod failover;
+#[cfg(test)]
+mod support;
 #[cfg(test)]
 mod telemetry;

@@ -9,6 +9,7 @@ pub mod http;
 pub mod load;
 pub mod process;
 pub mod recorder;
+pub mod saturation;
 pub mod scripts;
 pub mod sim;
 
@@ -18,7 +19,6 @@ use tokio::time::Instant;
 
 pub use self::admin::Admin;
 pub use self::gateway::{Gateway, Plan};
-pub use self::http::{Got, Http};
 pub use self::sim::Sim;
 
 /// Tries until it is so, or panics with what was said last.
