@@ -90,7 +90,9 @@ pub async fn run(wish: Saturation) -> Report {
         .iter()
         .map(|row| {
             let fullest = row["windows"].as_array().unwrap().iter();
-            let fullest = fullest.filter(|one| one["seconds"] == window).map(|one| &one["fullest"]);
+            let fullest = fullest
+                .filter(|one| one["seconds"] == window)
+                .map(|one| &one["fullest"]);
             let total = row["total"].as_u64().unwrap();
             let seconds = row["seconds"].as_f64().unwrap();
             Row {
