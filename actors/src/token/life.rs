@@ -152,14 +152,32 @@ impl Pool {
         for id in unknown {
             self.0.timers.add(now, Resting::Probe(id));
         }
+        // As many workers as probes at a time: a hundred thousand new tokens wait as ids, not as tasks.
+        for _ in 0..self.0.options.probes.max(1) {
+            let (pool, stop) = (self.clone(), stop.clone());
+            tracker.spawn(async move {
+                loop {
+                    tokio::select! {
+                        () = stop.cancelled() => return,
+                        token = pool.0.probes.next() => {
+                            if let Some(token) = pool.find(token) {
+                                tokio::select! {
+                                    () = stop.cancelled() => return,
+                                    () = pool.probe_and_plan(&token) => {}
+                                }
+                            }
+                        }
+                    }
+                }
+            });
+        }
         let pool = self.clone();
-        let tasks = tracker.clone();
         tracker.spawn(async move {
             let mut swept = tokio::time::Instant::now();
             while !stop.is_cancelled() {
                 let (due, next) = pool.0.timers.due(pool.0.clock.wall());
                 for resting in due {
-                    pool.wake(resting, &tasks, &stop);
+                    pool.wake(resting);
                 }
                 if swept.elapsed() >= SWEEP_EVERY {
                     pool.affinity().sweep(pool.0.clock.now());
@@ -178,7 +196,7 @@ impl Pool {
         });
     }
 
-    fn wake(&self, resting: Resting, tracker: &TaskTracker, stop: &CancellationToken) {
+    fn wake(&self, resting: Resting) {
         match resting {
             Resting::Token(id) => {
                 if let Some(token) = self.find(id) {
@@ -195,17 +213,7 @@ impl Pool {
                     self.end_team_rest(&team);
                 }
             }
-            Resting::Probe(id) => {
-                if let Some(token) = self.find(id) {
-                    let (pool, stop) = (self.clone(), stop.clone());
-                    tracker.spawn(async move {
-                        tokio::select! {
-                            () = stop.cancelled() => {}
-                            () = pool.probe_and_plan(&token) => {}
-                        }
-                    });
-                }
-            }
+            Resting::Probe(id) => self.0.probes.push(id),
         }
     }
 
