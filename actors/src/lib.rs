@@ -11,7 +11,6 @@ pub mod bus;
 pub mod store;
 pub mod vault;
 pub mod mirror;
-pub mod paging;
 pub mod egress;
 pub mod mailbox;
 pub mod supervise;

@@ -3,6 +3,8 @@
 mod build;
 mod first_start;
 mod gauges;
+mod watch;
+mod demo;
 pub mod serve;
 
 use std::sync::Arc;

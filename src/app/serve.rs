@@ -6,15 +6,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use grok2api_actors::clock::Clock;
-use grok2api_schemas::config::{Config, Secret};
+use grok2api_schemas::config::Config;
 use tokio_util::task::TaskTracker;
 
 use super::build::{BuildError, build};
+use super::{demo, gauges, watch};
 use crate::cli::{self, Facts};
 use crate::door::{Door, DoorHandle, DoorOptions, Listener, TrustedProxies, descriptors, health::Readiness, tls};
 use crate::settings::{LoadArgs, Loaded};
 use crate::shutdown::{Shutdown, ShutdownPlan, Signals};
-use crate::simulator::{RunningSimulator, SimulatorOptions};
+use crate::simulator::SimulatorOptions;
 use crate::telemetry::Metrics;
 use crate::{http, simulator};
 
@@ -22,7 +23,7 @@ use crate::{http, simulator};
 ///
 /// # Errors
 /// One line for the operator: what keeps the process from starting.
-pub async fn serve(args: &LoadArgs, loaded: Loaded, demo: bool) -> Result<ExitCode, BuildError> {
+pub async fn serve(args: &LoadArgs, loaded: Loaded, is_demo: bool) -> Result<ExitCode, BuildError> {
     let Loaded {
         mut config,
         warnings,
@@ -35,8 +36,8 @@ pub async fn serve(args: &LoadArgs, loaded: Loaded, demo: bool) -> Result<ExitCo
         tracing::warn!("{warning}");
     }
     let descriptors = descriptors::raise();
-    let upstream = if demo {
-        Some(start_demo(&mut config, &mut enrol).await?)
+    let upstream = if is_demo {
+        Some(demo::start_upstream(&mut config, &mut enrol).await?)
     } else {
         None
     };
@@ -55,7 +56,8 @@ pub async fn serve(args: &LoadArgs, loaded: Loaded, demo: bool) -> Result<ExitCo
     let address = local_address(&listener, options.tls.is_some());
     let handle = DoorHandle::default();
     app.metrics.watch_door(handle.clone());
-    super::gauges::register(&app);
+    gauges::register(&app);
+    watch::start(&app);
     let tls = options.tls.is_some();
     let door = Door::new(http::routes(&app), options, handle.clone(), app.clock.clone());
     let doors = TaskTracker::new();
@@ -71,12 +73,15 @@ pub async fn serve(args: &LoadArgs, loaded: Loaded, demo: bool) -> Result<ExitCo
         tokens: app.pool.len(),
         tls,
         nats: None,
-        demo,
+        demo: is_demo,
         anonymous: config.security.allow_anonymous,
         limits: limits_in_words(&config),
         model: String::new(),
     };
     cli::say(&cli::banner(&facts));
+    if is_demo {
+        demo::keep_busy(&app);
+    }
     tracing::info!(
         %address, tokens = app.pool.len(), descriptors = %descriptors, max_connections, upstream = %config.xai.base_url,
         "ready to serve"
@@ -94,20 +99,6 @@ pub async fn serve(args: &LoadArgs, loaded: Loaded, demo: bool) -> Result<ExitCo
         upstream.stop().await;
     }
     Ok(outcome.exit_code())
-}
-
-/// Starts the built-in upstream and points the configuration at it.
-async fn start_demo(config: &mut Config, enrol: &mut Vec<Secret>) -> Result<RunningSimulator, BuildError> {
-    let tracker = TaskTracker::new();
-    let running = simulator::serve(SimulatorOptions::demo(), Clock::system(), &tracker)
-        .await
-        .map_err(|error| BuildError(format!("the built-in upstream: {error}")))?;
-    config.xai.base_url = running.base_url();
-    *enrol = simulator::demo_keys()
-        .into_iter()
-        .map(|(secret, _)| Secret::from(secret))
-        .collect();
-    Ok(running)
 }
 
 fn door_options(config: &Config, descriptors: &descriptors::DescriptorLimit) -> Result<DoorOptions, BuildError> {

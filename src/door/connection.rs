@@ -82,13 +82,22 @@ pub(super) async fn serve(shared: Arc<Shared>, stream: TcpStream, peer: SocketAd
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%peer, %error, "the socket refuses TCP_NODELAY");
     }
-    let Some(acceptor) = &shared.tls else {
-        return contain(&shared, drive(&shared, stream, peer, local, ClientScheme::Http, guard)).await;
-    };
+    if shared.tls.is_some() {
+        // Boxed: a TLS session is large, and without TLS every connection would carry the room for one.
+        Box::pin(serve_tls(&shared, stream, peer, local, guard)).await;
+    } else {
+        drive_contained(&shared, stream, peer, local, ClientScheme::Http, guard).await;
+    }
+}
+
+async fn serve_tls(shared: &Arc<Shared>, stream: TcpStream, peer: SocketAddr, local: SocketAddr, guard: SocketGuard) {
+    let Some(acceptor) = &shared.tls else { return };
     match tokio::time::timeout(shared.limits.head, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => contain(&shared, drive(&shared, stream, peer, local, ClientScheme::Https, guard)).await,
-        Ok(Err(error)) => tls_failed(&shared, peer, &error.to_string()),
-        Err(_) => tls_failed(&shared, peer, "it took too long"),
+        Ok(Ok(stream)) => {
+            drive_contained(shared, stream, peer, local, ClientScheme::Https, guard).await;
+        }
+        Ok(Err(error)) => tls_failed(shared, peer, &error.to_string()),
+        Err(_) => tls_failed(shared, peer, "it took too long"),
     }
 }
 
@@ -98,8 +107,18 @@ fn tls_failed(shared: &Shared, peer: SocketAddr, cause: &str) {
 }
 
 /// A panic outside a handler (in an answer's body) ends this connection and nothing else.
-async fn contain(shared: &Shared, connection: impl Future<Output = ()>) {
-    if let Err(panic) = AssertUnwindSafe(connection).catch_unwind().await {
+async fn drive_contained<S>(
+    shared: &Arc<Shared>,
+    stream: S,
+    peer: SocketAddr,
+    local: SocketAddr,
+    scheme: ClientScheme,
+    guard: SocketGuard,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let connection = AssertUnwindSafe(drive(shared, stream, peer, local, scheme, guard));
+    if let Err(panic) = connection.catch_unwind().await {
         panicked(&shared.handle, &*panic);
     }
 }

@@ -6,8 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
-use grok2api_actors::paging::Pager;
-use grok2api_schemas::admin::page::Page;
+use grok2api_schemas::admin::page::{Cursor, Page, SortKey};
 use grok2api_schemas::admin::tokens::{
     EnrolOutcome, EnrolResult, NewToken, OlderStatus, PoolCount, RefreshOutcome, TokenCounts, TokenPatch, TokenQuery,
     TokenType, TokenView,
@@ -149,17 +148,42 @@ impl TokenPool for FakePool {
     }
 
     fn list(&self, query: &TokenQuery) -> Page<TokenView> {
-        let mut pager = Pager::new(query.cursor.clone(), query.descending, query.limit);
-        for (id, stored) in self.tokens.lock().iter() {
-            let view = &stored.view;
-            let fits = (query.pools.is_empty() || query.pools.contains(&view.pool))
-                && (query.states.is_empty() || query.states.contains(&view.state))
-                && query.text.as_ref().is_none_or(|text| view.note.contains(text));
-            if fits {
-                pager.offer(view.sort_key(query.sort), id.to_string(), || view.clone());
-            }
+        let tokens = self.tokens.lock();
+        let mut rows: Vec<(SortKey, String, &TokenView)> = tokens
+            .values()
+            .map(|stored| &stored.view)
+            .filter(|view| {
+                (query.pools.is_empty() || query.pools.contains(&view.pool))
+                    && (query.states.is_empty() || query.states.contains(&view.state))
+            })
+            .map(|view| (view.sort_key(query.sort), view.id.to_string(), view))
+            .collect();
+        rows.sort_by(|a, b| (&a.0, &a.1).cmp(&(&b.0, &b.1)));
+        if query.descending {
+            rows.reverse();
         }
-        pager.finish()
+        let total = rows.len() as u64;
+        let shown = query.cursor.as_ref().map_or(0, |cursor| {
+            let last = rows
+                .iter()
+                .position(|(key, id, _)| (key, id) == (&cursor.key, &cursor.id));
+            last.map_or(rows.len(), |last| last + 1)
+        });
+        let rest = rows.split_off(shown);
+        let more = rest.len() > query.limit;
+        let page: Vec<_> = rest.into_iter().take(query.limit).collect();
+        let next_cursor = page.last().filter(|_| more).map(|(key, id, _)| {
+            Cursor {
+                key: key.clone(),
+                id: id.clone(),
+            }
+            .to_string()
+        });
+        Page {
+            items: page.into_iter().map(|(_, _, view)| view.clone()).collect(),
+            next_cursor,
+            total,
+        }
     }
 
     fn counts(&self) -> TokenCounts {

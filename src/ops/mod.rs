@@ -1,8 +1,6 @@
 //! What an operator can do. HTTP, the bus and the command line are thin doors to these functions; none of them is in
 //! here.
 
-pub mod pool;
-pub mod usage;
 pub mod accounts;
 pub mod audit;
 pub mod export;
@@ -10,10 +8,12 @@ pub mod import;
 pub mod keys;
 pub mod normalise;
 pub mod password;
+pub mod pool;
 pub mod replace;
 pub mod requests;
 pub mod throttle;
 pub mod tokens;
+pub mod usage;
 
 #[cfg(test)]
 pub mod fakes;

@@ -24,6 +24,8 @@ use super::import::{Import, LineResult};
 use super::tokens::TokenOps;
 use crate::engine::error::ErrorKind;
 
+mod real_pool;
+
 const HERE: std::net::IpAddr = std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
 
 fn actor() -> Actor {

@@ -175,6 +175,9 @@ fn log_file(options: &LogOptions) -> Result<Option<RollingFileAppender>, Telemet
     let Some(directory) = options.directory.as_ref().filter(|_| options.retention_days > 0) else {
         return Ok(None);
     };
+    // The appender looks for old files first, and complains on stderr where there is no directory yet.
+    std::fs::create_dir_all(directory)
+        .map_err(|error| TelemetryError::Directory(directory.clone(), error.to_string()))?;
     RollingFileAppender::builder()
         .rotation(Rotation::DAILY)
         .filename_prefix("app")

@@ -21,7 +21,8 @@ async fn stage() -> (Sim, Gateway) {
 
 /// Bodies, and the field that is named.
 fn bodies() -> Vec<(&'static str, Vec<u8>, &'static str)> {
-    let with = |member: &str| format!(r#"{{"model":"grok-4.6","messages":[{{"role":"user","content":"Hi"}}],{member}}}"#);
+    let with =
+        |member: &str| format!(r#"{{"model":"grok-4.6","messages":[{{"role":"user","content":"Hi"}}],{member}}}"#);
     let messages = |list: &str| format!(r#"{{"model":"grok-4.6","messages":{list}}}"#);
     let deep = |depth: usize| {
         let (open, close) = ("[".repeat(depth), "]".repeat(depth));
@@ -41,15 +42,43 @@ fn bodies() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("a number", text("7"), ""),
         ("null", text("null"), ""),
         ("a trailing comma", text(r#"{"model":"grok-4.6",}"#), ""),
-        ("invalid UTF-8", b"{\"model\":\"grok-4.6\xff\",\"messages\":[]}".to_vec(), ""),
+        (
+            "invalid UTF-8",
+            b"{\"model\":\"grok-4.6\xff\",\"messages\":[]}".to_vec(),
+            "",
+        ),
         ("a lone surrogate", text(&with(r#""user":"\ud800""#)), ""),
         ("a control character", text(&with("\"user\":\"a\u{1}b\"")), ""),
-        ("no model", text(r#"{"messages":[{"role":"user","content":"Hi"}]}"#), "model"),
-        ("model null", text(r#"{"model":null,"messages":[{"role":"user","content":"Hi"}]}"#), "model"),
-        ("model a number", text(r#"{"model":4,"messages":[{"role":"user","content":"Hi"}]}"#), "model"),
-        ("model empty", text(r#"{"model":"","messages":[{"role":"user","content":"Hi"}]}"#), "model"),
-        ("model unknown", text(r#"{"model":"grok-99","messages":[{"role":"user","content":"Hi"}]}"#), "model"),
-        ("model endless", text(&format!(r#"{{"model":"{}","messages":[]}}"#, "m".repeat(70_000))), "model"),
+        (
+            "no model",
+            text(r#"{"messages":[{"role":"user","content":"Hi"}]}"#),
+            "model",
+        ),
+        (
+            "model null",
+            text(r#"{"model":null,"messages":[{"role":"user","content":"Hi"}]}"#),
+            "model",
+        ),
+        (
+            "model a number",
+            text(r#"{"model":4,"messages":[{"role":"user","content":"Hi"}]}"#),
+            "model",
+        ),
+        (
+            "model empty",
+            text(r#"{"model":"","messages":[{"role":"user","content":"Hi"}]}"#),
+            "model",
+        ),
+        (
+            "model unknown",
+            text(r#"{"model":"grok-99","messages":[{"role":"user","content":"Hi"}]}"#),
+            "model",
+        ),
+        (
+            "model endless",
+            text(&format!(r#"{{"model":"{}","messages":[]}}"#, "m".repeat(70_000))),
+            "model",
+        ),
         ("model twice", text(&with(r#""model":"grok-4.7""#)), "model"),
         ("no messages", text(r#"{"model":"grok-4.6"}"#), "messages"),
         ("messages empty", text(&messages("[]")), "messages"),
@@ -57,8 +86,16 @@ fn bodies() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("messages a text", text(&messages("\"Hi\"")), "messages"),
         ("a message a text", text(&messages("[\"Hi\"]")), "messages"),
         ("no role", text(&messages(r#"[{"content":"Hi"}]"#)), "messages"),
-        ("an unknown role", text(&messages(r#"[{"role":"wizard","content":"Hi"}]"#)), "messages"),
-        ("content a number", text(&messages(r#"[{"role":"user","content":7}]"#)), "messages"),
+        (
+            "an unknown role",
+            text(&messages(r#"[{"role":"wizard","content":"Hi"}]"#)),
+            "messages",
+        ),
+        (
+            "content a number",
+            text(&messages(r#"[{"role":"user","content":7}]"#)),
+            "messages",
+        ),
         ("thousands of messages", text(&many(5_000)), "messages"),
         ("n negative", text(&with(r#""n":-1"#)), "n"),
         ("n zero", text(&with(r#""n":0"#)), "n"),
@@ -66,14 +103,30 @@ fn bodies() -> Vec<(&'static str, Vec<u8>, &'static str)> {
         ("n a text", text(&with(r#""n":"2""#)), "n"),
         ("stream a text", text(&with(r#""stream":"yes""#)), "stream"),
         ("stream a number", text(&with(r#""stream":1"#)), "stream"),
-        ("options a list", text(&with(r#""stream":true,"stream_options":[]"#)), "stream_options"),
+        (
+            "options a list",
+            text(&with(r#""stream":true,"stream_options":[]"#)),
+            "stream_options",
+        ),
         ("max_tokens negative", text(&with(r#""max_tokens":-5"#)), "max_tokens"),
-        ("max_tokens a fraction", text(&with(r#""max_tokens":1.5"#)), "max_tokens"),
-        ("temperature a text", text(&with(r#""temperature":"hot""#)), "temperature"),
+        (
+            "max_tokens a fraction",
+            text(&with(r#""max_tokens":1.5"#)),
+            "max_tokens",
+        ),
+        (
+            "temperature a text",
+            text(&with(r#""temperature":"hot""#)),
+            "temperature",
+        ),
         ("tools an object", text(&with(r#""tools":{}"#)), "tools"),
         ("deep", text(&deep(1_000)), ""),
         ("very deep", text(&deep(200_000)), ""),
-        ("half-open deep", text(&with(&format!(r#""x":{}"#, "[{\"a\":".repeat(50_000)))), ""),
+        (
+            "half-open deep",
+            text(&with(&format!(r#""x":{}"#, "[{\"a\":".repeat(50_000)))),
+            "",
+        ),
     ]
 }
 
@@ -109,23 +162,37 @@ async fn sizes_types_and_paths_have_their_own_answers() {
     let (_sim, gateway) = stage().await;
     let http = gateway.http();
     let post = |path: &'static str, kind: &'static str, body: Vec<u8>| async move {
-        http.send(http::Method::POST, path, &[("content-type", kind)], body).await
+        http.send(http::Method::POST, path, &[("content-type", kind)], body)
+            .await
     };
     let mut large = ask(MODEL, "x");
     large["messages"][0]["content"] = Value::String("x".repeat(3 << 20));
     let got = post("/v1/chat/completions", "application/json", large.to_string().into()).await;
     got.with_status(413).error();
-    let got = post("/v1/chat/completions", "multipart/form-data; boundary=x", b"--x--".to_vec()).await;
+    let got = post(
+        "/v1/chat/completions",
+        "multipart/form-data; boundary=x",
+        b"--x--".to_vec(),
+    )
+    .await;
     got.with_status(415).error();
     // OpenAI's own clients always say JSON; people with curl forget it.
     let plain = ask(MODEL, "Hi").to_string();
-    let got = post("/v1/chat/completions", "application/x-www-form-urlencoded", plain.into()).await;
+    let got = post(
+        "/v1/chat/completions",
+        "application/x-www-form-urlencoded",
+        plain.into(),
+    )
+    .await;
     assert!(matches!(got.status.as_u16(), 200 | 415), "{}", got.status);
 
     http.get("/v1/nothing/here").await.with_status(404).error();
     http.get("/v1/chat/completions").await.with_status(405).error();
     http.delete("/v1/models").await.with_status(405).error();
-    http.get("/v1/models/%2e%2e%2f%2e%2e%2fetc").await.with_status(404).error();
+    http.get("/v1/models/%2e%2e%2f%2e%2e%2fetc")
+        .await
+        .with_status(404)
+        .error();
     let long = format!("/v1/models/{}", "m".repeat(5_000));
     http.get(&long).await.with_status(404).error();
     let fat = "h".repeat(200_000);
@@ -151,7 +218,10 @@ async fn raw(gateway: &Gateway, pieces: &[(&[u8], u64)], limit: Duration) -> Res
     let mut said = Vec::new();
     match tokio::time::timeout(limit, stream.read_to_end(&mut said)).await {
         Ok(_) => Ok(String::from_utf8_lossy(&said).into_owned()),
-        Err(_) => Err(format!("still open after {limit:?}: {}", String::from_utf8_lossy(&said))),
+        Err(_) => Err(format!(
+            "still open after {limit:?}: {}",
+            String::from_utf8_lossy(&said)
+        )),
     }
 }
 
@@ -163,20 +233,31 @@ async fn slow_and_broken_senders_are_let_go() {
     for pieces in [
         &[(&b""[..], 0)][..],
         &[(&b"POST /v1/ch"[..], 0)],
-        &[(&b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n"[..], 500), (b"a: b\r\n", 500), (b"c: d\r\n", 500)],
+        &[
+            (&b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n"[..], 500),
+            (b"a: b\r\n", 500),
+            (b"c: d\r\n", 500),
+        ],
     ] {
         let said = raw(&gateway, pieces, limit).await.unwrap();
         assert!(said.is_empty() || said.starts_with("HTTP/1.1 4"), "{said}");
     }
     // Not HTTP.
-    for garbage in [&b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..], b"GET\r\n\r\n", b"\0\0\0\0\0\0\r\n\r\n"] {
+    for garbage in [
+        &b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"[..],
+        b"GET\r\n\r\n",
+        b"\0\0\0\0\0\0\r\n\r\n",
+    ] {
         let said = raw(&gateway, &[(garbage, 0)], limit).await.unwrap();
         assert!(said.is_empty() || said.starts_with("HTTP/1.1 4"), "{said}");
     }
     // Two lengths, a length that lies.
     let head = format!("POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {API_KEY}\r\n");
-    let smuggled = format!("{head}content-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\nGET /livez HTTP/1.1\r\n\r\n");
-    let said = raw(&gateway, &[(smuggled.as_bytes(), 200)], limit).await.unwrap_or_else(|said| said);
+    let smuggled =
+        format!("{head}content-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\nGET /livez HTTP/1.1\r\n\r\n");
+    let said = raw(&gateway, &[(smuggled.as_bytes(), 200)], limit)
+        .await
+        .unwrap_or_else(|said| said);
     assert!(!said.contains("HTTP/1.1 200"), "{said}");
     let negative = format!("{head}content-length: -4\r\n\r\n{{}}");
     let said = raw(&gateway, &[(negative.as_bytes(), 0)], limit).await.unwrap();
@@ -218,7 +299,10 @@ async fn an_answer_before_the_body_leaves_the_connection_usable_or_says_close() 
             continue;
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
-        stream.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        stream
+            .write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n")
+            .await
+            .unwrap();
         let read = stream.read(&mut buffer).await.unwrap_or(0);
         let said = String::from_utf8_lossy(&buffer[..read]).to_lowercase();
         assert!(
@@ -269,7 +353,13 @@ async fn admin_bodies_are_checked_as_well() {
         assert!((400..500).contains(&status), "{path} {body}: {status} {}", got.text());
         got.error();
     }
-    for path in ["/tokens?limit=x", "/tokens?state=happy", "/requests?limit=-1", "/tokens?cursor=%00", "/nothing"] {
+    for path in [
+        "/tokens?limit=x",
+        "/tokens?state=happy",
+        "/requests?limit=-1",
+        "/tokens?cursor=%00",
+        "/nothing",
+    ] {
         let got = admin.get(path).await;
         let status = got.status.as_u16();
         assert!((400..500).contains(&status), "{path}: {status} {}", got.text());

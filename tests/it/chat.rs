@@ -52,10 +52,17 @@ async fn only_what_must_change_of_a_request_changes() {
         ("cookie", "a=b"),
         ("x-api-key", "something else"),
     ];
-    http.send(http::Method::POST, "/v1/chat/completions", &sdk, body).await.ok();
+    http.send(http::Method::POST, "/v1/chat/completions", &sdk, body)
+        .await
+        .ok();
     let arrived = recorder.only();
     assert_eq!(arrived.body, Bytes::from(body), "nothing needed to change");
-    let header = |name: &str| arrived.headers.get(name).map(|value| value.to_str().unwrap().to_owned());
+    let header = |name: &str| {
+        arrived
+            .headers
+            .get(name)
+            .map(|value| value.to_str().unwrap().to_owned())
+    };
     assert_eq!(header("authorization").unwrap(), format!("Bearer {}", Sim::key(0)));
     assert_eq!(header("x-grok-conv-id").unwrap(), "conversation 7");
     for name in ["x-stainless-lang", "openai-organization", "cookie", "x-api-key"] {
@@ -65,7 +72,9 @@ async fn only_what_must_change_of_a_request_changes() {
 
     // Another name for the model, and a role that the upstream does not know: these bytes change, no others.
     let body = r#"{"model": "gpt-4o","x":[ 1 ],"messages":[{"role":"developer","content":"Be brief."},{"role":"user","content":"developer"}]}"#;
-    http.send(http::Method::POST, "/v1/chat/completions", &[json_type], body).await.ok();
+    http.send(http::Method::POST, "/v1/chat/completions", &[json_type], body)
+        .await
+        .ok();
     let expected = body
         .replace("\"gpt-4o\"", "\"grok-4.7\"")
         .replace("\"role\":\"developer\"", "\"role\":\"system\"");
@@ -75,7 +84,8 @@ async fn only_what_must_change_of_a_request_changes() {
 #[tokio::test(flavor = "multi_thread")]
 async fn usage_is_asked_for_upstream_and_taken_out_again() {
     let (recorder, gateway) = recorded().await;
-    let first = "data: {\"id\":\"1\",\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"Hi\"}}]}\n\n";
+    let first =
+        "data: {\"id\":\"1\",\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"Hi\"}}]}\n\n";
     let last = "data: {\"id\":\"1\",\"choices\":[{\"index\":0,\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n";
     let usage = "data: {\"id\":\"1\",\"choices\":[],\"usage\":{\"prompt_tokens\":4,\"completion_tokens\":1,\"total_tokens\":5,\
         \"cost_in_usd_ticks\":50}}\n\n";
@@ -129,7 +139,10 @@ async fn a_request_without_stream_is_not_streamed() {
 async fn a_stream_comes_in_order_and_at_the_upstreams_pace() {
     let sim = Sim::play(json!({"pace_ms": 30, "first_token_ms": 100, "teams": [Sim::team(0)]})).await;
     let gateway = Plan::of(&sim, 1).start_warm().await;
-    let mut stream = gateway.http().open_chat(&ask_streamed(MODEL, "Why is the sky blue?")).await;
+    let mut stream = gateway
+        .http()
+        .open_chat(&ask_streamed(MODEL, "Why is the sky blue?"))
+        .await;
     assert_eq!(stream.status, 200);
     assert_eq!(stream.finish().await, Ending::Clean);
     let events = crate::support::http::events(&stream.text);
@@ -145,7 +158,12 @@ async fn a_stream_comes_in_order_and_at_the_upstreams_pace() {
         stream.times
     );
     // The same text as when it is not streamed.
-    let whole = gateway.http().chat(&ask(MODEL, "Why is the sky blue?")).await.ok().json();
+    let whole = gateway
+        .http()
+        .chat(&ask(MODEL, "Why is the sky blue?"))
+        .await
+        .ok()
+        .json();
     assert_eq!(whole["choices"][0]["message"]["content"], streamed_text(&events));
 }
 
@@ -183,9 +201,19 @@ async fn dialect_features_survive() {
     let content: Value = serde_json::from_str(got["choices"][0]["message"]["content"].as_str().unwrap()).unwrap();
     assert!(content["n"].is_i64(), "{content}");
 
-    let got = gateway.http().chat(&ask(MODEL, "Think hard about it.")).await.ok().json();
+    let got = gateway
+        .http()
+        .chat(&ask(MODEL, "Think hard about it."))
+        .await
+        .ok()
+        .json();
     assert!(got["choices"][0]["message"]["reasoning_content"].is_string(), "{got}");
-    assert!(got["usage"]["completion_tokens_details"]["reasoning_tokens"].as_u64().unwrap() > 0);
+    assert!(
+        got["usage"]["completion_tokens_details"]["reasoning_tokens"]
+            .as_u64()
+            .unwrap()
+            > 0
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -203,7 +231,12 @@ async fn a_deferred_answer_is_fetched_once_and_only_by_its_owner() {
 
     let early = gateway.as_client(&owner.secret).get(&path).await;
     assert_eq!(early.status, 202, "{}", early.text());
-    gateway.as_client(&other.secret).get(&path).await.with_status(404).error();
+    gateway
+        .as_client(&other.secret)
+        .get(&path)
+        .await
+        .with_status(404)
+        .error();
     gateway.http().anonymous().get(&path).await.with_status(401).error();
 
     // The binding to the token that made it outlives the process.
@@ -259,7 +292,10 @@ async fn models_are_those_that_pool_and_key_may_use() {
         .await;
     let narrow = gateway.as_client(&key.secret);
     let some = ids(&narrow.get("/v1/models").await.ok().json());
-    assert!(!some.is_empty() && some.iter().all(|id| id.starts_with("grok-4.3")), "{some:?}");
+    assert!(
+        !some.is_empty() && some.iter().all(|id| id.starts_with("grok-4.3")),
+        "{some:?}"
+    );
     narrow.chat(&ask("grok-4.3", "Hello")).await.ok();
     let refused = narrow.chat(&ask(MODEL, "Hello")).await;
     assert!(matches!(refused.status.as_u16(), 403 | 404), "{}", refused.status);
@@ -272,7 +308,11 @@ async fn who_has_no_key_gets_in_nowhere() {
     recorder.answer(Canned::json(ANSWER));
     let gateway = Plan::new(&recorder.base_url()).keys([Sim::key(0)]).start_warm().await;
     let stranger = gateway.http().anonymous();
-    for client in [stranger.clone(), stranger.with_bearer("sk-wrong"), stranger.with_bearer("")] {
+    for client in [
+        stranger.clone(),
+        stranger.with_bearer("sk-wrong"),
+        stranger.with_bearer(""),
+    ] {
         for path in ["/v1/models", "/v1/models/grok-4.6", "/v1/chat/deferred-completion/x"] {
             let got = client.get(path).await.with_status(401);
             assert_eq!(got.error()["type"], "authentication_error");
@@ -284,7 +324,10 @@ async fn who_has_no_key_gets_in_nowhere() {
     // The key of older Anthropic SDKs' header is as good.
     let headers = [("x-api-key", API_KEY), ("content-type", "application/json")];
     let body = ask(MODEL, "Hello").to_string();
-    stranger.send(http::Method::POST, "/v1/chat/completions", &headers, body).await.ok();
+    stranger
+        .send(http::Method::POST, "/v1/chat/completions", &headers, body)
+        .await
+        .ok();
     // And the upstream's credential opens nothing here.
     stranger
         .with_bearer(&Sim::key(0))

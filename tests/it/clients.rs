@@ -3,8 +3,8 @@
 use serde_json::{Value, json};
 
 use crate::support::gateway::API_KEY;
-use crate::support::scripts::{OtherUpstream, node_prefix, python, run_node, run_python};
 use crate::support::saturation::{self, Limit, Saturation};
+use crate::support::scripts::{OtherUpstream, node_prefix, python, run_node, run_python};
 use crate::support::{Gateway, Plan, Sim};
 
 /// A gateway in front of the simulator, and a key that may call once a day.

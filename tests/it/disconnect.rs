@@ -26,7 +26,11 @@ async fn hang_up(gateway: &Gateway, key: &NewKey) -> String {
 async fn becomes(sim: &Sim, name: &str, value: u64, limit: Duration) {
     eventually(&format!("{name} is {value}"), limit, || async {
         let stats = sim.stats().await;
-        if stats[name] == value { Ok(()) } else { Err(stats.to_string()) }
+        if stats[name] == value {
+            Ok(())
+        } else {
+            Err(stats.to_string())
+        }
     })
     .await;
 }
@@ -130,12 +134,20 @@ async fn many_that_hang_up_leave_nothing_behind() {
     eventually("descriptors are given back", Duration::from_secs(10), || async {
         let now = descriptors();
         // A few connections stay in pools.
-        if now <= before + 60 { Ok(()) } else { Err(format!("{before} → {now}")) }
+        if now <= before + 60 {
+            Ok(())
+        } else {
+            Err(format!("{before} → {now}"))
+        }
     })
     .await;
     eventually("every call is counted", Duration::from_secs(5), || async {
         let keys: Value = admin.key(&key.id).await;
-        if keys["usage_today"]["chat_used"] == 200 { Ok(()) } else { Err(keys.to_string()) }
+        if keys["usage_today"]["chat_used"] == 200 {
+            Ok(())
+        } else {
+            Err(keys.to_string())
+        }
     })
     .await;
 }

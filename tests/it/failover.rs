@@ -56,7 +56,15 @@ const THE_CLIENTS_FAULT: [(&str, u16); 8] = [
 #[track_caller]
 fn assert_nothing_leaks(got: &Got) {
     let all = format!("{:?} {}", got.headers, got.text()).to_lowercase();
-    for inner in ["console.x.ai", "api.x.ai", "xai-", "xa***", "7ea00000-", "cumulative spend", "cloudflare"] {
+    for inner in [
+        "console.x.ai",
+        "api.x.ai",
+        "xai-",
+        "xa***",
+        "7ea00000-",
+        "cumulative spend",
+        "cloudflare",
+    ] {
         assert!(!all.contains(inner), "{inner} leaks: {all}");
     }
 }
@@ -70,13 +78,22 @@ async fn call_until_met(gateway: &Gateway, sim: &Sim, rule: u64, stream: bool, w
     for _ in 0..60 {
         // A prompt of its own, or the conversation would stay with the token it had before.
         let prompt = format!("Call number {}", fastrand::u64(..));
-        let request = if stream { ask_streamed(MODEL, &prompt) } else { ask(MODEL, &prompt) };
+        let request = if stream {
+            ask_streamed(MODEL, &prompt)
+        } else {
+            ask(MODEL, &prompt)
+        };
         let got = gateway.http().chat(&request).await;
         assert_eq!(got.status, 200, "{what}: the client saw {} {}", got.status, got.text());
         assert_nothing_leaks(&got);
         if stream {
             let events = got.events();
-            assert_eq!(events.last().map(String::as_str), Some("[DONE]"), "{what}: {}", got.text());
+            assert_eq!(
+                events.last().map(String::as_str),
+                Some("[DONE]"),
+                "{what}: {}",
+                got.text()
+            );
             assert!(streamed_text(&events).len() > 20, "{what}: {}", got.text());
         } else {
             assert_eq!(got.json()["object"], "chat.completion", "{what}");
@@ -174,7 +191,11 @@ async fn no_broken_connection_of_one_team_reaches_a_client() {
         .await;
     let admin = gateway.admin().await;
     for (what, act, streams) in [
-        ("cut before the head", json!({"cut_before_head": true}), &[false, true][..]),
+        (
+            "cut before the head",
+            json!({"cut_before_head": true}),
+            &[false, true][..],
+        ),
         ("cut before the first event", json!({"cut_after": 0}), &[true]),
         ("no head for long", json!({"delay_ms": 20_000}), &[false, true]),
         ("no first event for long", json!({"first_token_ms": 20_000}), &[true]),
@@ -228,21 +249,26 @@ async fn when_every_key_fails_the_client_gets_an_honest_error() {
         ("cloudflare-52x", &[502, 503, 504], ""),
     ] {
         let sim = Sim::with_teams(2).await;
-        let gateway = Plan::of(&sim, 2)
-            .set("clients.max_wait_ms", 200)
-            .start_warm()
-            .await;
+        let gateway = Plan::of(&sim, 2).set("clients.max_wait_ms", 200).start_warm().await;
         let rule = json!({"when": {"path": "/v1/chat/completions"}, "do": {"error": error}});
         sim.script(rule).await;
         for stream in [false, true, false] {
-            let request = if stream { ask_streamed(MODEL, "Hello") } else { ask(MODEL, "Hello") };
+            let request = if stream {
+                ask_streamed(MODEL, "Hello")
+            } else {
+                ask(MODEL, "Hello")
+            };
             let got = gateway.http().chat(&request).await;
             let status = got.status.as_u16();
             assert!(statuses.contains(&status), "{error}: {status} {}", got.text());
             got.error();
             assert_nothing_leaks(&got);
             let said = got.header("x-grok2api-reason");
-            assert!(["pool", "upstream"].contains(&said), "{error}: reason {said:?} {}", got.text());
+            assert!(
+                ["pool", "upstream"].contains(&said),
+                "{error}: reason {said:?} {}",
+                got.text()
+            );
             // After the first call, nobody is left to ask.
             if !reason.is_empty() && stream {
                 assert_eq!(said, reason, "{error}: {}", got.text());
@@ -286,10 +312,7 @@ async fn attempts_and_penalties_of_one_request_are_bounded() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_error_after_the_first_byte_becomes_an_event() {
     let sim = Sim::with_teams(3).await;
-    let gateway = Plan::of(&sim, 3)
-        .set("xai.idle_timeout_secs", 1)
-        .start_warm()
-        .await;
+    let gateway = Plan::of(&sim, 3).set("xai.idle_timeout_secs", 1).start_warm().await;
     let admin = gateway.admin().await;
     for (what, magic) in [
         ("an error event", "event_error=chat-midstream-flat;event_at=4"),
@@ -311,7 +334,8 @@ async fn an_error_after_the_first_byte_becomes_an_event() {
         }
         assert_eq!(ending, Ending::Clean, "{what}: the connection broke: {}", stream.text);
         assert!(events.len() >= 4, "{what}: {}", stream.text);
-        let last: Value = serde_json::from_str(events.last().unwrap()).unwrap_or_else(|_| panic!("{what}: {}", stream.text));
+        let last: Value =
+            serde_json::from_str(events.last().unwrap()).unwrap_or_else(|_| panic!("{what}: {}", stream.text));
         let error = &last["error"];
         assert!(
             error["message"].is_string() && error["type"].is_string() && error["code"].is_string(),
@@ -331,9 +355,17 @@ async fn an_upstream_that_refuses_connections_is_survived() {
     let gateway = Plan::of(&sim, 3).start_warm().await;
     gateway.http().chat(&ask(MODEL, "Hello")).await.ok();
     // Whoever sends this prompt makes the upstream close its listener for a while.
-    let got = gateway.http().chat(&ask(MODEL, "[[sim:refuse=1500;times=1]] Hello")).await;
+    let got = gateway
+        .http()
+        .chat(&ask(MODEL, "[[sim:refuse=1500;times=1]] Hello"))
+        .await;
     if got.status != 200 {
-        assert!(matches!(got.status.as_u16(), 502..=504), "{} {}", got.status, got.text());
+        assert!(
+            matches!(got.status.as_u16(), 502..=504),
+            "{} {}",
+            got.status,
+            got.text()
+        );
         got.error();
         assert_nothing_leaks(&got);
     }
@@ -363,7 +395,11 @@ async fn a_timed_out_call_is_repeated_once_at_most() {
     for stream in [false, true] {
         sim.reset().await;
         let prompt = "[[sim:delay=30000]] Hello";
-        let request = if stream { ask_streamed(MODEL, prompt) } else { ask(MODEL, prompt) };
+        let request = if stream {
+            ask_streamed(MODEL, prompt)
+        } else {
+            ask(MODEL, prompt)
+        };
         let got = gateway.http().chat(&request).await.with_status(504);
         assert_eq!(got.error_code(), "upstream_timeout");
         let total = sim.total().await;

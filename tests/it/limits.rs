@@ -78,7 +78,11 @@ async fn heavy_calls_count_as_both() {
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_a_minute_are_exact() {
     let (sim, gateway) = stage().await;
-    let key = gateway.admin().await.new_key(json!({"name": "minute", "rpm": 60})).await;
+    let key = gateway
+        .admin()
+        .await
+        .new_key(json!({"name": "minute", "rpm": 60}))
+        .await;
     let client = gateway.as_client(&key.secret);
     let outcome = load::run(&client, 200, 64, |at| ask(MODEL, &format!("call {at}"))).await;
     assert_eq!(outcome.count(200), 60, "{}", outcome.describe());
@@ -89,10 +93,7 @@ async fn calls_a_minute_are_exact() {
 #[tokio::test(flavor = "multi_thread")]
 async fn calls_at_a_time_are_exact_and_wait_for_their_turn() {
     let sim = Sim::play(json!({"first_token_ms": 150, "teams": (0..4).map(Sim::team).collect::<Vec<_>>()})).await;
-    let gateway = Plan::of(&sim, 4)
-        .set("clients.max_wait_ms", 30_000)
-        .start_warm()
-        .await;
+    let gateway = Plan::of(&sim, 4).set("clients.max_wait_ms", 30_000).start_warm().await;
     let admin = gateway.admin().await;
     let key = admin.new_key(json!({"name": "eight", "concurrency": 8})).await;
     let client = gateway.as_client(&key.secret);
@@ -210,7 +211,10 @@ async fn a_budget_is_passed_by_calls_in_flight_at_most() {
     let key = admin.new_key(json!({"name": "soft", "budget_usd": budget})).await;
     let client = gateway.as_client(&key.secret);
     let in_flight = 16;
-    let outcome = load::run(&client, 600, in_flight, |at| ask(MODEL, &format!("call {at}, at some length"))).await;
+    let outcome = load::run(&client, 600, in_flight, |at| {
+        ask(MODEL, &format!("call {at}, at some length"))
+    })
+    .await;
     let spent = sim.stat("cost_in_usd_ticks").await as f64 / USD;
     let each = spent / outcome.count(200).max(1) as f64;
     println!("{spent} of {budget}, {each} a call: {}", outcome.describe());
@@ -238,7 +242,11 @@ async fn zero_usage_is_a_value_and_missing_usage_is_not() {
     for stream in [false, true] {
         let call = |fault: &str| -> Value {
             let prompt = format!("Hello [[sim:usage={fault}]]");
-            if stream { ask_streamed(MODEL, &prompt) } else { ask(MODEL, &prompt) }
+            if stream {
+                ask_streamed(MODEL, &prompt)
+            } else {
+                ask(MODEL, &prompt)
+            }
         };
         let before = spent().await;
         let got = client.chat(&call("zero")).await.ok();
@@ -247,7 +255,11 @@ async fn zero_usage_is_a_value_and_missing_usage_is_not() {
         assert_eq!(record["presumed"], false, "{record}");
         eventually("nothing is charged", Duration::from_secs(5), || async {
             let now = spent().await;
-            if now == before { Ok(()) } else { Err(format!("{before} → {now}")) }
+            if now == before {
+                Ok(())
+            } else {
+                Err(format!("{before} → {now}"))
+            }
         })
         .await;
         for fault in ["missing", "null"] {
@@ -282,5 +294,9 @@ async fn expired_and_switched_off_keys_are_refused() {
     client.chat(&ask(MODEL, "Hello")).await.with_status(401);
     gateway.as_client(&secret).chat(&ask(MODEL, "Hello")).await.ok();
     admin.delete(&format!("/keys/{}", key.id)).await.ok();
-    gateway.as_client(&secret).chat(&ask(MODEL, "Hello")).await.with_status(401);
+    gateway
+        .as_client(&secret)
+        .chat(&ask(MODEL, "Hello"))
+        .await
+        .with_status(401);
 }

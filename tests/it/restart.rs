@@ -17,8 +17,16 @@ async fn picture(admin: &Admin) -> Value {
         .map(|token| {
             let of = |name: &str| token[name].clone();
             json!([
-                of("id"), of("token"), of("pool"), of("state"), of("cause"), of("until_ms"), of("team"), of("label"),
-                of("note"), of("tags")
+                of("id"),
+                of("token"),
+                of("pool"),
+                of("state"),
+                of("cause"),
+                of("until_ms"),
+                of("team"),
+                of("label"),
+                of("note"),
+                of("tags")
             ])
         })
         .collect();
@@ -31,8 +39,17 @@ async fn picture(admin: &Admin) -> Value {
         .map(|key| {
             let of = |name: &str| key[name].clone();
             json!([
-                of("id"), of("name"), of("display_key"), of("is_active"), of("chat_limit"), of("rpm"), of("concurrency"),
-                of("budget_usd"), of("allowed_models"), of("on_disconnect"), of("expires_at")
+                of("id"),
+                of("name"),
+                of("display_key"),
+                of("is_active"),
+                of("chat_limit"),
+                of("rpm"),
+                of("concurrency"),
+                of("budget_usd"),
+                of("allowed_models"),
+                of("on_disconnect"),
+                of("expires_at")
             ])
         })
         .collect();
@@ -57,10 +74,16 @@ async fn records_are_as_they_were() {
     }
     let off = admin.token_of(&Sim::key(2)).await;
     let path = format!("/tokens/{}", off["id"].as_str().unwrap());
-    admin.patch(&path, &json!({"switch": "off", "note": "not today"})).await.ok();
+    admin
+        .patch(&path, &json!({"switch": "off", "note": "not today"}))
+        .await
+        .ok();
     let named = admin.token_of(&Sim::key(3)).await;
     let path = format!("/tokens/{}", named["id"].as_str().unwrap());
-    admin.patch(&path, &json!({"label": "Käthe", "tags": ["a", "b"]})).await.ok();
+    admin
+        .patch(&path, &json!({"label": "Käthe", "tags": ["a", "b"]}))
+        .await
+        .ok();
     let key = admin
         .new_key(json!({
             "name": "kept", "rpm": 77, "concurrency": 3, "budget_usd": 1.5, "allowed_models": ["grok-4*"],
@@ -79,13 +102,21 @@ async fn records_are_as_they_were() {
     let after = picture(&admin).await;
     assert_eq!(after, before);
     gateway.as_client(&key.secret).chat(&ask(MODEL, "Hello")).await.ok();
-    gateway.as_client(&gone.secret).chat(&ask(MODEL, "Hello")).await.with_status(401);
+    gateway
+        .as_client(&gone.secret)
+        .chat(&ask(MODEL, "Hello"))
+        .await
+        .with_status(401);
     // The team is still not asked: its rest outlived the process.
     let met = sim.hits(rule).await;
     for at in 0..20 {
         gateway.http().chat(&ask(MODEL, &format!("after {at}"))).await.ok();
     }
-    assert_eq!(sim.hits(rule).await, met, "a resting team was asked again after the restart");
+    assert_eq!(
+        sim.hits(rule).await,
+        met,
+        "a resting team was asked again after the restart"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -111,7 +142,9 @@ async fn a_killed_process_overspends_nothing() {
     let mut answered = 0;
     for round in 0..3 {
         let client = gateway.as_client(&key.secret);
-        let calls = load::run(&client, 120, 16, move |at| ask(MODEL, &format!("round {round} call {at}")));
+        let calls = load::run(&client, 120, 16, move |at| {
+            ask(MODEL, &format!("round {round} call {at}"))
+        });
         // Long enough for some calls, too short for all.
         let interrupted = tokio::time::timeout(Duration::from_millis(150 + 100 * round), calls).await;
         if let Ok(outcome) = interrupted {
@@ -193,7 +226,10 @@ async fn a_graceful_stop_gives_back_what_was_not_used() {
         .await;
     for round in 0..3 {
         let client = gateway.as_client(&key.secret);
-        let outcome = load::run(&client, 20, 8, move |at| ask(MODEL, &format!("round {round} call {at}"))).await;
+        let outcome = load::run(&client, 20, 8, move |at| {
+            ask(MODEL, &format!("round {round} call {at}"))
+        })
+        .await;
         outcome.assert_all_ok(20);
         let status = gateway.terminate().await;
         assert!(status.success(), "{status}");

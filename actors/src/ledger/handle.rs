@@ -16,9 +16,11 @@ use tokio_util::task::TaskTracker;
 
 use super::actor::{self, Finish, Inspect, OwnerStanding, ShardContext};
 use super::counters::LedgerCounters;
-use super::holder::{CallLease, HeldMeter, Shortage, ShortageKind, Want};
+use super::holder::HeldMeter;
+use super::lease::CallLease;
 use super::node::Node;
 use super::pump::{Pump, ShardLink};
+use super::shortage::{Shortage, ShortageKind, Want};
 use super::{LedgerError, LedgerOptions};
 use crate::bus::BusHandle;
 use crate::clock::Clock;

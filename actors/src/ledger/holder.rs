@@ -14,81 +14,11 @@ use super::handle::MeterStatus;
 use super::held::{Held, Lack};
 use super::node::Node;
 use super::rules::{Class, Rules};
+use super::shortage::{Actual, Shortage, ShortageKind};
 use crate::clock::Mono;
 
 /// "No limit known" in an atomic.
 const UNKNOWN: u64 = u64::MAX;
-/// Meters of a call that need no allocation.
-const INLINE: usize = 8;
-
-/// A wish: so many units of a meter, for one call.
-#[derive(Clone, Debug)]
-pub struct Want {
-    /// Of which meter.
-    pub meter: Arc<HeldMeter>,
-    /// 1 for requests and slots, the reservation for tokens and USD ticks.
-    pub units: u64,
-}
-
-/// What kind of shortage.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ShortageKind {
-    /// Nothing in hand yet; the owner has been asked.
-    Cold,
-    /// Used up for now.
-    Dry,
-    /// Can never be: the limit is 0, or smaller than what was asked for.
-    Zero,
-}
-
-/// Why a call got no lease. Nothing was taken.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Shortage {
-    /// The first meter that was short.
-    pub meter: Meter,
-    /// When units come back, as far as the owner or the pace knows.
-    pub retry_after_ms: Option<u64>,
-    /// What kind of shortage.
-    pub kind: ShortageKind,
-}
-
-impl fmt::Display for Shortage {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.kind, self.retry_after_ms) {
-            (ShortageKind::Zero, _) => write!(f, "the limit of {} is below what the call needs", self.meter),
-            (_, Some(ms)) => write!(f, "{} used up, units come back in {ms} ms", self.meter),
-            (ShortageKind::Cold, None) => write!(f, "{} not granted yet", self.meter),
-            (ShortageKind::Dry, None) => write!(f, "{} used up", self.meter),
-        }
-    }
-}
-
-impl std::error::Error for Shortage {}
-
-/// The lease may not be sent (any more): its grant's life is over, or it was sent before.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LeaseLapsed {
-    /// Of which meter.
-    pub meter: Meter,
-}
-
-impl fmt::Display for LeaseLapsed {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "the lease of {} is over: take a new one", self.meter)
-    }
-}
-
-impl std::error::Error for LeaseLapsed {}
-
-/// What a call really cost. `None` lets the reservation stand, presumed.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Actual {
-    /// Tokens.
-    pub tokens: Option<u64>,
-    /// USD ticks (1e-10 USD).
-    pub usd_ticks: Option<u64>,
-}
-
 /// One meter, as this node holds it. Callers keep the `Arc`.
 pub struct HeldMeter {
     meter: Meter,
@@ -227,7 +157,7 @@ impl HeldMeter {
     }
 
     /// Takes units, or says why not.
-    fn reserve(self: &Arc<Self>, now: Mono, units: u64) -> Result<u32, Shortage> {
+    pub(super) fn reserve(self: &Arc<Self>, now: Mono, units: u64) -> Result<u32, Shortage> {
         let result = {
             let mut held = self.state.lock();
             let result = held.reserve(now, units, self.first_calls);
@@ -252,13 +182,13 @@ impl HeldMeter {
         })
     }
 
-    fn unreserve(&self, key: u32, units: u64) {
+    pub(super) fn unreserve(&self, key: u32, units: u64) {
         let mut held = self.state.lock();
         held.unreserve(key, units);
         self.publish(&held);
     }
 
-    fn over(&self, key: u32, units: u64, actual: Actual) {
+    pub(super) fn over(&self, key: u32, units: u64, actual: Actual) {
         let freed = {
             let mut held = self.state.lock();
             let actual = match self.meter.kind {
@@ -284,7 +214,7 @@ impl HeldMeter {
         self.node.capacity_freed();
     }
 
-    fn wake_waiting(&self, calls: u64) {
+    pub(super) fn wake_waiting(&self, calls: u64) {
         let waiting = self.waiting.load(Ordering::Acquire);
         if waiting > 0 {
             if calls >= waiting {
@@ -307,159 +237,5 @@ pub(super) struct Queued {
 impl Drop for Queued {
     fn drop(&mut self) {
         self.meter.waiting.fetch_sub(self.units, Ordering::AcqRel);
-    }
-}
-
-/// One meter's part of a lease.
-struct Item {
-    meter: Arc<HeldMeter>,
-    key: u32,
-    units: u64,
-}
-
-/// Where a lease stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Phase {
-    Taken,
-    Sent,
-    Settled,
-}
-
-/// The right to make one upstream call: units of every meter the call touches. One lease is one write.
-///
-/// Dropped before [`CallLease::confirm_send`], everything is given back; dropped after it without
-/// [`CallLease::settle`], the reservations stand.
-pub struct CallLease {
-    items: [Option<Item>; INLINE],
-    more: Vec<Item>,
-    node: Arc<Node>,
-    phase: Phase,
-    confirmed_at: Mono,
-}
-
-impl fmt::Debug for CallLease {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let meters = self.items().map(|item| (item.meter.meter.to_string(), item.units));
-        write!(f, "CallLease({:?}) ", self.phase)?;
-        f.debug_map().entries(meters).finish()
-    }
-}
-
-impl CallLease {
-    /// Takes of every meter or of none.
-    pub(super) fn take(node: &Arc<Node>, wants: &[Want]) -> Result<CallLease, Shortage> {
-        let now = node.clock.now();
-        let mut lease = CallLease {
-            items: Default::default(),
-            more: Vec::new(),
-            node: node.clone(),
-            phase: Phase::Taken,
-            confirmed_at: now,
-        };
-        for (index, want) in wants.iter().enumerate() {
-            let key = match want.meter.reserve(now, want.units) {
-                Ok(key) => key,
-                Err(shortage) => {
-                    lease.undo();
-                    return Err(shortage);
-                }
-            };
-            let item = Item {
-                meter: want.meter.clone(),
-                key,
-                units: want.units,
-            };
-            match lease.items.get_mut(index) {
-                Some(slot) => *slot = Some(item),
-                None => lease.more.push(item),
-            }
-        }
-        Ok(lease)
-    }
-
-    /// Gives back what a take that failed had reserved. Calls that wait for these meters look again; nobody else is
-    /// told, for nothing has become free.
-    fn undo(&mut self) {
-        self.phase = Phase::Settled;
-        for item in self.items() {
-            item.meter.unreserve(item.key, item.units);
-            item.meter.wake_waiting(1);
-        }
-    }
-
-    fn items(&self) -> impl Iterator<Item = &Item> {
-        self.items.iter().flatten().chain(&self.more)
-    }
-
-    /// To be called when the request head is handed to a connected socket: from here on the call counts, whatever becomes
-    /// of it. Starts the stamps of paced shares.
-    ///
-    /// # Errors
-    /// The life of a grant behind the lease is over, or the lease was sent before: nothing may be sent with it.
-    pub fn confirm_send(&mut self) -> Result<(), LeaseLapsed> {
-        let now = self.node.clock.now();
-        let sent_before = self.phase != Phase::Taken;
-        for item in self.items() {
-            if sent_before || !item.meter.state.lock().may_send(now, item.key, item.units) {
-                self.node.counters.lease_lapsed.fetch_add(1, Ordering::Relaxed);
-                return Err(LeaseLapsed {
-                    meter: item.meter.meter.clone(),
-                });
-            }
-        }
-        for item in self.items() {
-            item.meter.state.lock().sent(now, item.key, item.units);
-        }
-        self.phase = Phase::Sent;
-        self.confirmed_at = now;
-        Ok(())
-    }
-
-    /// To be called when the request head is written: later than D after [`CallLease::confirm_send`], the call is charged
-    /// once more and counted in `lease_late`.
-    pub fn written(&mut self) {
-        let now = self.node.clock.now();
-        if self.phase == Phase::Sent && now.ms_since(self.confirmed_at) > self.node.options.delivery_slack_ms {
-            self.node.counters.late.fetch_add(1, Ordering::Relaxed);
-            for item in self.items() {
-                item.meter.state.lock().sent_late(now, item.key, item.units);
-            }
-            self.confirmed_at = now;
-        }
-    }
-
-    /// Whether the call counts already.
-    pub fn is_sent(&self) -> bool {
-        self.phase == Phase::Sent
-    }
-
-    /// The call is over: what it cost replaces what was reserved. Before [`CallLease::confirm_send`] this gives everything
-    /// back, as dropping does.
-    pub fn settle(mut self, actual: Actual) {
-        if self.phase == Phase::Sent {
-            self.finish(actual);
-        }
-    }
-
-    fn finish(&mut self, actual: Actual) {
-        self.phase = Phase::Settled;
-        for item in self.items() {
-            item.meter.over(item.key, item.units, actual);
-        }
-    }
-}
-
-impl Drop for CallLease {
-    fn drop(&mut self) {
-        match self.phase {
-            Phase::Taken => {
-                for item in self.items() {
-                    item.meter.unreserve(item.key, item.units);
-                    item.meter.wake(1);
-                }
-            }
-            Phase::Sent => self.finish(Actual::default()),
-            Phase::Settled => {}
-        }
     }
 }

@@ -8,7 +8,7 @@
 //! - [`rules`], [`charges`], [`meter`], [`shard`], [`owner`]: the owner's side, pure;
 //! - [`actor`]: the actor around it, with the journal;
 //! - [`demand`], [`held`]: the holder's side, pure;
-//! - [`holder`]: leases, as callers see them; [`pump`]: what carries asks and settlements between the two.
+//! - [`holder`], [`lease`]: meters and leases, as callers see them; [`pump`]: what carries asks and settlements.
 
 mod actor;
 mod charges;
@@ -18,6 +18,7 @@ mod error;
 mod handle;
 mod held;
 mod holder;
+mod lease;
 mod meter;
 mod mutants;
 mod node;
@@ -25,6 +26,7 @@ mod owner;
 mod pump;
 mod rules;
 mod shard;
+mod shortage;
 #[cfg(test)]
 mod tests;
 
@@ -34,7 +36,9 @@ pub use actor::OwnerStanding;
 pub use counters::LedgerCounters;
 pub use error::LedgerError;
 pub use handle::{Ledger, MeterStatus};
-pub use holder::{Actual, CallLease, HeldMeter, LeaseLapsed, Shortage, ShortageKind, Want};
+pub use holder::HeldMeter;
+pub use lease::CallLease;
+pub use shortage::{Actual, LeaseLapsed, Shortage, ShortageKind, Want};
 
 /// How this node's ledger works.
 #[derive(Clone, Copy, Debug)]

@@ -176,6 +176,8 @@ pub struct TeamModel {
     pub(super) answered: AtomicBool,
     /// What the last head told of limits, mixed into one word: spares looking at what has not changed.
     pub(super) told: AtomicU64,
+    /// When a limit that the upstream told was last taken over.
+    pub(super) raised_at: AtomicU64,
 }
 
 /// How a call draws on a meter.

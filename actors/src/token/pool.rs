@@ -27,7 +27,7 @@ use super::limits::LimitBook;
 use super::probe::{Facts, ProbeReport, Prober};
 use super::timers::{Resting, Timers};
 use crate::bus::BusHandle;
-use crate::clock::{Clock, WallMs};
+use crate::clock::{Clock, Mono, WallMs};
 use crate::egress::ProxySpec;
 use crate::ledger::Ledger;
 use crate::runtime::ArbiterPool;
@@ -115,6 +115,9 @@ pub(super) struct Inner {
     /// Counters for metrics.
     pub counters: PoolCounters,
 }
+
+/// A limit that the upstream told is raised at most this often, milliseconds.
+const RAISE_EVERY_MS: u64 = 60_000;
 
 /// Bindings kept at most: 200,000 × about 120 B.
 const BINDINGS: usize = 200_000;
@@ -216,6 +219,7 @@ impl Pool {
             streak: Mutex::new(Streak::default()),
             answered: std::sync::atomic::AtomicBool::new(false),
             told: AtomicU64::new(0),
+            raised_at: AtomicU64::new(0),
         });
         team.models.entry(model).or_insert(made).clone()
     }
@@ -269,11 +273,15 @@ impl Pool {
         }
     }
 
-    /// Takes note of a limit that the upstream told; only what is new or lower counts.
+    /// Takes note of limits that the upstream told. A lower one counts at once, a higher one at most once a minute: what
+    /// one server says and another contradicts must not swing the quota with every answer.
     pub fn learn(&self, team: &Arc<Team>, at: &TeamModel, told: LearnedLimits) {
-        let lower = |known: Option<u64>, told: Option<u64>| match (known, told) {
-            (Some(known), Some(told)) => Some(known.min(told)),
-            (known, told) => known.or(told),
+        let now = self.0.clock.now();
+        let last_raised = Mono(at.raised_at.load(Ordering::Relaxed));
+        let may_raise = last_raised == Mono(0) || now.ms_since(last_raised) >= RAISE_EVERY_MS;
+        let take = |known: Option<u64>, told: Option<u64>| match (known, told) {
+            (Some(known), Some(told)) if told > known && !may_raise => Some(known),
+            (known, told) => told.or(known),
         };
         let model = (self.0.options.canonical)(&at.model);
         let known = team
@@ -284,15 +292,16 @@ impl Pool {
             .map(|(_, limits)| *limits);
         let before = known.unwrap_or_default();
         let after = LearnedLimits {
-            rps: lower(before.rps, told.rps),
-            rpm: lower(before.rpm, told.rpm),
-            rph: lower(before.rph, told.rph),
-            rpd: lower(before.rpd, told.rpd),
-            tpm: lower(before.tpm, told.tpm),
+            rps: take(before.rps, told.rps),
+            rpm: take(before.rpm, told.rpm),
+            rph: take(before.rph, told.rph),
+            rpd: take(before.rpd, told.rpd),
+            tpm: take(before.tpm, told.tpm),
         };
-        if known == Some(after) || after == LearnedLimits::default() {
+        if before == after {
             return;
         }
+        at.raised_at.store(now.0, Ordering::Relaxed);
         let record = team.change(
             |record| match record.learned.iter_mut().find(|(name, _)| *name == model) {
                 Some((_, limits)) => *limits = after,
@@ -308,7 +317,7 @@ impl Pool {
         self.0.actors.save_team(self, team);
     }
 
-    /// Notes that wait for token actors now.
+    /// Messages that wait for token actors now.
     pub fn mailbox_depth(&self) -> usize {
         self.0.actors.waiting()
     }

@@ -187,6 +187,22 @@ async fn a_body_over_the_limit_is_answered_while_it_is_still_coming() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_sends_everything_before_it_reads_gets_its_answer() {
+    let stand = Stand::new().await;
+    let mut client = stand.connect().await;
+    // More than all buffers between us hold: without the linger, sending it would fail.
+    let body = "a".repeat(30_000_000);
+    client
+        .send(&format!(
+            "POST /length HTTP/1.1\r\nhost: h\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        ))
+        .await;
+    let answer = client.until_end().await;
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_sender_that_falls_silent_is_answered_408() {
     let stand = Stand::new().await;
     let mut client = stand.connect().await;

@@ -85,7 +85,9 @@ impl Admin {
         let found = tokens
             .iter()
             .find(|token| token["token"].as_str().unwrap().ends_with(tail));
-        found.unwrap_or_else(|| panic!("no token …{tail} in {tokens:?}")).clone()
+        found
+            .unwrap_or_else(|| panic!("no token …{tail} in {tokens:?}"))
+            .clone()
     }
 
     /// Adds tokens of the official API.

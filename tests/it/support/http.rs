@@ -128,7 +128,10 @@ pub fn streamed_text(events: &[String]) -> String {
         .filter(|event| *event != "[DONE]")
         .map(|event| {
             let chunk: Value = serde_json::from_str(event).unwrap_or_else(|error| panic!("{error}: {event}"));
-            chunk["choices"][0]["delta"]["content"].as_str().unwrap_or("").to_owned()
+            chunk["choices"][0]["delta"]["content"]
+                .as_str()
+                .unwrap_or("")
+                .to_owned()
         })
         .collect()
 }
@@ -230,7 +233,13 @@ impl Http {
         &self.base
     }
 
-    fn request(&self, method: Method, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Request<Full<Bytes>> {
+    fn request(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Request<Full<Bytes>> {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
         if let Some(bearer) = &self.bearer {
             request = request.header("authorization", format!("Bearer {bearer}"));
@@ -276,7 +285,13 @@ impl Http {
     }
 
     /// Sends and returns the head; the body still comes.
-    pub async fn open(&self, method: Method, path: &str, headers: &[(&str, &str)], body: impl Into<Bytes>) -> Streaming {
+    pub async fn open(
+        &self,
+        method: Method,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: impl Into<Bytes>,
+    ) -> Streaming {
         let request = self.request(method, path, headers, body);
         let started = Instant::now();
         let response = tokio::time::timeout(LIMIT, self.client.request(request))
@@ -299,13 +314,23 @@ impl Http {
     }
 
     pub async fn post(&self, path: &str, body: &Value) -> Got {
-        self.send(Method::POST, path, &[("content-type", "application/json")], body.to_string())
-            .await
+        self.send(
+            Method::POST,
+            path,
+            &[("content-type", "application/json")],
+            body.to_string(),
+        )
+        .await
     }
 
     pub async fn patch(&self, path: &str, body: &Value) -> Got {
-        self.send(Method::PATCH, path, &[("content-type", "application/json")], body.to_string())
-            .await
+        self.send(
+            Method::PATCH,
+            path,
+            &[("content-type", "application/json")],
+            body.to_string(),
+        )
+        .await
     }
 
     pub async fn delete(&self, path: &str) -> Got {

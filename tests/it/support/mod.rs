@@ -1,7 +1,11 @@
 //! Starts the built program as a person would, and talks to it over sockets.
 
 // The long tests share these files and need fewer of them.
-#![allow(dead_code, clippy::allow_attributes, reason = "shared by two test binaries, neither of which uses everything")]
+#![allow(
+    dead_code,
+    clippy::allow_attributes,
+    reason = "shared by two test binaries, neither of which uses everything"
+)]
 
 pub mod admin;
 pub mod gateway;

@@ -171,10 +171,14 @@ async fn respond(state: Arc<State>, request: Request<Incoming>) -> Result<Respon
             answer(200, &json_type, one(about))
         }
         path if path.starts_with("/v1/models") || path.starts_with("/v1/language-models") => {
-            let list = ["grok-4.7", "grok-4.6", "grok-4.3"].map(|id| {
-                json!({"id": id, "object": "model", "created": 1_790_000_000, "owned_by": "xai", "aliases": []})
-            });
-            answer(200, &json_type, one(json!({"object": "list", "data": list, "models": list})))
+            let list = ["grok-4.7", "grok-4.6", "grok-4.3"].map(
+                |id| json!({"id": id, "object": "model", "created": 1_790_000_000, "owned_by": "xai", "aliases": []}),
+            );
+            answer(
+                200,
+                &json_type,
+                one(json!({"object": "list", "data": list, "models": list})),
+            )
         }
         "/v1/chat/completions" => {
             state.chats.lock().push(Arrived {
@@ -186,7 +190,11 @@ async fn respond(state: Arc<State>, request: Request<Incoming>) -> Result<Respon
             let canned = state.answer.lock().clone();
             answer(canned.status, &canned.headers, canned.pieces)
         }
-        _ => answer(404, &json_type, one(json!({"code": "not-found", "error": "No handler found on route."}))),
+        _ => answer(
+            404,
+            &json_type,
+            one(json!({"code": "not-found", "error": "No handler found on route."})),
+        ),
     })
 }
 

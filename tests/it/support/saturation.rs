@@ -90,7 +90,9 @@ pub async fn run(wish: Saturation) -> Report {
         .iter()
         .map(|row| {
             let fullest = row["windows"].as_array().unwrap().iter();
-            let fullest = fullest.filter(|one| one["seconds"] == window).map(|one| &one["fullest"]);
+            let fullest = fullest
+                .filter(|one| one["seconds"] == window)
+                .map(|one| &one["fullest"]);
             let total = row["total"].as_u64().unwrap();
             let seconds = row["seconds"].as_f64().unwrap();
             Row {
@@ -112,7 +114,13 @@ pub async fn run(wish: Saturation) -> Report {
     };
     println!("{}", report.describe());
     if report.outcome.count(200) != wish.total {
-        for refused in report.outcome.refusals.values().flatten().filter(|got| got.status != 429) {
+        for refused in report
+            .outcome
+            .refusals
+            .values()
+            .flatten()
+            .filter(|got| got.status != 429)
+        {
             let record = gateway.admin().await.request(refused.header("x-request-id")).await;
             println!("{record:#}");
         }

@@ -37,7 +37,9 @@ fn given(name: &str) -> Option<PathBuf> {
 /// Runs a script of `tests/clients/python`; it must end well.
 pub async fn run_python(script: &str, arguments: &[(&str, &str)]) -> Option<String> {
     let mut command = Command::new(python()?);
-    command.arg(clients().join("python").join(script)).env("PYTHONDONTWRITEBYTECODE", "1");
+    command
+        .arg(clients().join("python").join(script))
+        .env("PYTHONDONTWRITEBYTECODE", "1");
     Some(run(script, command, arguments).await)
 }
 

@@ -2,40 +2,27 @@
 //! answers are released only when the append that holds them is acknowledged. The actor around it and the simulation in
 //! the tests drive the same code.
 
+mod answer;
+mod append;
+
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use grok2api_schemas::ids::SessionId;
-use grok2api_schemas::ledger::{
-    Answer, Ask, Change, Changes, Entry, EntryBody, GrantId, Granted, MeterChanges, OwnerReply, OwnerRequest,
-    Settlement, Standing, Takeover,
-};
+use grok2api_schemas::ledger::{Change, Changes, Entry, EntryBody, MeterChanges, OwnerReply, OwnerRequest, Takeover};
 use grok2api_schemas::meter::Meter;
 
-use super::LedgerOptions;
-use super::meter::Decision;
-use super::mutants::{Mutant, active};
-use super::rules::{Anchor, Class, Moment};
-use super::shard::ShardState;
+use self::append::{CHUNK_METERS, SNAPSHOT_ENTRIES, SnapshotWork};
 use crate::bus::codec;
 use crate::bus::{JournalEntry, JournalHead};
 use crate::clock::Mono;
+use crate::ledger::LedgerOptions;
+use crate::ledger::mutants::{Mutant, active};
+use crate::ledger::rules::{Anchor, Moment};
+use crate::ledger::shard::ShardState;
 
 /// A session silent for this long has lost its slots, milliseconds (`ledger.md` §1: slots free in ≤ 10 s).
 pub const SILENCE_MS: u64 = 8_000;
-/// How often a session with something open here is noted in the journal, milliseconds.
-const HEARD_EVERY_MS: u64 = 2_000;
-/// Entries after which a snapshot is due.
-const SNAPSHOT_ENTRIES: u64 = 1024;
-/// Bytes after which a snapshot is due.
-const SNAPSHOT_BYTES: usize = 512 * 1024;
-/// Meters in one chunk of a snapshot.
-const CHUNK_METERS: usize = 512;
-
-/// Grant numbers of this process: one count for all shards and all turns as owner, so that none is ever reused.
-static GRANTS_MADE: AtomicU64 = AtomicU64::new(0);
-
 /// Where an append must go, byte for byte, however often it is tried.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Append {
@@ -80,7 +67,7 @@ pub struct Owner<T> {
     pending: Changes,
     index: HashMap<Meter, usize>,
     waiting: Vec<(T, OwnerReply)>,
-    in_flight: Option<(Append, Vec<(T, OwnerReply)>, Part)>,
+    in_flight: Option<InFlight<T>>,
     heard_written: HashMap<SessionId, Mono>,
     entries_since_snapshot: u64,
     bytes_since_snapshot: usize,
@@ -90,20 +77,15 @@ pub struct Owner<T> {
     tally: Tally,
 }
 
+/// An append on its way, the answers that it releases, and what it is.
+type InFlight<T> = (Append, Vec<(T, OwnerReply)>, Part);
+
 /// What an append in flight is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
     Takeover,
     Changes,
     Snapshot { last: bool },
-}
-
-/// A snapshot being written, chunk by chunk.
-#[derive(Debug)]
-struct SnapshotWork {
-    left: Vec<Meter>,
-    index: u32,
-    first_sequence: Option<u64>,
 }
 
 /// What could not be replayed.
@@ -269,108 +251,9 @@ impl<T> Owner<T> {
         }
     }
 
-    /// The next append, if there is something to write and none is on its way.
-    pub fn flush(&mut self, moment: Moment) -> Option<Append> {
-        if self.in_flight.is_some() || !self.owns() {
-            return None;
-        }
-        if self.has_pending() {
-            self.index.clear();
-            let changes = std::mem::take(&mut self.pending);
-            let waiting = std::mem::take(&mut self.waiting);
-            return Some(self.compose(moment, EntryBody::Changes(changes), waiting, Part::Changes));
-        }
-        self.flush_snapshot(moment)
-    }
-
-    /// The last append (or its byte-for-byte repetition) is acknowledged at `sequence`.
-    pub fn appended(&mut self, sequence: u64) -> Released<T> {
-        let mut released = Released {
-            replies: Vec::new(),
-            purge_before: None,
-        };
-        let Some((append, replies, part)) = self.in_flight.take() else {
-            return released;
-        };
-        released.replies = replies;
-        self.last_sequence = sequence;
-        self.entries_since_snapshot += 1;
-        self.bytes_since_snapshot += append.payload.len();
-        match part {
-            Part::Takeover => self.epoch = sequence,
-            Part::Changes => {}
-            Part::Snapshot { last } => {
-                if let Some(work) = &mut self.snapshot {
-                    let first = *work.first_sequence.get_or_insert(sequence);
-                    if last {
-                        self.snapshot = None;
-                        self.entries_since_snapshot = 0;
-                        self.bytes_since_snapshot = 0;
-                        released.purge_before = Some(first);
-                    }
-                }
-            }
-        }
-        released
-    }
-
     /// Own appends were failing and go through again: nobody was silent meanwhile.
     pub fn recovered(&mut self, moment: Moment) {
         self.state.hear_all(moment.mono);
-    }
-
-    /// The append on its way, to be repeated as it is.
-    pub fn repeat(&self) -> Option<Append> {
-        self.in_flight.as_ref().map(|(append, _, _)| append.clone())
-    }
-
-    /// Snapshots after few entries and in small chunks, for tests.
-    #[cfg(test)]
-    pub fn snapshot_often(&mut self) {
-        self.snapshot_entries = 30;
-        self.chunk_meters = 1;
-    }
-
-    fn flush_snapshot(&mut self, moment: Moment) -> Option<Append> {
-        let due = self.entries_since_snapshot >= self.snapshot_entries || self.bytes_since_snapshot >= SNAPSHOT_BYTES;
-        if self.snapshot.is_none() {
-            if !due {
-                return None;
-            }
-            self.snapshot = Some(SnapshotWork {
-                left: self.state.meters().map(|(name, _)| name.clone()).collect(),
-                index: 0,
-                first_sequence: None,
-            });
-        }
-        let work = self.snapshot.as_mut()?;
-        let take = work.left.len().min(self.chunk_meters);
-        let meters: Vec<Meter> = work.left.drain(..take).collect();
-        let (index, last) = (work.index, work.left.is_empty());
-        work.index += 1;
-        let chunk = self.state.snapshot(&meters, index, last, moment);
-        Some(self.compose(moment, EntryBody::Snapshot(chunk), Vec::new(), Part::Snapshot { last }))
-    }
-
-    fn compose(&mut self, moment: Moment, body: EntryBody, replies: Vec<(T, OwnerReply)>, part: Part) -> Append {
-        let entry = Entry {
-            writer: self.session,
-            at_ms: moment.wall.0,
-            epoch: self.epoch,
-            body,
-        };
-        let payload = codec::encode(codec::VERSION, &entry).unwrap_or_else(|error| {
-            // Entries hold nothing that the codec refuses; an empty payload would fail the next replay loudly.
-            tracing::error!(%error, "a journal entry does not encode");
-            Bytes::new()
-        });
-        let append = Append {
-            expected: self.last_sequence,
-            message_id: *SessionId::generate().as_bytes(),
-            payload,
-        };
-        self.in_flight = Some((append.clone(), replies, part));
-        append
     }
 
     /// Applies a change and notes it for the journal.
@@ -422,122 +305,5 @@ impl<T> Owner<T> {
             self.make(moment, name, Some(lapse));
         }
         self.state.meter_mut(name).expire(moment);
-    }
-
-    fn settle(&mut self, moment: Moment, session: SessionId, settlement: &Settlement, reply: &mut OwnerReply) {
-        let meter = self.state.meter_mut(&settlement.meter);
-        if meter.grants.contains_key(&settlement.grant) {
-            let change = meter.settle(moment, settlement.grant, settlement.report);
-            self.make(moment, &settlement.meter, change);
-        } else if !self.state.ever_made(settlement.grant) {
-            let meter = self.state.meter_mut(&settlement.meter);
-            let until = meter.rules.seen_until(moment.mono);
-            let change = Change::Stranger {
-                units: settlement.report.cost.max(settlement.report.sent),
-                day: settlement.day,
-                until_ms: moment.wall_at(until),
-            };
-            tracing::error!(
-                meter = %settlement.meter, %session,
-                "a settlement for a grant that this journal never made: the journal was rolled back; no grants for one window"
-            );
-            self.make(moment, &settlement.meter, Some(change));
-            reply.gone.push((settlement.meter.clone(), settlement.grant));
-        } else if !settlement.report.closed {
-            reply.gone.push((settlement.meter.clone(), settlement.grant));
-        }
-    }
-
-    fn answer(&mut self, moment: Moment, session: SessionId, ask: &Ask) -> Answer {
-        let change = self.state.meter_mut(&ask.meter).configure(ask.configured);
-        self.make(moment, &ask.meter, change);
-        if self.state.meter_mut(&ask.meter).is_stale(session, ask) {
-            return Answer {
-                meter: ask.meter.clone(),
-                ask: ask.number,
-                granted: None,
-                renewed: Vec::new(),
-                standing: self.standing(moment, &ask.meter, ask.least),
-            };
-        }
-        for change in self.state.meter_mut(&ask.meter).forgone(session, ask) {
-            self.make(moment, &ask.meter, Some(change));
-        }
-        let renewals = self.state.meter_mut(&ask.meter).renewals(moment, session, ask);
-        let mut renewed = Vec::new();
-        for change in renewals {
-            if let Change::Renewed { grant, .. } = change {
-                renewed.push(grant);
-            }
-            self.make(moment, &ask.meter, Some(change));
-        }
-        let nodes = self.options.nodes;
-        let meter = self.state.meter_mut(&ask.meter);
-        let granted = match meter.decide(moment, session, ask, nodes) {
-            Decision::Refuse => None,
-            Decision::Grant(units) => {
-                let rules = meter.rules;
-                let day = rules.daily.then_some(meter.today);
-                let life_ms = match day {
-                    Some(day) => Some(rules.ms_to_end_of(day, moment.wall)),
-                    None => rules.mortal().then_some(rules.life_ms),
-                };
-                Some(Granted {
-                    grant: GrantId {
-                        owner: self.session,
-                        number: GRANTS_MADE.fetch_add(1, Ordering::Relaxed) + 1,
-                    },
-                    units,
-                    life_ms,
-                    day,
-                })
-            }
-        };
-        if let Some(granted) = granted {
-            let change = Change::Granted {
-                grant: granted.grant,
-                holder: session,
-                units: granted.units,
-                life_ends_ms: granted.life_ms.map(|life| moment.wall_at(moment.mono.plus_ms(life))),
-                day: granted.day,
-                ask: ask.number,
-            };
-            self.make(moment, &ask.meter, Some(change));
-        }
-        Answer {
-            meter: ask.meter.clone(),
-            ask: ask.number,
-            granted,
-            renewed,
-            standing: self.standing(moment, &ask.meter, ask.least),
-        }
-    }
-
-    fn standing(&self, moment: Moment, meter: &Meter, least: u64) -> Standing {
-        self.state
-            .meter(meter)
-            .map(|meter| meter.standing(moment, least))
-            .unwrap_or_default()
-    }
-
-    /// A session with slots or calls in flight here is noted in the journal every so often.
-    fn note_heard(&mut self, moment: Moment, session: SessionId, request: &OwnerRequest) {
-        let due = self
-            .heard_written
-            .get(&session)
-            .is_none_or(|last| moment.mono.ms_since(*last) >= HEARD_EVERY_MS);
-        let open = request.settlements.iter().any(|settlement| {
-            self.state.meter(&settlement.meter).is_some_and(|meter| {
-                meter.rules.class == Class::Slots
-                    || meter
-                        .grants
-                        .get(&settlement.grant)
-                        .is_some_and(|grant| grant.flight > 0)
-            })
-        });
-        if due && open && session != self.session {
-            self.pending.heard.push(session);
-            self.heard_written.insert(session, moment.mono);
-        }
     }
 }

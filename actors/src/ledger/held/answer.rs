@@ -1,0 +1,120 @@
+//! What the owner says, and how a holder takes it.
+
+use grok2api_schemas::ledger::{Answer, GrantId, Report, Standing};
+
+use super::Held;
+use super::grant::{HeldGrant, retire, retire_anew};
+use crate::clock::Mono;
+use crate::ledger::meter::merge;
+use crate::ledger::mutants::{Mutant, active};
+
+/// The longest and shortest pause before an owner that had nothing is asked again, milliseconds.
+const RETRY_MS: std::ops::RangeInclusive<u64> = 20..=100;
+
+impl Held {
+    /// The owner answered. Answers how many calls that wait may find something now.
+    pub fn answer(&mut self, now: Mono, answer: &Answer) -> u64 {
+        let asked = self.asked.filter(|(number, _, _)| *number == answer.ask);
+        let mut fresh = 0;
+        if let Some(granted) = &answer.granted
+            && !self.grants.iter().any(|grant| grant.id == granted.grant)
+        {
+            // A grant that nobody asked for (any more) is not used, only given back.
+            let asked_at = asked.map_or(Mono(0), |(_, at, _)| at);
+            let counted_from = if active(Mutant::LifeFromReceipt) { now } else { asked_at };
+            let key = self.next_key;
+            self.next_key = self.next_key.wrapping_add(1).max(1);
+            self.grants.push(HeldGrant {
+                key,
+                id: granted.grant,
+                units: granted.units,
+                life_end: granted
+                    .life_ms
+                    .map_or(Mono(u64::MAX), |life| counted_from.plus_ms(life)),
+                day: granted.day,
+                taken: 0,
+                report: Report::default(),
+                told: Report::default(),
+                told_at: now,
+                acknowledged: Report::default(),
+                retired: asked.is_none() || granted.units.is_some() != self.limit.is_some(),
+            });
+            if let Some(grant) = self.grants.last_mut()
+                && grant.retired
+            {
+                retire_anew(grant, self.rules.class);
+            } else {
+                fresh = granted.units.unwrap_or(u64::MAX);
+            }
+        }
+        let Some((_, asked_at, _)) = asked else {
+            return fresh;
+        };
+        for id in &answer.renewed {
+            if let Some(grant) = self.grants.iter_mut().find(|grant| grant.id == *id) {
+                grant.life_end = grant.life_end.max(asked_at.plus_ms(self.rules.life_ms));
+            }
+        }
+        self.asked = None;
+        self.stand(
+            now,
+            &answer.standing,
+            answer.granted.is_none() && answer.renewed.is_empty(),
+        );
+        fresh
+    }
+
+    fn stand(&mut self, now: Mono, standing: &Standing, refused: bool) {
+        if self.learned.is_none() && standing.limit != self.limit {
+            self.limit = standing.limit;
+            for grant in &mut self.grants {
+                if grant.units.is_some() != standing.limit.is_some() {
+                    retire(grant, self.rules.class);
+                }
+            }
+        }
+        self.used = (standing.charged + standing.outstanding).saturating_sub(self.stock(now));
+        self.used_at = now;
+        self.standing = *standing;
+        self.heard_no = refused;
+        self.release_at = standing.next_release_ms.map(|ms| now.plus_ms(ms));
+        if refused {
+            let pause = (self.rules.window_ms / 200).clamp(*RETRY_MS.start(), *RETRY_MS.end());
+            let release = standing.next_release_ms.unwrap_or(pause);
+            // Others give back meanwhile, so a distant release is no reason to wait for it alone.
+            self.dry_until = now.plus_ms(release.clamp(pause, 1_000));
+        }
+    }
+
+    /// The ask got lost: the owner may be asked again.
+    pub fn ask_failed(&mut self, number: u64, now: Mono) {
+        if self.asked.is_some_and(|(asked, _, _)| asked == number) {
+            self.asked = None;
+            self.dry_until = now.plus_ms(*RETRY_MS.end());
+        }
+    }
+
+    /// The owner has this report in its journal.
+    pub fn acknowledge(&mut self, id: GrantId, report: Report) {
+        if let Some(grant) = self.grants.iter_mut().find(|grant| grant.id == id) {
+            grant.acknowledged = merge(grant.acknowledged, report);
+        }
+        self.grants.retain(|grant| !grant.acknowledged.closed);
+    }
+
+    /// The owner holds this grant for finished: nothing more is taken of it.
+    pub fn gone(&mut self, id: GrantId) {
+        let class = self.rules.class;
+        if let Some(grant) = self.grants.iter_mut().find(|grant| grant.id == id) {
+            retire(grant, class);
+        }
+    }
+
+    /// Sets the end of a grant's life, for a mutant.
+    #[cfg(test)]
+    pub fn force_life(&mut self, id: GrantId, end: Mono) {
+        if let Some(grant) = self.grants.iter_mut().find(|grant| grant.id == id) {
+            grant.life_end = end;
+        }
+    }
+}

@@ -1,0 +1,349 @@
+//! The holder's side of one meter: grants in hand, calls that took of them, what to tell the owner and what to ask of it.
+//! Pure: `now` is an argument.
+
+mod answer;
+mod grant;
+mod pace;
+mod turn;
+
+use std::collections::VecDeque;
+
+use grok2api_schemas::ledger::Standing;
+use grok2api_schemas::meter::Meter;
+
+use self::grant::{HeldGrant, retire, usable};
+pub use self::turn::Outgoing;
+use crate::clock::Mono;
+use crate::ledger::demand::Demand;
+use crate::ledger::handle::MeterStatus;
+use crate::ledger::mutants::{Mutant, active};
+use crate::ledger::rules::{Class, Rules};
+
+/// First calls in flight on a meter whose limit is not known, until the upstream has answered one.
+pub const FIRST_CALLS: u64 = 8;
+/// Why nothing could be taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Lack {
+    /// Nothing in hand, and the owner has not said no.
+    Cold,
+    /// The owner has nothing either, or the pace is used up; units come back in about that many milliseconds, if known.
+    Dry(Option<u64>),
+    /// Can never be: the limit is 0, or smaller than what is asked.
+    Zero,
+}
+
+/// The holder's side of one meter.
+#[derive(Clone, Debug)]
+pub struct Held {
+    /// How the meter counts.
+    pub rules: Rules,
+    /// The limit in force, as far as this node knows.
+    pub limit: Option<u64>,
+    configured: Option<u64>,
+    learned: Option<u64>,
+    grants: Vec<HeldGrant>,
+    next_key: u32,
+    asked: Option<(u64, Mono, bool)>,
+    next_ask: u64,
+    /// The owner had nothing: ask again then; and when it expects units back.
+    dry_until: Mono,
+    release_at: Option<Mono>,
+    heard_no: bool,
+    demand: Demand,
+    /// Units that a failed take wanted since the last ask, and the fewest of use.
+    missed: u64,
+    missed_least: u64,
+    /// Calls that took of this meter and are not settled.
+    open: u64,
+    /// The upstream has answered a call: the first-calls bound is over.
+    answered: bool,
+    /// Sends on this clock, for shares.
+    stamps: VecDeque<(Mono, u64)>,
+    stamped: u64,
+    pace_taken: u64,
+    used: u64,
+    used_at: Mono,
+    standing: Standing,
+}
+
+impl Held {
+    /// A meter with nothing in hand.
+    pub fn new(rules: Rules, configured: Option<u64>, now: Mono) -> Held {
+        Held {
+            rules,
+            limit: configured,
+            configured,
+            learned: None,
+            grants: Vec::new(),
+            next_key: 1,
+            asked: None,
+            next_ask: 1,
+            dry_until: Mono(0),
+            release_at: None,
+            heard_no: false,
+            demand: Demand::new(now),
+            missed: 0,
+            missed_least: 0,
+            open: 0,
+            answered: false,
+            stamps: VecDeque::new(),
+            stamped: 0,
+            pace_taken: 0,
+            used: 0,
+            used_at: now,
+            standing: Standing::default(),
+        }
+    }
+
+    /// Takes units, or says why not. `first_calls` bounds calls in flight while the limit is unknown and unanswered.
+    pub fn reserve(&mut self, now: Mono, units: u64, first_calls: bool) -> Result<u32, Lack> {
+        self.demand.wanted(units);
+        let lack = match self.limit {
+            Some(limit) if limit == 0 || units > limit => return Err(Lack::Zero),
+            Some(_) if self.rules.class == Class::Share => match self.reserve_pace(now, units) {
+                Ok(()) => return Ok(self.took(now, 0, units)),
+                Err(lack) => lack,
+            },
+            Some(_) => match self
+                .grants
+                .iter_mut()
+                .find(|grant| usable(grant, now) && grant.stock() >= units)
+            {
+                Some(grant) => {
+                    grant.taken += units;
+                    let key = grant.key;
+                    return Ok(self.took(now, key, units));
+                }
+                None => self.lack(now),
+            },
+            None if first_calls && !self.answered && self.open >= FIRST_CALLS => return Err(Lack::Dry(None)),
+            None => {
+                let unnumbered = |grant: &&mut HeldGrant| grant.units.is_none() && !grant.retired && usable(grant, now);
+                match self.grants.iter_mut().find(unnumbered) {
+                    Some(grant) => {
+                        grant.taken += units;
+                        let key = grant.key;
+                        return Ok(self.took(now, key, units));
+                    }
+                    None => Lack::Cold,
+                }
+            }
+        };
+        self.missed = self.missed.saturating_add(units);
+        self.missed_least = if self.missed_least == 0 {
+            units
+        } else {
+            self.missed_least.min(units)
+        };
+        Err(lack)
+    }
+
+    fn took(&mut self, now: Mono, key: u32, units: u64) -> u32 {
+        self.open += 1;
+        self.demand.took(now, units);
+        self.used = self.used.saturating_add(units);
+        key
+    }
+
+    fn lack(&self, now: Mono) -> Lack {
+        if self.heard_no {
+            let release = self.release_at.filter(|at| *at > now);
+            Lack::Dry(release.map(|at| at.us_since(now).div_ceil(1000)))
+        } else {
+            Lack::Cold
+        }
+    }
+
+    /// Gives back what was taken and not sent.
+    pub fn unreserve(&mut self, key: u32, units: u64) {
+        self.open = self.open.saturating_sub(1);
+        self.used = self.used.saturating_sub(units);
+        match self.grant_mut(key) {
+            Some(grant) => grant.taken = grant.taken.saturating_sub(units),
+            None => self.pace_taken = self.pace_taken.saturating_sub(units),
+        }
+    }
+
+    /// Whether what was taken may still be sent.
+    pub fn may_send(&mut self, now: Mono, key: u32, units: u64) -> bool {
+        if active(Mutant::NoCheckAtSend) {
+            return true;
+        }
+        if self.rules.class == Class::Share && key == 0 {
+            self.forget_stamps(now);
+            return match self.limit {
+                Some(_) => self.stamped + units <= self.share(now),
+                None => true,
+            };
+        }
+        match self.grant_mut(key) {
+            Some(grant) => now < grant.life_end,
+            None => false,
+        }
+    }
+
+    /// It is being sent; call after [`Held::may_send`].
+    pub fn sent(&mut self, now: Mono, key: u32, units: u64) {
+        if self.rules.class == Class::Share {
+            self.stamps.push_back((now, units));
+            self.stamped += units;
+        }
+        let class = self.rules.class;
+        match self.grant_mut(key) {
+            None => self.pace_taken = self.pace_taken.saturating_sub(units),
+            Some(grant) => match class {
+                Class::Slots => {}
+                Class::Amount => {
+                    grant.taken = grant.taken.saturating_sub(units);
+                    grant.report.sent += units;
+                }
+                Class::Units | Class::Share => {
+                    grant.taken = grant.taken.saturating_sub(units);
+                    grant.report.sent += units;
+                    grant.report.done += units;
+                    grant.report.cost += units;
+                }
+            },
+        }
+    }
+
+    /// The head was written later than D after it was checked: it counts once more.
+    pub fn sent_late(&mut self, now: Mono, key: u32, units: u64) {
+        match self.rules.class {
+            Class::Share => {
+                self.stamps.push_back((now, units));
+                self.stamped += units;
+            }
+            Class::Units => {
+                if let Some(grant) = self.grant_mut(key) {
+                    grant.report.cost += units;
+                }
+            }
+            Class::Amount | Class::Slots => {}
+        }
+    }
+
+    /// A call that was sent is over. `actual` is its cost for amounts; `None` lets the reservation stand.
+    pub fn over(&mut self, key: u32, units: u64, actual: Option<u64>) {
+        self.open = self.open.saturating_sub(1);
+        let class = self.rules.class;
+        let cost = actual.unwrap_or(units);
+        match class {
+            Class::Amount => self.used = self.used.saturating_sub(units).saturating_add(cost),
+            Class::Slots => self.used = self.used.saturating_sub(units),
+            Class::Units | Class::Share => {}
+        }
+        let Some(grant) = self.grant_mut(key) else {
+            return;
+        };
+        match class {
+            Class::Amount => {
+                grant.report.done += units;
+                grant.report.cost += cost;
+            }
+            Class::Slots => grant.taken = grant.taken.saturating_sub(units),
+            Class::Units | Class::Share => {}
+        }
+    }
+
+    fn grant_mut(&mut self, key: u32) -> Option<&mut HeldGrant> {
+        self.grants.iter_mut().find(|grant| grant.key == key)
+    }
+
+    /// The configured limit changed: what is in hand goes back, so that the owner decides anew. Answers whether.
+    pub fn configure(&mut self, configured: Option<u64>) -> bool {
+        let news = self.configured != configured;
+        if news {
+            self.configured = configured;
+            self.limit = configured;
+            self.learned = None;
+            self.start_anew();
+        }
+        news
+    }
+
+    /// The upstream named a limit. Fills in what is not configured; only lowers what is. Answers
+    /// whether it is news.
+    pub fn learn(&mut self, learned: u64) -> bool {
+        let news = match self.configured {
+            Some(_) => self.limit.is_some_and(|limit| learned < limit),
+            None => self.limit != Some(learned),
+        };
+        if news {
+            self.learned = Some(learned);
+            self.limit = Some(learned);
+            self.start_anew();
+        }
+        news
+    }
+
+    fn start_anew(&mut self) {
+        self.dry_until = Mono(0);
+        self.heard_no = false;
+        self.asked = None;
+        for grant in &mut self.grants {
+            retire(grant, self.rules.class);
+        }
+    }
+
+    /// The upstream has answered a call of this meter.
+    pub fn answered(&mut self) {
+        self.answered = true;
+    }
+
+    /// Everything that is not in use goes back now, for a graceful end.
+    pub fn wind_up(&mut self) {
+        for grant in &mut self.grants {
+            retire(grant, self.rules.class);
+        }
+    }
+
+    /// Units in hand that can be taken.
+    pub fn stock(&self, now: Mono) -> u64 {
+        if self.rules.class == Class::Share {
+            return self.share(now).saturating_sub(self.stamped + self.pace_taken);
+        }
+        self.grants
+            .iter()
+            .filter(|grant| usable(grant, now))
+            .map(HeldGrant::stock)
+            .sum()
+    }
+
+    /// Whether anything is in hand or in flight that the owner must hear of.
+    pub fn is_settled(&self) -> bool {
+        self.grants.iter().all(|grant| grant.report == grant.acknowledged)
+    }
+
+    /// An estimate of what counts against the limit now: exact at each answer of the owner, fading with the window.
+    pub fn used(&self) -> u64 {
+        self.used
+    }
+
+    /// How the meter stands, as last heard.
+    pub fn status(&self, meter: &Meter, now: Mono) -> MeterStatus {
+        let Standing {
+            charged, outstanding, ..
+        } = self.standing;
+        MeterStatus {
+            meter: meter.clone(),
+            limit: self.limit,
+            charged,
+            outstanding,
+            free: self.limit.map(|limit| limit.saturating_sub(charged + outstanding)),
+            in_hand: self.stock(now),
+            in_flight: self.open,
+            next_release_ms: self.release_at.map(|at| at.us_since(now).div_ceil(1000)),
+        }
+    }
+
+    fn fade_used(&mut self, now: Mono) {
+        let passed_ms = now.ms_since(self.used_at);
+        if self.rules.window_ms == 0 || passed_ms < 100 {
+            return;
+        }
+        let fading = self.limit.unwrap_or(self.used) as u128 * u128::from(passed_ms) / u128::from(self.rules.window_ms);
+        self.used = self.used.saturating_sub(fading.min(u128::from(u64::MAX)) as u64);
+        self.used_at = now;
+    }
+}

@@ -1,0 +1,225 @@
+//! A holder's turn: what goes back, what is told, what is asked for.
+
+use grok2api_schemas::ledger::{Ask, Settlement};
+use grok2api_schemas::meter::Meter;
+
+use super::Held;
+use super::grant::{HeldGrant, retire, usable};
+use crate::clock::Mono;
+use crate::ledger::rules::Class;
+
+/// Demand that should be in hand, milliseconds: below this, more is asked for.
+const LOW_WATER_MS: u64 = 15_000;
+/// Demand that is asked for, milliseconds.
+const TARGET_MS: u64 = 20_000;
+/// Units that nobody takes for this long go back, milliseconds.
+const IDLE_MS: u64 = 5_000;
+/// A settlement that is not acknowledged is told again after this long, milliseconds.
+const TELL_AGAIN_MS: u64 = 4_000;
+/// An ask without an answer is given up after this long, milliseconds.
+const ASK_LOST_MS: u64 = 10_000;
+/// What a turn of the pump sends for this meter.
+#[derive(Debug, Default)]
+pub struct Outgoing {
+    /// A limit that was read off the upstream.
+    pub learned: Option<u64>,
+    /// Settlements to tell (again).
+    pub settlements: Vec<Settlement>,
+    /// An ask.
+    pub ask: Option<Ask>,
+    /// Whether the ask (or a return that somebody waits for) cannot wait for the owner's tick.
+    pub urgent: bool,
+    /// When this meter wants another turn even if nothing happens.
+    pub again_at: Option<Mono>,
+    /// Nothing in hand, nothing to tell.
+    pub at_rest: bool,
+}
+
+impl Held {
+    /// One turn: returns what is idle or near its end, tells what changed, asks for what is short. `waiting` units are
+    /// wanted by calls that wait. `open` is false while the node winds up.
+    pub fn turn(&mut self, now: Mono, meter: &Meter, waiting: u64, open: bool) -> Outgoing {
+        self.demand.roll(now);
+        self.fade_used(now);
+        if self.asked.is_some_and(|(_, at, _)| now.ms_since(at) >= ASK_LOST_MS) {
+            self.asked = None;
+        }
+        self.retire_stale(now, waiting);
+        let mut out = Outgoing {
+            learned: self.learned.take(),
+            ..Outgoing::default()
+        };
+        if open {
+            self.ask(now, meter, waiting, &mut out);
+        }
+        self.tell(now, meter, &mut out);
+        out.at_rest =
+            self.grants.is_empty() && self.asked.is_none() && waiting == 0 && self.demand.is_idle(now, IDLE_MS);
+        out
+    }
+
+    fn retire_stale(&mut self, now: Mono, waiting: u64) {
+        let class = self.rules.class;
+        let margin = self.retire_margin_ms();
+        let idle = waiting == 0 && self.demand.is_idle(now, IDLE_MS);
+        for grant in &mut self.grants {
+            let ending = now.plus_ms(margin) >= grant.life_end;
+            // A share costs nothing while it is idle; giving it back would make the next burst wait for T + D.
+            let unused = idle && class != Class::Share;
+            if !grant.retired && (ending || unused) {
+                retire(grant, class);
+            }
+        }
+    }
+
+    /// How long before its end a grant is given back, so that it does not lapse on the way, milliseconds.
+    fn retire_margin_ms(&self) -> u64 {
+        if self.rules.daily {
+            0
+        } else {
+            (self.rules.life_ms / 15).min(2_000)
+        }
+    }
+
+    fn tell(&mut self, now: Mono, meter: &Meter, out: &mut Outgoing) {
+        self.grants.retain(|grant| !grant.acknowledged.closed);
+        let class = self.rules.class;
+        for grant in &mut self.grants {
+            let over = grant.retired || now >= grant.life_end;
+            if over && !grant.retired {
+                retire(grant, class);
+            }
+            if over && grant.taken == 0 && grant.flight() == 0 {
+                grant.report.closed = true;
+            }
+            let news = grant.report != grant.told;
+            let unheard = grant.report != grant.acknowledged && now.ms_since(grant.told_at) >= TELL_AGAIN_MS;
+            if news || unheard {
+                grant.told = grant.report;
+                grant.told_at = now;
+                out.settlements.push(Settlement {
+                    meter: meter.clone(),
+                    grant: grant.id,
+                    day: grant.day,
+                    report: grant.report,
+                });
+            }
+        }
+    }
+
+    /// What is in hand is told again at the next turn: the message was not sent.
+    pub fn not_told(&mut self) {
+        for grant in &mut self.grants {
+            grant.told = grant.acknowledged;
+        }
+    }
+
+    fn ask(&mut self, now: Mono, meter: &Meter, waiting: u64, out: &mut Outgoing) {
+        if self.limit == Some(0) {
+            return;
+        }
+        let wanted = waiting.max(self.missed);
+        let idle = wanted == 0 && self.demand.is_idle(now, IDLE_MS);
+        if idle {
+            return;
+        }
+        let renew_at = LOW_WATER_MS.min(self.rules.life_ms / 2);
+        let mut renew = Vec::new();
+        let (need, want) = match (self.limit, self.rules.class) {
+            (None, _) => {
+                let fresh = self
+                    .grants
+                    .iter()
+                    .any(|grant| grant.units.is_none() && !grant.retired && now.plus_ms(renew_at) < grant.life_end);
+                if fresh {
+                    return self.missed_none();
+                }
+                (wanted, 1)
+            }
+            (Some(limit), Class::Share) => {
+                let share = self.share(now);
+                for grant in &self.grants {
+                    if !grant.retired && usable(grant, now) && now.plus_ms(renew_at) >= grant.life_end {
+                        renew.push(grant.id);
+                    }
+                }
+                if share >= limit && renew.is_empty() {
+                    return self.missed_none();
+                }
+                (if share == 0 { wanted } else { 0 }, limit.saturating_sub(share))
+            }
+            (Some(limit), _) => {
+                if self.rules.class == Class::Amount && self.missed > 0 {
+                    // No grant in hand holds the reservation: the crumbs go back with the same message.
+                    self.wind_up();
+                }
+                let fresh = self.fresh_stock(now);
+                let stock = self.stock(now);
+                let per_second = self.demand.per_second();
+                let low = units_in(LOW_WATER_MS, per_second).min(limit);
+                let target = units_in(TARGET_MS, per_second).min(limit);
+                let need = wanted.saturating_sub(stock).min(limit);
+                let first = if need > 0 { need + self.opening(limit, need) } else { 0 };
+                let short = if fresh < low { target.saturating_sub(fresh) } else { 0 };
+                (need, first.max(short))
+            }
+        };
+        if need == 0 && want == 0 && renew.is_empty() {
+            return self.missed_none();
+        }
+        let urgent = need > 0;
+        if self.asked.is_some_and(|(_, _, was_urgent)| was_urgent || !urgent) {
+            return;
+        }
+        if now < self.dry_until && renew.is_empty() {
+            out.again_at = Some(self.dry_until);
+            return;
+        }
+        let number = self.next_ask;
+        self.next_ask += 1;
+        self.asked = Some((number, now, urgent));
+        let least = match self.rules.class {
+            Class::Amount => self.missed_least.max(1).min(need.max(1)),
+            _ => 1,
+        };
+        self.missed_none();
+        out.urgent = urgent;
+        out.ask = Some(Ask {
+            number,
+            meter: meter.clone(),
+            configured: self.configured,
+            need,
+            least,
+            want,
+            stock: self.stock(now),
+            holding: self.grants.iter().map(|grant| grant.id).collect(),
+            renew,
+        });
+    }
+
+    /// What a first ask takes on top of what is needed, so that a client that calls one by one does not ask each time.
+    fn opening(&self, limit: u64, need: u64) -> u64 {
+        match self.rules.class {
+            Class::Amount => need,
+            _ if self.rules.daily => 1,
+            _ => (limit / 10).min(8),
+        }
+    }
+
+    /// Units in hand that outlive a stall of the bus.
+    fn fresh_stock(&self, now: Mono) -> u64 {
+        let far = now.plus_ms(self.rules.life_ms / 3);
+        let fresh = self.grants.iter().filter(|grant| usable(grant, far));
+        fresh.map(HeldGrant::stock).sum()
+    }
+
+    pub(super) fn missed_none(&mut self) {
+        self.missed = 0;
+        self.missed_least = 0;
+    }
+}
+
+/// Units that a demand takes in a time.
+fn units_in(ms: u64, per_second: f64) -> u64 {
+    (per_second * ms as f64 / 1000.0).ceil() as u64
+}

@@ -1,0 +1,141 @@
+//! What an owner makes of settlements and asks.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use grok2api_schemas::ids::SessionId;
+use grok2api_schemas::ledger::{Answer, Ask, Change, GrantId, Granted, OwnerReply, OwnerRequest, Settlement, Standing};
+use grok2api_schemas::meter::Meter;
+
+use super::Owner;
+use crate::ledger::meter::Decision;
+use crate::ledger::rules::{Class, Moment};
+
+/// How often a session with something open here is noted in the journal, milliseconds.
+const HEARD_EVERY_MS: u64 = 2_000;
+/// Grant numbers of this process: one count for all shards and all turns as owner, so that none is ever reused.
+static GRANTS_MADE: AtomicU64 = AtomicU64::new(0);
+
+impl<T> Owner<T> {
+    pub(super) fn settle(
+        &mut self,
+        moment: Moment,
+        session: SessionId,
+        settlement: &Settlement,
+        reply: &mut OwnerReply,
+    ) {
+        let meter = self.state.meter_mut(&settlement.meter);
+        if meter.grants.contains_key(&settlement.grant) {
+            let change = meter.settle(moment, settlement.grant, settlement.report);
+            self.make(moment, &settlement.meter, change);
+        } else if !self.state.ever_made(settlement.grant) {
+            let meter = self.state.meter_mut(&settlement.meter);
+            let until = meter.rules.seen_until(moment.mono);
+            let change = Change::Stranger {
+                units: settlement.report.cost.max(settlement.report.sent),
+                day: settlement.day,
+                until_ms: moment.wall_at(until),
+            };
+            tracing::error!(
+                meter = %settlement.meter, %session,
+                "a settlement for a grant that this journal never made: the journal was rolled back; no grants for one window"
+            );
+            self.make(moment, &settlement.meter, Some(change));
+            reply.gone.push((settlement.meter.clone(), settlement.grant));
+        } else if !settlement.report.closed {
+            reply.gone.push((settlement.meter.clone(), settlement.grant));
+        }
+    }
+
+    pub(super) fn answer(&mut self, moment: Moment, session: SessionId, ask: &Ask) -> Answer {
+        let change = self.state.meter_mut(&ask.meter).configure(ask.configured);
+        self.make(moment, &ask.meter, change);
+        if self.state.meter_mut(&ask.meter).is_stale(session, ask) {
+            return Answer {
+                meter: ask.meter.clone(),
+                ask: ask.number,
+                granted: None,
+                renewed: Vec::new(),
+                standing: self.standing(moment, &ask.meter, ask.least),
+            };
+        }
+        for change in self.state.meter_mut(&ask.meter).forgone(session, ask) {
+            self.make(moment, &ask.meter, Some(change));
+        }
+        let renewals = self.state.meter_mut(&ask.meter).renewals(moment, session, ask);
+        let mut renewed = Vec::new();
+        for change in renewals {
+            if let Change::Renewed { grant, .. } = change {
+                renewed.push(grant);
+            }
+            self.make(moment, &ask.meter, Some(change));
+        }
+        let nodes = self.options.nodes;
+        let meter = self.state.meter_mut(&ask.meter);
+        let granted = match meter.decide(moment, session, ask, nodes) {
+            Decision::Refuse => None,
+            Decision::Grant(units) => {
+                let rules = meter.rules;
+                let day = rules.daily.then_some(meter.today);
+                let life_ms = match day {
+                    Some(day) => Some(rules.ms_to_end_of(day, moment.wall)),
+                    None => rules.mortal().then_some(rules.life_ms),
+                };
+                Some(Granted {
+                    grant: GrantId {
+                        owner: self.session,
+                        number: GRANTS_MADE.fetch_add(1, Ordering::Relaxed) + 1,
+                    },
+                    units,
+                    life_ms,
+                    day,
+                })
+            }
+        };
+        if let Some(granted) = granted {
+            let change = Change::Granted {
+                grant: granted.grant,
+                holder: session,
+                units: granted.units,
+                life_ends_ms: granted.life_ms.map(|life| moment.wall_at(moment.mono.plus_ms(life))),
+                day: granted.day,
+                ask: ask.number,
+            };
+            self.make(moment, &ask.meter, Some(change));
+        }
+        Answer {
+            meter: ask.meter.clone(),
+            ask: ask.number,
+            granted,
+            renewed,
+            standing: self.standing(moment, &ask.meter, ask.least),
+        }
+    }
+
+    fn standing(&self, moment: Moment, meter: &Meter, least: u64) -> Standing {
+        self.state
+            .meter(meter)
+            .map(|meter| meter.standing(moment, least))
+            .unwrap_or_default()
+    }
+
+    /// A session with slots or calls in flight here is noted in the journal every so often.
+    pub(super) fn note_heard(&mut self, moment: Moment, session: SessionId, request: &OwnerRequest) {
+        let due = self
+            .heard_written
+            .get(&session)
+            .is_none_or(|last| moment.mono.ms_since(*last) >= HEARD_EVERY_MS);
+        let open = request.settlements.iter().any(|settlement| {
+            self.state.meter(&settlement.meter).is_some_and(|meter| {
+                meter.rules.class == Class::Slots
+                    || meter
+                        .grants
+                        .get(&settlement.grant)
+                        .is_some_and(|grant| grant.flight > 0)
+            })
+        });
+        if due && open && session != self.session {
+            self.pending.heard.push(session);
+            self.heard_written.insert(session, moment.mono);
+        }
+    }
+}

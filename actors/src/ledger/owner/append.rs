@@ -1,0 +1,132 @@
+//! What an owner appends: changes, and snapshots that let older entries go.
+
+use bytes::Bytes;
+use grok2api_schemas::ids::SessionId;
+use grok2api_schemas::ledger::{Entry, EntryBody, OwnerReply};
+use grok2api_schemas::meter::Meter;
+
+use super::{Append, Owner, Part, Released};
+use crate::bus::codec;
+use crate::ledger::rules::Moment;
+
+/// Entries after which a snapshot is due.
+pub(super) const SNAPSHOT_ENTRIES: u64 = 1024;
+/// Bytes after which a snapshot is due.
+const SNAPSHOT_BYTES: usize = 512 * 1024;
+/// Meters in one chunk of a snapshot.
+pub(super) const CHUNK_METERS: usize = 512;
+
+/// A snapshot being written, chunk by chunk.
+#[derive(Debug)]
+pub(super) struct SnapshotWork {
+    left: Vec<Meter>,
+    index: u32,
+    first_sequence: Option<u64>,
+}
+
+impl<T> Owner<T> {
+    /// The next append, if there is something to write and none is on its way.
+    pub fn flush(&mut self, moment: Moment) -> Option<Append> {
+        if self.in_flight.is_some() || !self.owns() {
+            return None;
+        }
+        if self.has_pending() {
+            self.index.clear();
+            let changes = std::mem::take(&mut self.pending);
+            let waiting = std::mem::take(&mut self.waiting);
+            return Some(self.compose(moment, EntryBody::Changes(changes), waiting, Part::Changes));
+        }
+        self.flush_snapshot(moment)
+    }
+
+    /// The last append (or its byte-for-byte repetition) is acknowledged at `sequence`.
+    pub fn appended(&mut self, sequence: u64) -> Released<T> {
+        let mut released = Released {
+            replies: Vec::new(),
+            purge_before: None,
+        };
+        let Some((append, replies, part)) = self.in_flight.take() else {
+            return released;
+        };
+        released.replies = replies;
+        self.last_sequence = sequence;
+        self.entries_since_snapshot += 1;
+        self.bytes_since_snapshot += append.payload.len();
+        match part {
+            Part::Takeover => self.epoch = sequence,
+            Part::Changes => {}
+            Part::Snapshot { last } => {
+                if let Some(work) = &mut self.snapshot {
+                    let first = *work.first_sequence.get_or_insert(sequence);
+                    if last {
+                        self.snapshot = None;
+                        self.entries_since_snapshot = 0;
+                        self.bytes_since_snapshot = 0;
+                        released.purge_before = Some(first);
+                    }
+                }
+            }
+        }
+        released
+    }
+
+    /// The append on its way, to be repeated as it is.
+    pub fn repeat(&self) -> Option<Append> {
+        self.in_flight.as_ref().map(|(append, _, _)| append.clone())
+    }
+
+    /// Snapshots after few entries and in small chunks, for tests.
+    #[cfg(test)]
+    pub fn snapshot_often(&mut self) {
+        self.snapshot_entries = 30;
+        self.chunk_meters = 1;
+    }
+
+    fn flush_snapshot(&mut self, moment: Moment) -> Option<Append> {
+        let due = self.entries_since_snapshot >= self.snapshot_entries || self.bytes_since_snapshot >= SNAPSHOT_BYTES;
+        if self.snapshot.is_none() {
+            if !due {
+                return None;
+            }
+            self.snapshot = Some(SnapshotWork {
+                left: self.state.meters().map(|(name, _)| name.clone()).collect(),
+                index: 0,
+                first_sequence: None,
+            });
+        }
+        let work = self.snapshot.as_mut()?;
+        let take = work.left.len().min(self.chunk_meters);
+        let meters: Vec<Meter> = work.left.drain(..take).collect();
+        let (index, last) = (work.index, work.left.is_empty());
+        work.index += 1;
+        let chunk = self.state.snapshot(&meters, index, last, moment);
+        Some(self.compose(moment, EntryBody::Snapshot(chunk), Vec::new(), Part::Snapshot { last }))
+    }
+
+    pub(super) fn compose(
+        &mut self,
+        moment: Moment,
+        body: EntryBody,
+        replies: Vec<(T, OwnerReply)>,
+        part: Part,
+    ) -> Append {
+        let entry = Entry {
+            writer: self.session,
+            at_ms: moment.wall.0,
+            epoch: self.epoch,
+            body,
+        };
+        let payload = codec::encode(codec::VERSION, &entry).unwrap_or_else(|error| {
+            // Entries hold nothing that the codec refuses; an empty payload would fail the next replay loudly.
+            tracing::error!(%error, "a journal entry does not encode");
+            Bytes::new()
+        });
+        let append = Append {
+            expected: self.last_sequence,
+            message_id: *SessionId::generate().as_bytes(),
+            payload,
+        };
+        self.in_flight = Some((append.clone(), replies, part));
+        append
+    }
+}
