@@ -10,6 +10,7 @@ use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler,
 use bytes::Bytes;
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
+use futures::StreamExt;
 use grok2api_schemas::bus::subjects::{buckets, events};
 use grok2api_schemas::ids::TokenId;
 use grok2api_schemas::token::CoolingCause;
@@ -34,11 +35,13 @@ const MAILBOX: usize = 8;
 /// Uses are written at most this often.
 const USES_EVERY: Duration = Duration::from_secs(60);
 /// An actor that nothing happens to for this long goes.
-const IDLE: Duration = Duration::from_secs(20);
+const IDLE: Duration = Duration::from_secs(5);
 /// A failed write is tried again after this long.
 const RETRY_WRITE: Duration = Duration::from_secs(1);
 /// A probe makes three calls of at most 10 s each.
 const PROBE_WITHIN: Duration = Duration::from_secs(40);
+/// Last writes at a time.
+const FLUSHES: usize = 256;
 /// A last write takes at most this long.
 const FLUSH_WITHIN: Duration = Duration::from_secs(2);
 /// Probes of a team parked for want of credit come at growing intervals, up to this one.
@@ -207,9 +210,12 @@ impl TokenActors {
     /// Writes what is not written yet, and ends all actors.
     pub(super) async fn close(&self) {
         let actors: Vec<Arc<Mailbox<TokenActor>>> = self.live.iter().map(|entry| entry.value().clone()).collect();
-        for actor in actors {
-            let _ = actor.ask(Flush, FLUSH_WITHIN).await;
-        }
+        // Together, so that their writes share a commit.
+        futures::stream::iter(actors)
+            .for_each_concurrent(FLUSHES, |actor| async move {
+                let _ = actor.ask(Flush, FLUSH_WITHIN).await;
+            })
+            .await;
     }
 }
 

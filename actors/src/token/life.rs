@@ -8,7 +8,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use grok2api_schemas::bus::subjects::buckets;
 use grok2api_schemas::ids::TokenId;
-use grok2api_schemas::token::{TeamRecord, TokenRecord};
+use grok2api_schemas::token::{TeamRecord, TokenRecord, TokenSwitch};
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -62,7 +62,9 @@ impl Pool {
             let sealed = secrets.at(&entry.key).await?;
             match self.read_one(&entry.value, sealed.as_deref()) {
                 Ok(token) => {
-                    if token.team().is_none() {
+                    let record = token.record();
+                    // One that the upstream refused before it told a team stays refused until an operator asks again.
+                    if record.team.is_none() && record.cooling.is_none() && record.switch == TokenSwitch::On {
                         unknown.push(token.id);
                     }
                 }
