@@ -1,6 +1,7 @@
 //! The pool's start, its background work and its end.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,6 +24,8 @@ use crate::bus::{BusError, BusErrorKind, KvEntry, codec};
 /// First retry of a probe that found the upstream away; doubles up to a minute.
 const PROBE_RETRY_MS: u64 = 1_000;
 const PROBE_RETRY_CAP_MS: u64 = 60_000;
+/// The log is told this often that the upstream is away, microseconds.
+const TELL_AWAY_EVERY_US: u64 = 30_000_000;
 /// Bindings are swept this often.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
@@ -275,13 +278,11 @@ impl Pool {
         if token.is_gone() {
             return;
         }
-        let fails = token.probe_failures.load(std::sync::atomic::Ordering::Relaxed);
+        let fails = token.probe_failures.load(Ordering::Relaxed);
         let next = match report {
             Some(ProbeReport::Unreachable(reason)) => {
-                token.probe_failures.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                if fails == 0 {
-                    tracing::warn!(token = %token.id, masked = %token.record().masked, %reason, "the upstream does not answer a probe; trying again");
-                }
+                token.probe_failures.fetch_add(1, Ordering::Relaxed);
+                self.tell_away(&reason);
                 Some(
                     PROBE_RETRY_MS
                         .saturating_mul(1 << fails.min(10))
@@ -289,7 +290,7 @@ impl Pool {
                 )
             }
             Some(_) | None => {
-                token.probe_failures.store(0, std::sync::atomic::Ordering::Relaxed);
+                token.probe_failures.store(0, Ordering::Relaxed);
                 // A jitter of a tenth keeps a hundred thousand tokens from being probed in one breath for ever.
                 let every = self.0.options.refresh_every_ms;
                 (every > 0).then(|| every + fastrand::u64(..every / 10 + 1))
@@ -299,6 +300,23 @@ impl Pool {
             self.0
                 .timers
                 .add(self.0.clock.wall().0 + in_ms, Resting::Probe(token.id));
+        }
+    }
+
+    /// One line for an upstream that is away, however many tokens find it so.
+    fn tell_away(&self, reason: &str) {
+        let now = self.0.clock.now().0;
+        let last = self.0.told_away.load(Ordering::Relaxed);
+        let is_due = last == 0 || now.saturating_sub(last) >= TELL_AWAY_EVERY_US;
+        if is_due
+            && self
+                .0
+                .told_away
+                .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+        {
+            let probes = self.0.counters.probes_unreachable.load(Ordering::Relaxed);
+            tracing::warn!(%reason, probes, "the upstream does not answer probes; tokens keep their state, and are asked again");
         }
     }
 

@@ -110,6 +110,8 @@ pub(super) struct Inner {
     writer: Mutex<()>,
     pub(super) timers: Timers,
     pub(super) probes: ProbeQueue,
+    /// When the log was last told that the upstream is away, microseconds; 0 = never.
+    pub(super) told_away: AtomicU64,
     pub(super) actors: TokenActors,
     /// Told when a token becomes usable: requests that wait try again.
     changed: tokio::sync::Notify,
@@ -147,6 +149,7 @@ impl Pool {
             writer: Mutex::new(()),
             timers: Timers::default(),
             probes: ProbeQueue::default(),
+            told_away: AtomicU64::new(0),
             changed: tokio::sync::Notify::new(),
             counters: PoolCounters::default(),
         }))
