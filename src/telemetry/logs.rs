@@ -176,7 +176,8 @@ fn log_file(options: &LogOptions) -> Result<Option<RollingFileAppender>, Telemet
         return Ok(None);
     };
     // The appender looks for old files first, and complains on stderr where there is no directory yet.
-    std::fs::create_dir_all(directory).map_err(|error| TelemetryError::Directory(directory.clone(), error.to_string()))?;
+    std::fs::create_dir_all(directory)
+        .map_err(|error| TelemetryError::Directory(directory.clone(), error.to_string()))?;
     RollingFileAppender::builder()
         .rotation(Rotation::DAILY)
         .filename_prefix("app")
