@@ -44,6 +44,14 @@ impl Pool {
         Ok(pool)
     }
 
+    /// Reads what is stored, and leaves time and probes to the caller.
+    #[cfg(test)]
+    pub(super) async fn start_still(parts: PoolParts, options: PoolOptions) -> Result<Pool, BusError> {
+        let pool = Pool::build(parts, options);
+        pool.read_all().await?;
+        Ok(pool)
+    }
+
     async fn read_all(&self) -> Result<Vec<TokenId>, BusError> {
         let bus = &self.0.bus;
         for entry in bus.kv_list(buckets::TEAMS).await? {
@@ -178,10 +186,7 @@ impl Pool {
         tracker.spawn(async move {
             let mut swept = tokio::time::Instant::now();
             while !stop.is_cancelled() {
-                let (due, next) = pool.0.timers.due(pool.0.clock.wall());
-                for resting in due {
-                    pool.wake(resting);
-                }
+                let next = pool.wake_due();
                 if swept.elapsed() >= SWEEP_EVERY {
                     pool.affinity().sweep(pool.0.clock.now());
                     swept = tokio::time::Instant::now();
@@ -197,6 +202,15 @@ impl Pool {
                 }
             }
         });
+    }
+
+    /// Ends what is over; answers when the next is.
+    pub(super) fn wake_due(&self) -> Option<u64> {
+        let (due, next) = self.0.timers.due(self.0.clock.wall());
+        for resting in due {
+            self.wake(resting);
+        }
+        next
     }
 
     fn wake(&self, resting: Resting) {
@@ -323,6 +337,21 @@ impl Pool {
     /// Writes what is not written yet. Call it when no request is running any more.
     pub async fn close(&self) {
         self.0.actors.close().await;
+        // What no actor is left for, such as that of one that panicked.
+        let unsaved: Vec<Arc<Token>> = self
+            .0
+            .tokens
+            .read()
+            .values()
+            .filter(|token| token.is_unsaved())
+            .cloned()
+            .collect();
+        for token in &unsaved {
+            token.fold_uses();
+        }
+        if let Err(error) = self.write(&unsaved).await {
+            tracing::error!(tokens = unsaved.len(), %error, "the state of tokens could not be written at shutdown");
+        }
     }
 }
 
