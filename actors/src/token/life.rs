@@ -1,6 +1,7 @@
 //! The pool's start, its background work and its end.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,6 +24,8 @@ use crate::bus::{BusError, BusErrorKind, KvEntry, codec};
 /// First retry of a probe that found the upstream away; doubles up to a minute.
 const PROBE_RETRY_MS: u64 = 1_000;
 const PROBE_RETRY_CAP_MS: u64 = 60_000;
+/// The log is told this often that the upstream is away, microseconds.
+const TELL_AWAY_EVERY_US: u64 = 30_000_000;
 /// Bindings are swept this often.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
@@ -152,14 +155,32 @@ impl Pool {
         for id in unknown {
             self.0.timers.add(now, Resting::Probe(id));
         }
+        // As many workers as probes at a time: a hundred thousand new tokens wait as ids, not as tasks.
+        for _ in 0..self.0.options.probes.max(1) {
+            let (pool, stop) = (self.clone(), stop.clone());
+            tracker.spawn(async move {
+                loop {
+                    tokio::select! {
+                        () = stop.cancelled() => return,
+                        token = pool.0.probes.next() => {
+                            if let Some(token) = pool.find(token) {
+                                tokio::select! {
+                                    () = stop.cancelled() => return,
+                                    () = pool.probe_and_plan(&token) => {}
+                                }
+                            }
+                        }
+                    }
+                }
+            });
+        }
         let pool = self.clone();
-        let tasks = tracker.clone();
         tracker.spawn(async move {
             let mut swept = tokio::time::Instant::now();
             while !stop.is_cancelled() {
                 let (due, next) = pool.0.timers.due(pool.0.clock.wall());
                 for resting in due {
-                    pool.wake(resting, &tasks, &stop);
+                    pool.wake(resting);
                 }
                 if swept.elapsed() >= SWEEP_EVERY {
                     pool.affinity().sweep(pool.0.clock.now());
@@ -178,7 +199,7 @@ impl Pool {
         });
     }
 
-    fn wake(&self, resting: Resting, tracker: &TaskTracker, stop: &CancellationToken) {
+    fn wake(&self, resting: Resting) {
         match resting {
             Resting::Token(id) => {
                 if let Some(token) = self.find(id) {
@@ -195,17 +216,7 @@ impl Pool {
                     self.end_team_rest(&team);
                 }
             }
-            Resting::Probe(id) => {
-                if let Some(token) = self.find(id) {
-                    let (pool, stop) = (self.clone(), stop.clone());
-                    tracker.spawn(async move {
-                        tokio::select! {
-                            () = stop.cancelled() => {}
-                            () = pool.probe_and_plan(&token) => {}
-                        }
-                    });
-                }
-            }
+            Resting::Probe(id) => self.0.probes.push(id),
         }
     }
 
@@ -267,13 +278,11 @@ impl Pool {
         if token.is_gone() {
             return;
         }
-        let fails = token.probe_failures.load(std::sync::atomic::Ordering::Relaxed);
+        let fails = token.probe_failures.load(Ordering::Relaxed);
         let next = match report {
             Some(ProbeReport::Unreachable(reason)) => {
-                token.probe_failures.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                if fails == 0 {
-                    tracing::warn!(token = %token.id, masked = %token.record().masked, %reason, "the upstream does not answer a probe; trying again");
-                }
+                token.probe_failures.fetch_add(1, Ordering::Relaxed);
+                self.tell_away(&reason);
                 Some(
                     PROBE_RETRY_MS
                         .saturating_mul(1 << fails.min(10))
@@ -281,7 +290,7 @@ impl Pool {
                 )
             }
             Some(_) | None => {
-                token.probe_failures.store(0, std::sync::atomic::Ordering::Relaxed);
+                token.probe_failures.store(0, Ordering::Relaxed);
                 // A jitter of a tenth keeps a hundred thousand tokens from being probed in one breath for ever.
                 let every = self.0.options.refresh_every_ms;
                 (every > 0).then(|| every + fastrand::u64(..every / 10 + 1))
@@ -291,6 +300,23 @@ impl Pool {
             self.0
                 .timers
                 .add(self.0.clock.wall().0 + in_ms, Resting::Probe(token.id));
+        }
+    }
+
+    /// One line for an upstream that is away, however many tokens find it so.
+    fn tell_away(&self, reason: &str) {
+        let now = self.0.clock.now().0;
+        let last = self.0.told_away.load(Ordering::Relaxed);
+        let is_due = last == 0 || now.saturating_sub(last) >= TELL_AWAY_EVERY_US;
+        if is_due
+            && self
+                .0
+                .told_away
+                .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+        {
+            let probes = self.0.counters.probes_unreachable.load(Ordering::Relaxed);
+            tracing::warn!(%reason, probes, "the upstream does not answer probes; tokens keep their state, and are asked again");
         }
     }
 

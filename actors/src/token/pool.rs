@@ -25,7 +25,7 @@ use super::eligible::{self, Eligible, ModelId};
 use super::entry::{MeterUse, NOWHERE, Team, TeamModel, Token};
 use super::limits::LimitBook;
 use super::probe::{Facts, ProbeReport, Prober};
-use super::timers::{Resting, Timers};
+use super::timers::{ProbeQueue, Resting, Timers};
 use crate::bus::BusHandle;
 use crate::clock::{Clock, Mono, WallMs};
 use crate::egress::ProxySpec;
@@ -109,6 +109,9 @@ pub(super) struct Inner {
     /// Held while membership changes; never across an await.
     writer: Mutex<()>,
     pub(super) timers: Timers,
+    pub(super) probes: ProbeQueue,
+    /// When the log was last told that the upstream is away, microseconds; 0 = never.
+    pub(super) told_away: AtomicU64,
     pub(super) actors: TokenActors,
     /// Told when a token becomes usable: requests that wait try again.
     changed: tokio::sync::Notify,
@@ -145,6 +148,8 @@ impl Pool {
             eligible: Eligible::default(),
             writer: Mutex::new(()),
             timers: Timers::default(),
+            probes: ProbeQueue::default(),
+            told_away: AtomicU64::new(0),
             changed: tokio::sync::Notify::new(),
             counters: PoolCounters::default(),
         }))

@@ -1,7 +1,7 @@
 //! When rests end and probes are due.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 
 use grok2api_schemas::ids::TokenId;
 use parking_lot::Mutex;
@@ -46,5 +46,36 @@ impl Timers {
 
     pub(super) async fn changed(&self) {
         self.changed.notified().await;
+    }
+}
+
+/// Tokens that are to be probed, in order.
+#[derive(Default)]
+pub(super) struct ProbeQueue {
+    waiting: Mutex<VecDeque<TokenId>>,
+    more: Notify,
+}
+
+impl ProbeQueue {
+    pub(super) fn push(&self, token: TokenId) {
+        self.waiting.lock().push_back(token);
+        self.more.notify_one();
+    }
+
+    pub(super) async fn next(&self) -> TokenId {
+        loop {
+            let (next, is_more) = {
+                let mut waiting = self.waiting.lock();
+                (waiting.pop_front(), !waiting.is_empty())
+            };
+            if let Some(next) = next {
+                if is_more {
+                    // One wake-up may stand for several pushes: hand it on.
+                    self.more.notify_one();
+                }
+                return next;
+            }
+            self.more.notified().await;
+        }
     }
 }
