@@ -3,6 +3,8 @@
 
 // `cfg(test)` is what the lints for tests look for; without it their helpers count as production code.
 #[cfg(test)]
+mod admin;
+#[cfg(test)]
 mod bad_input;
 #[cfg(test)]
 mod chat;
@@ -10,6 +12,10 @@ mod chat;
 mod child;
 #[cfg(test)]
 mod clients;
+#[cfg(test)]
+mod config;
+#[cfg(test)]
+mod demo;
 #[cfg(test)]
 mod disconnect;
 #[cfg(test)]
@@ -23,6 +29,10 @@ mod pace;
 #[cfg(test)]
 mod restart;
 #[cfg(test)]
+mod start;
+#[cfg(test)]
 mod support;
 #[cfg(test)]
 mod telemetry;
+#[cfg(test)]
+mod tidy;

@@ -40,10 +40,10 @@ const IDLE: Duration = Duration::from_secs(5);
 const RETRY_WRITE: Duration = Duration::from_secs(1);
 /// A probe makes three calls of at most 10 s each.
 const PROBE_WITHIN: Duration = Duration::from_secs(40);
-/// Last writes at a time.
-const FLUSHES: usize = 256;
 /// A last write takes at most this long.
 const FLUSH_WITHIN: Duration = Duration::from_secs(2);
+/// Last writes under way at a time.
+const FLUSHES: usize = 512;
 /// Probes of a team parked for want of credit come at growing intervals, up to this one.
 const PARKED_PROBE_CAP_MS: u64 = 15 * 60_000;
 
@@ -100,11 +100,9 @@ impl TokenActors {
         let arbiter = self.arbiters.pick();
         let address = TokenActor::start_in_arbiter(&arbiter, move |ctx| {
             ctx.set_mailbox_capacity(MAILBOX);
-            let saved_version = token.record().version;
             TokenActor {
                 pool,
                 token,
-                saved_version,
                 dirty: false,
                 writing: false,
                 busy: true,
@@ -128,8 +126,8 @@ impl TokenActors {
 
     /// A call succeeded: uses are to be written in time.
     pub(super) fn used(&self, pool: &Pool, token: &Arc<Token>) {
-        // The first unsaved use is enough to know of.
-        if token.unsaved_uses.load(Ordering::Relaxed) == 1 {
+        // The first unsaved use is enough to know of; exactly one caller sees the count leave zero.
+        if token.unsaved_uses.fetch_add(1, Ordering::AcqRel) == 0 {
             self.note(pool, token, Note::Used);
         }
         if let Some(team) = token.team()
@@ -170,15 +168,15 @@ impl TokenActors {
         self.note(pool, token, Note::Changed);
     }
 
-    /// Writes a team's record; a save under way sees the newest version by itself.
+    /// Writes a team's record. One write at a time, or an older version could arrive last: a save under way looks at
+    /// its end whether there is a newer one.
     pub(super) fn save_team(&self, pool: &Pool, team: &Arc<Team>) {
-        if team.saving.swap(true, Ordering::AcqRel) {
+        if team.saving.swap(true, Ordering::SeqCst) {
             return;
         }
         let (pool, team, stop) = (pool.clone(), team.clone(), self.stop.clone());
         self.tracker.spawn(async move {
             loop {
-                team.saving.store(false, Ordering::Release);
                 let record = team.record();
                 let written = match codec::encode(RECORD_VERSION, &*record) {
                     Ok(value) => {
@@ -191,12 +189,18 @@ impl TokenActors {
                     }
                     Err(error) => Err(error.to_string()),
                 };
-                let Err(error) = written else { return };
-                tracing::error!(team = %team.id, %error, "a team's state could not be written; trying again");
-                if stop.is_cancelled() || team.saving.swap(true, Ordering::AcqRel) {
+                if let Err(error) = written {
+                    tracing::error!(team = %team.id, %error, "a team's state could not be written; trying again");
+                    if stop.is_cancelled() {
+                        return;
+                    }
+                    tokio::time::sleep(RETRY_WRITE).await;
+                    continue;
+                }
+                team.saving.store(false, Ordering::SeqCst);
+                if team.record().version == record.version || team.saving.swap(true, Ordering::SeqCst) {
                     return;
                 }
-                tokio::time::sleep(RETRY_WRITE).await;
             }
         });
     }
@@ -210,7 +214,7 @@ impl TokenActors {
     /// Writes what is not written yet, and ends all actors.
     pub(super) async fn close(&self) {
         let actors: Vec<Arc<Mailbox<TokenActor>>> = self.live.iter().map(|entry| entry.value().clone()).collect();
-        // Together, so that their writes share a commit.
+        // Together, so that the writes share their flushes: one after the other, ten thousand would take a minute.
         futures::stream::iter(actors)
             .for_each_concurrent(FLUSHES, |actor| async move {
                 let _ = actor.ask(Flush, FLUSH_WITHIN).await;
@@ -220,7 +224,7 @@ impl TokenActors {
 }
 
 /// What happened to the token.
-#[derive(Message, Clone, Copy)]
+#[derive(Message, Clone, Copy, PartialEq, Eq)]
 #[rtype(result = "()")]
 enum Note {
     Used,
@@ -240,7 +244,6 @@ struct Flush;
 struct TokenActor {
     pool: Pool,
     token: Arc<Token>,
-    saved_version: u64,
     /// The record or its uses are newer than what is stored.
     dirty: bool,
     writing: bool,
@@ -253,12 +256,16 @@ impl Actor for TokenActor {
 
     fn started(&mut self, ctx: &mut Context<Self>) {
         ctx.run_interval(IDLE, |actor, ctx| {
-            let has_uses = actor.token.unsaved_uses.load(Ordering::Relaxed) > 0;
-            if !actor.busy && !actor.dirty && !actor.writing && !has_uses {
-                actor.pool.0.actors.forget(&actor.token);
-                ctx.stop();
+            let is_gone = actor.token.is_gone();
+            if !is_gone && actor.token.record().version > actor.token.saved_version.load(Ordering::Acquire) {
+                actor.dirty = true;
+                actor.write(ctx);
             }
+            let is_idle = !actor.busy && !actor.writing && !actor.token.is_unsaved();
             actor.busy = false;
+            if is_idle || (is_gone && !actor.writing) {
+                actor.go(ctx);
+            }
         });
         ctx.run_interval(USES_EVERY, |actor, ctx| {
             if actor.token.unsaved_uses.load(Ordering::Relaxed) > 0 {
@@ -270,9 +277,23 @@ impl Actor for TokenActor {
 }
 
 impl TokenActor {
+    /// Leaves. A note that comes from now on makes a new actor; one that came just before may never be read, and then
+    /// what it was about shows in the token.
+    fn go(&mut self, ctx: &mut Context<Self>) {
+        let (pool, token) = (&self.pool, &self.token);
+        pool.0.actors.forget(token);
+        if !token.is_gone() && token.is_unsaved() {
+            pool.0.actors.save(pool, token);
+        }
+        ctx.stop();
+    }
+
     /// Writes the newest record, one write at a time.
     fn write(&mut self, ctx: &mut Context<Self>) {
-        if self.writing || !self.dirty || self.token.is_gone() {
+        if self.token.is_gone() {
+            self.dirty = false;
+        }
+        if self.writing || !self.dirty {
             return;
         }
         self.writing = true;
@@ -282,7 +303,6 @@ impl TokenActor {
             actor.writing = false;
             match written {
                 Ok(version) => {
-                    actor.saved_version = version;
                     if actor.token.record().version > version {
                         actor.dirty = true;
                         actor.write(ctx);
@@ -300,16 +320,7 @@ impl TokenActor {
 
 /// Folds unsaved uses into the record and writes it; answers the version written.
 async fn write_record(pool: Pool, token: Arc<Token>) -> Result<u64, String> {
-    let uses = token.unsaved_uses.swap(0, Ordering::Relaxed);
-    let record = if uses > 0 {
-        let last_used = token.last_used_ms.load(Ordering::Relaxed);
-        token.change(|record| {
-            record.use_count += u64::from(uses);
-            record.last_used_ms = Some(last_used).filter(|ms| *ms > 0).or(record.last_used_ms);
-        })
-    } else {
-        token.record()
-    };
+    let record = token.fold_uses();
     let value = codec::encode(RECORD_VERSION, &*record).map_err(|error| error.to_string())?;
     let key = Bytes::copy_from_slice(record.id.as_bytes());
     pool.0
@@ -317,6 +328,12 @@ async fn write_record(pool: Pool, token: Arc<Token>) -> Result<u64, String> {
         .kv_put(buckets::TOKENS, key, value, Expect::Any)
         .await
         .map_err(|error| error.to_string())?;
+    if token.is_gone() {
+        // It was deleted meanwhile, and this write may have come after the deletion.
+        pool.forget_deleted(&[token]).await.map_err(|error| error.to_string())?;
+        return Ok(u64::MAX);
+    }
+    token.note_saved(record.version);
     Ok(record.version)
 }
 
@@ -325,12 +342,10 @@ impl Handler<Note> for TokenActor {
 
     fn handle(&mut self, note: Note, ctx: &mut Context<Self>) {
         self.busy = true;
-        match note {
-            Note::Used => {}
-            Note::Changed => {
-                self.dirty = self.token.record().version > self.saved_version;
-                self.write(ctx);
-            }
+        // Whatever the note says: one that told of a change may have found the mailbox full.
+        if note == Note::Changed || self.token.record().version > self.token.saved_version.load(Ordering::Acquire) {
+            self.dirty = true;
+            self.write(ctx);
         }
     }
 }
@@ -359,9 +374,7 @@ impl Handler<Flush> for TokenActor {
     type Result = ResponseFuture<()>;
 
     fn handle(&mut self, _: Flush, ctx: &mut Context<Self>) -> Self::Result {
-        let needed = !self.token.is_gone()
-            && (self.token.record().version > self.saved_version
-                || self.token.unsaved_uses.load(Ordering::Relaxed) > 0);
+        let needed = !self.token.is_gone() && self.token.is_unsaved();
         let (pool, token) = (self.pool.clone(), self.token.clone());
         ctx.run_later(Duration::from_millis(1), |_, ctx| ctx.stop());
         Box::pin(async move {

@@ -40,6 +40,8 @@ pub struct Token {
     pub(super) has_model_cooling: AtomicBool,
     /// Probes in a row that found the upstream away.
     pub(super) probe_failures: AtomicU32,
+    /// The newest version of the record that the store is known to hold: what is above it has to be written.
+    pub(super) saved_version: AtomicU64,
     /// Deleted: bindings that still name it must not be followed.
     pub(super) gone: AtomicBool,
 }
@@ -51,6 +53,7 @@ impl Token {
             pool: record.pool,
             secret,
             has_model_cooling: AtomicBool::new(!record.model_cooling.is_empty() || record.models.is_some()),
+            saved_version: AtomicU64::new(record.version),
             record: RwLock::new(Arc::new(record)),
             team: ArcSwapOption::empty(),
             position: AtomicU32::new(NOWHERE),
@@ -79,6 +82,30 @@ impl Token {
         );
         *slot = Arc::new(record);
         slot.clone()
+    }
+
+    /// Counts the uses that are not in the record yet into it.
+    pub(super) fn fold_uses(&self) -> Arc<TokenRecord> {
+        let uses = self.unsaved_uses.swap(0, Ordering::AcqRel);
+        if uses == 0 {
+            return self.record();
+        }
+        let last_used = self.last_used_ms.load(Ordering::Relaxed);
+        self.change(|record| {
+            record.use_count += u64::from(uses);
+            record.last_used_ms = Some(last_used).filter(|ms| *ms > 0).or(record.last_used_ms);
+        })
+    }
+
+    /// A version of the record is in the store.
+    pub(super) fn note_saved(&self, version: u64) {
+        self.saved_version.fetch_max(version, Ordering::AcqRel);
+    }
+
+    /// Whether the store lacks something of it.
+    pub(super) fn is_unsaved(&self) -> bool {
+        self.unsaved_uses.load(Ordering::Relaxed) > 0
+            || self.record.read().version > self.saved_version.load(Ordering::Acquire)
     }
 
     /// The credential itself, for the one place that writes it into a request.

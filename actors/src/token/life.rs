@@ -1,6 +1,7 @@
 //! The pool's start, its background work and its end.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,6 +24,8 @@ use crate::bus::{BusError, BusErrorKind, KvEntry, codec};
 /// First retry of a probe that found the upstream away; doubles up to a minute.
 const PROBE_RETRY_MS: u64 = 1_000;
 const PROBE_RETRY_CAP_MS: u64 = 60_000;
+/// The log is told this often that the upstream is away, microseconds.
+const TELL_AWAY_EVERY_US: u64 = 30_000_000;
 /// Bindings are swept this often.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
@@ -38,6 +41,14 @@ impl Pool {
         let pool = Pool::build(parts, options);
         let unknown = pool.read_all().await?;
         pool.run(tracker, stop, unknown);
+        Ok(pool)
+    }
+
+    /// Reads what is stored, and leaves time and probes to the caller.
+    #[cfg(test)]
+    pub(super) async fn start_still(parts: PoolParts, options: PoolOptions) -> Result<Pool, BusError> {
+        let pool = Pool::build(parts, options);
+        pool.read_all().await?;
         Ok(pool)
     }
 
@@ -175,10 +186,7 @@ impl Pool {
         tracker.spawn(async move {
             let mut swept = tokio::time::Instant::now();
             while !stop.is_cancelled() {
-                let (due, next) = pool.0.timers.due(pool.0.clock.wall());
-                for resting in due {
-                    pool.wake(resting);
-                }
+                let next = pool.wake_due();
                 if swept.elapsed() >= SWEEP_EVERY {
                     pool.affinity().sweep(pool.0.clock.now());
                     swept = tokio::time::Instant::now();
@@ -194,6 +202,15 @@ impl Pool {
                 }
             }
         });
+    }
+
+    /// Ends what is over; answers when the next is.
+    pub(super) fn wake_due(&self) -> Option<u64> {
+        let (due, next) = self.0.timers.due(self.0.clock.wall());
+        for resting in due {
+            self.wake(resting);
+        }
+        next
     }
 
     fn wake(&self, resting: Resting) {
@@ -275,13 +292,11 @@ impl Pool {
         if token.is_gone() {
             return;
         }
-        let fails = token.probe_failures.load(std::sync::atomic::Ordering::Relaxed);
+        let fails = token.probe_failures.load(Ordering::Relaxed);
         let next = match report {
             Some(ProbeReport::Unreachable(reason)) => {
-                token.probe_failures.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                if fails == 0 {
-                    tracing::warn!(token = %token.id, masked = %token.record().masked, %reason, "the upstream does not answer a probe; trying again");
-                }
+                token.probe_failures.fetch_add(1, Ordering::Relaxed);
+                self.tell_away(&reason);
                 Some(
                     PROBE_RETRY_MS
                         .saturating_mul(1 << fails.min(10))
@@ -289,7 +304,7 @@ impl Pool {
                 )
             }
             Some(_) | None => {
-                token.probe_failures.store(0, std::sync::atomic::Ordering::Relaxed);
+                token.probe_failures.store(0, Ordering::Relaxed);
                 // A jitter of a tenth keeps a hundred thousand tokens from being probed in one breath for ever.
                 let every = self.0.options.refresh_every_ms;
                 (every > 0).then(|| every + fastrand::u64(..every / 10 + 1))
@@ -302,9 +317,41 @@ impl Pool {
         }
     }
 
+    /// One line for an upstream that is away, however many tokens find it so.
+    fn tell_away(&self, reason: &str) {
+        let now = self.0.clock.now().0;
+        let last = self.0.told_away.load(Ordering::Relaxed);
+        let is_due = last == 0 || now.saturating_sub(last) >= TELL_AWAY_EVERY_US;
+        if is_due
+            && self
+                .0
+                .told_away
+                .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+        {
+            let probes = self.0.counters.probes_unreachable.load(Ordering::Relaxed);
+            tracing::warn!(%reason, probes, "the upstream does not answer probes; tokens keep their state, and are asked again");
+        }
+    }
+
     /// Writes what is not written yet. Call it when no request is running any more.
     pub async fn close(&self) {
         self.0.actors.close().await;
+        // What no actor is left for, such as that of one that panicked.
+        let unsaved: Vec<Arc<Token>> = self
+            .0
+            .tokens
+            .read()
+            .values()
+            .filter(|token| token.is_unsaved())
+            .cloned()
+            .collect();
+        for token in &unsaved {
+            token.fold_uses();
+        }
+        if let Err(error) = self.write(&unsaved).await {
+            tracing::error!(tokens = unsaved.len(), %error, "the state of tokens could not be written at shutdown");
+        }
     }
 }
 

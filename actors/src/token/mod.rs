@@ -21,3 +21,6 @@ pub use eligible::ModelId;
 pub use entry::{MeterUse, Takes, Team, TeamModel, Token};
 pub use pool::{Pool, PoolCounters, PoolOptions, PoolParts};
 pub use roster::mask;
+
+#[cfg(test)]
+mod tests;

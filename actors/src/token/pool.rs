@@ -108,8 +108,12 @@ pub(super) struct Inner {
     affinity: Affinity,
     /// Held while membership changes; never across an await.
     writer: Mutex<()>,
+    /// Held while tokens come or go, across the write.
+    pub(super) roster: tokio::sync::Mutex<()>,
     pub(super) timers: Timers,
     pub(super) probes: ProbeQueue,
+    /// When the log was last told that the upstream is away, microseconds; 0 = never.
+    pub(super) told_away: AtomicU64,
     pub(super) actors: TokenActors,
     /// Told when a token becomes usable: requests that wait try again.
     changed: tokio::sync::Notify,
@@ -145,8 +149,10 @@ impl Pool {
             teams: DashMap::new(),
             eligible: Eligible::default(),
             writer: Mutex::new(()),
+            roster: tokio::sync::Mutex::new(()),
             timers: Timers::default(),
             probes: ProbeQueue::default(),
+            told_away: AtomicU64::new(0),
             changed: tokio::sync::Notify::new(),
             counters: PoolCounters::default(),
         }))
@@ -335,7 +341,6 @@ impl Pool {
     pub fn succeeded(&self, pick: &Pick) {
         pick.at.streak.lock().succeed();
         let token = &pick.token;
-        token.unsaved_uses.fetch_add(1, Ordering::Relaxed);
         token.last_used_ms.store(self.0.clock.wall().0, Ordering::Relaxed);
         self.0.actors.used(self, token);
     }

@@ -1,6 +1,6 @@
 //! The pool as its operators see it: enrol, list, change, delete, refresh.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -59,6 +59,8 @@ impl Pool {
     /// # Errors
     /// When they cannot be written; then none was added.
     pub async fn enrol(&self, new: Vec<NewToken>) -> Result<Vec<EnrolOutcome>, BusError> {
+        // One at a time: two that bring the same secret would both find it new.
+        let _enrolling = self.0.roster.lock().await;
         let now = self.0.clock.wall().0;
         let mut outcomes = Vec::with_capacity(new.len());
         let mut writes = Vec::with_capacity(new.len() * 2);
@@ -385,10 +387,13 @@ impl Pool {
         Ok(())
     }
 
-    async fn write(&self, tokens: &[Arc<Token>]) -> Result<(), BusError> {
+    /// Writes the records of tokens as they are now.
+    pub(super) async fn write(&self, tokens: &[Arc<Token>]) -> Result<(), BusError> {
         let mut writes = Vec::with_capacity(tokens.len());
+        let mut versions = Vec::with_capacity(tokens.len());
         for token in tokens {
             let record = token.record();
+            versions.push(record.version);
             let value = codec::encode(RECORD_VERSION, &*record)
                 .map_err(|error| BusError::new(BusErrorKind::Corrupt, error.to_string()))?;
             let key = Bytes::copy_from_slice(record.id.as_bytes());
@@ -401,6 +406,37 @@ impl Pool {
         if writes.is_empty() {
             return Ok(());
         }
+        self.0.bus.kv_write(writes).await?;
+        let mut deleted = Vec::new();
+        for (token, version) in tokens.iter().zip(versions) {
+            if token.is_gone() {
+                deleted.push(token.clone());
+            } else if token.record().version != version {
+                // An actor may have written a newer version before this one arrived.
+                self.0.actors.save(self, token);
+            } else {
+                token.note_saved(version);
+            }
+        }
+        self.forget_deleted(&deleted).await
+    }
+
+    /// Takes records out of the store that a late write put back after their tokens were deleted.
+    pub(super) async fn forget_deleted(&self, tokens: &[Arc<Token>]) -> Result<(), BusError> {
+        if tokens.is_empty() {
+            return Ok(());
+        }
+        let _deleting = self.0.roster.lock().await;
+        // Under the lock a deletion has either happened or has been taken back.
+        let writes = tokens.iter().filter(|token| token.is_gone()).map(|token| KvWrite {
+            bucket: buckets::TOKENS,
+            key: Bytes::copy_from_slice(token.id.as_bytes()),
+            value: None,
+        });
+        let writes: Vec<KvWrite> = writes.collect();
+        if writes.is_empty() {
+            return Ok(());
+        }
         self.0.bus.kv_write(writes).await
     }
 
@@ -409,7 +445,9 @@ impl Pool {
     /// # Errors
     /// When it cannot be written; then none was deleted.
     pub async fn delete(&self, ids: &[TokenId]) -> Result<usize, BusError> {
-        let tokens: Vec<Arc<Token>> = ids.iter().filter_map(|id| self.find(*id)).collect();
+        let _deleting = self.0.roster.lock().await;
+        let ids: BTreeSet<TokenId> = ids.iter().copied().collect();
+        let tokens: Vec<Arc<Token>> = ids.into_iter().filter_map(|id| self.find(id)).collect();
         let mut writes = Vec::with_capacity(tokens.len() * 2);
         for token in &tokens {
             let key = Bytes::copy_from_slice(token.id.as_bytes());
@@ -433,6 +471,8 @@ impl Pool {
             for token in &tokens {
                 token.gone.store(false, Ordering::Release);
                 self.with_writer(|| self.place(token));
+                // Its actor holds its peace about one that is gone.
+                self.0.actors.save(self, token);
             }
             return Err(error);
         }
