@@ -250,7 +250,7 @@ async fn damaged_files_are_refused_or_set_aside_for_an_empty_store() {
         let dir = tempfile::tempdir().unwrap();
         let data = filled(dir.path()).await;
         damage(&data);
-        let refused = Store::open(dir.path(), StoreOptions::default()).unwrap_err();
+        let refused = Store::open(dir.path(), StoreOptions::default()).err().unwrap();
         assert!(matches!(refused, StoreError::Damaged { .. }), "{what}: {refused}");
         assert!(!refused.to_string().contains('\n'), "{what}: one line");
         assert!(data.join("db").exists(), "{what}: a refused store stays where it is");
