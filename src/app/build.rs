@@ -28,6 +28,7 @@ use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
 use super::App;
+use super::master_key::open_vault;
 use crate::bindings::Bindings;
 use crate::catalogue::{Catalogue, ListedModel};
 use crate::door::health::Readiness;
@@ -80,16 +81,9 @@ pub async fn build(
     let master_key = Some(config.security.master_key.expose())
         .filter(|key| !key.is_empty())
         .map(|key| SecretString::from(key.to_owned()));
-    let vault = Vault::open(master_key, &data_dir.join("master.key")).map_err(|e| cannot("the master key")(&e))?;
-    let vault = Arc::new(vault);
     let store = Store::open(&data_dir.join("store"), StoreOptions::default()).map_err(|e| cannot("the store")(&e))?;
-    if let Some(aside) = store.recovered_from() {
-        tracing::error!(
-            set_aside = %aside.display(),
-            "the store was damaged and could not be opened: it is set aside, and this node starts with an empty one"
-        );
-    }
     let bus: BusHandle = LocalBus::new(store.clone(), clock.clone());
+    let vault = Arc::new(open_vault(&bus, master_key, &data_dir.join("master.key")).await?);
     let arbiters = ArbiterPool::start(ARBITERS).map_err(|e| cannot("threads")(&e))?;
 
     let options = LedgerOptions {

@@ -2,6 +2,7 @@
 
 mod build;
 mod first_start;
+mod master_key;
 mod gauges;
 mod watch;
 mod demo;
