@@ -1,7 +1,7 @@
 //! When rests end and probes are due.
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 
 use grok2api_schemas::ids::TokenId;
 use parking_lot::Mutex;
@@ -24,6 +24,32 @@ pub(super) enum Resting {
 pub(super) struct Timers {
     queue: Mutex<BinaryHeap<Reverse<(u64, Resting)>>>,
     changed: Notify,
+}
+
+/// Probes that are due and wait for one of a bounded number of tasks: a hundred thousand new tokens are a queue of ids, not
+/// a hundred thousand tasks.
+#[derive(Default)]
+pub(super) struct Backlog {
+    state: Mutex<(VecDeque<TokenId>, usize)>,
+}
+
+impl Backlog {
+    /// Queues a probe; answers whether a task has to be started for the queue.
+    pub(super) fn push(&self, id: TokenId, most: usize) -> bool {
+        let mut state = self.state.lock();
+        state.0.push_back(id);
+        let starts = state.1 < most.max(1);
+        state.1 += usize::from(starts);
+        starts
+    }
+
+    /// The next probe for a task; a task that gets none is over.
+    pub(super) fn next(&self) -> Option<TokenId> {
+        let mut state = self.state.lock();
+        let next = state.0.pop_front();
+        state.1 -= usize::from(next.is_none());
+        next
+    }
 }
 
 impl Timers {

@@ -1,6 +1,7 @@
 //! The pool over a real store and ledger; only the upstream is scripted.
 
 mod actor;
+mod membership;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,7 +12,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use grok2api_schemas::admin::tokens::NewToken;
 use grok2api_schemas::bus::subjects::buckets;
-use grok2api_schemas::config::{Limits, TeamConfig};
+use grok2api_schemas::config::TeamConfig;
 use grok2api_schemas::ids::{SessionId, TokenId};
 use grok2api_schemas::token::{CoolingCause, PoolName, TeamRecord, TokenRecord, TokenSwitch};
 use secrecy::{ExposeSecret, SecretString};
@@ -195,7 +196,7 @@ impl Stand {
     }
 
     pub(super) fn probe(&self, token: &Arc<Token>, report: ProbeReport) {
-        self.pool.apply_probe(token, &report);
+        self.pool.apply_probe(token, &report, &Pool::rests_of(token));
     }
 
     pub(super) fn team(&self, token: &Token) -> Arc<Team> {
