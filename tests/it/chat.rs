@@ -231,7 +231,6 @@ async fn a_deferred_answer_is_fetched_once_and_only_by_its_owner() {
 
     let early = gateway.as_client(&owner.secret).get(&path).await;
     assert_eq!(early.status, 202, "{}", early.text());
-    assert!(early.body.is_empty());
     gateway
         .as_client(&other.secret)
         .get(&path)
@@ -254,14 +253,9 @@ async fn a_deferred_answer_is_fetched_once_and_only_by_its_owner() {
         }
     })
     .await;
-    // The upstream hands it out once. A second read is the same answer again, or a 404: never a fault.
-    let again = client.get(&path).await;
-    assert!(
-        matches!(again.status.as_u16(), 200 | 404),
-        "{} {}",
-        again.status,
-        again.text()
-    );
+    // The upstream hands it out once; the gateway keeps it, so that an answer lost on the way to the client is not lost.
+    let again = client.get(&path).await.ok();
+    assert_eq!(again.json()["object"], "chat.completion");
     client
         .get("/v1/chat/deferred-completion/00000000-0000-4000-8000-000000000000")
         .await

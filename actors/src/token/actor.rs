@@ -33,7 +33,7 @@ const MAILBOX: usize = 8;
 /// Uses are written at most this often.
 const USES_EVERY: Duration = Duration::from_secs(60);
 /// An actor that nothing happens to for this long goes.
-const IDLE: Duration = Duration::from_secs(20);
+const IDLE: Duration = Duration::from_secs(5);
 /// A failed write is tried again after this long.
 const RETRY_WRITE: Duration = Duration::from_secs(1);
 /// A probe makes three calls of at most 10 s each.

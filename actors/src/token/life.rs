@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -23,6 +24,8 @@ use crate::bus::{BusError, BusErrorKind, KvEntry, codec};
 /// First retry of a probe that found the upstream away; doubles up to a minute.
 const PROBE_RETRY_MS: u64 = 1_000;
 const PROBE_RETRY_CAP_MS: u64 = 60_000;
+/// The log is told this often that the upstream is away, microseconds.
+const TELL_AWAY_EVERY_US: u64 = 30_000_000;
 /// Bindings are swept this often.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
@@ -109,11 +112,9 @@ impl Pool {
                 cooling.is_some_and(|c| c.cause == CoolingCause::OutOfCredit && !cooling::is_over(c, now))
             };
             let Some(team) = token.team() else {
-                // One that the upstream refused before it told a team is asked again in its turn.
-                if record.cooling.is_none() {
+                // One that the upstream refused before it told a team stays refused until an operator asks again.
+                if record.cooling.is_none() && record.switch == TokenSwitch::On {
                     self.plan_probe(token, 0);
-                } else if every > 0 {
-                    self.plan_probe(token, fastrand::u64(..every));
                 }
                 continue;
             };
@@ -188,12 +189,30 @@ impl Pool {
     }
 
     fn run(&self, tracker: TaskTracker, stop: CancellationToken) {
+        // As many workers as probes at a time: a hundred thousand new tokens wait as ids, not as tasks.
+        for _ in 0..self.0.options.probes.max(1) {
+            let (pool, stop) = (self.clone(), stop.clone());
+            tracker.spawn(async move {
+                loop {
+                    tokio::select! {
+                        () = stop.cancelled() => return,
+                        token = pool.0.probes.next() => {
+                            if let Some(token) = pool.find(token) {
+                                tokio::select! {
+                                    () = stop.cancelled() => return,
+                                    () = pool.probe_and_plan(&token) => {}
+                                }
+                            }
+                        }
+                    }
+                }
+            });
+        }
         let pool = self.clone();
-        let tasks = tracker.clone();
         tracker.spawn(async move {
             let mut swept = tokio::time::Instant::now();
             while !stop.is_cancelled() {
-                let next = pool.wake_due(&tasks, &stop);
+                let next = pool.wake_due();
                 if swept.elapsed() >= SWEEP_EVERY {
                     pool.affinity().sweep(pool.0.clock.now());
                     swept = tokio::time::Instant::now();
@@ -212,15 +231,15 @@ impl Pool {
     }
 
     /// Ends what is over; answers when the next is.
-    pub(super) fn wake_due(&self, tracker: &TaskTracker, stop: &CancellationToken) -> Option<u64> {
+    pub(super) fn wake_due(&self) -> Option<u64> {
         let (due, next) = self.0.timers.due(self.0.clock.wall());
         for resting in due {
-            self.wake(resting, tracker, stop);
+            self.wake(resting);
         }
         next
     }
 
-    fn wake(&self, resting: Resting, tracker: &TaskTracker, stop: &CancellationToken) {
+    fn wake(&self, resting: Resting) {
         match resting {
             Resting::Token(id) => {
                 if let Some(token) = self.find(id) {
@@ -240,18 +259,8 @@ impl Pool {
             Resting::Probe(id) => {
                 if let Some(token) = self.find(id)
                     && token.take_probe(self.0.clock.wall().0)
-                    && self.0.probe_backlog.push(id, self.0.options.probes)
                 {
-                    let (pool, stop) = (self.clone(), stop.clone());
-                    tracker.spawn(async move {
-                        while let Some(id) = pool.0.probe_backlog.next() {
-                            let Some(token) = pool.find(id) else { continue };
-                            tokio::select! {
-                                () = stop.cancelled() => return,
-                                () = pool.probe_and_plan(&token) => {}
-                            }
-                        }
-                    });
+                    self.0.probes.push(id);
                 }
             }
         }
@@ -333,13 +342,11 @@ impl Pool {
         if token.is_gone() {
             return;
         }
-        let fails = token.probe_failures.load(std::sync::atomic::Ordering::Relaxed);
+        let fails = token.probe_failures.load(Ordering::Relaxed);
         let next = match report {
             Some(ProbeReport::Unreachable(reason)) => {
-                token.probe_failures.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-                if fails == 0 {
-                    tracing::warn!(token = %token.id, masked = %token.record().masked, %reason, "the upstream does not answer a probe; trying again");
-                }
+                token.probe_failures.fetch_add(1, Ordering::Relaxed);
+                self.tell_away(&reason);
                 Some(
                     PROBE_RETRY_MS
                         .saturating_mul(1 << fails.min(10))
@@ -349,7 +356,7 @@ impl Pool {
             // Nobody answered, for the actor is gone or overrun: soon again.
             None => Some(PROBE_RETRY_CAP_MS),
             Some(_) => {
-                token.probe_failures.store(0, std::sync::atomic::Ordering::Relaxed);
+                token.probe_failures.store(0, Ordering::Relaxed);
                 // A jitter of a tenth keeps a hundred thousand tokens from being probed in one breath for ever.
                 let every = self.0.options.refresh_every_ms;
                 (every > 0).then(|| every + fastrand::u64(..every / 10 + 1))
@@ -357,6 +364,23 @@ impl Pool {
         };
         if let Some(in_ms) = next {
             self.plan_probe(token, in_ms);
+        }
+    }
+
+    /// One line for an upstream that is away, however many tokens find it so.
+    fn tell_away(&self, reason: &str) {
+        let now = self.0.clock.now().0;
+        let last = self.0.told_away.load(Ordering::Relaxed);
+        let is_due = last == 0 || now.saturating_sub(last) >= TELL_AWAY_EVERY_US;
+        if is_due
+            && self
+                .0
+                .told_away
+                .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+        {
+            let probes = self.0.counters.probes_unreachable.load(Ordering::Relaxed);
+            tracing::warn!(%reason, probes, "the upstream does not answer probes; tokens keep their state, and are asked again");
         }
     }
 

@@ -25,7 +25,7 @@ use super::eligible::{self, Eligible, ModelId};
 use super::entry::{MeterUse, NOWHERE, Team, TeamModel, Token};
 use super::limits::LimitBook;
 use super::probe::{Facts, ProbeReport, Prober};
-use super::timers::{Backlog, Resting, Timers};
+use super::timers::{ProbeQueue, Resting, Timers};
 use crate::bus::BusHandle;
 use crate::clock::{Clock, Mono, WallMs};
 use crate::egress::ProxySpec;
@@ -111,7 +111,9 @@ pub(super) struct Inner {
     /// Held while tokens come or go, across the write.
     pub(super) roster: tokio::sync::Mutex<()>,
     pub(super) timers: Timers,
-    pub(super) probe_backlog: Backlog,
+    pub(super) probes: ProbeQueue,
+    /// When the log was last told that the upstream is away, microseconds; 0 = never.
+    pub(super) told_away: AtomicU64,
     pub(super) actors: TokenActors,
     /// Told when a token becomes usable: requests that wait try again.
     changed: tokio::sync::Notify,
@@ -165,7 +167,8 @@ impl Pool {
             writer: Mutex::new(()),
             roster: tokio::sync::Mutex::new(()),
             timers: Timers::default(),
-            probe_backlog: Backlog::default(),
+            probes: ProbeQueue::default(),
+            told_away: AtomicU64::new(0),
             changed: tokio::sync::Notify::new(),
             counters: PoolCounters::default(),
         }))
@@ -699,7 +702,11 @@ impl Pool {
                 return false;
             }
         };
+        let thought = token.team();
         let team = self.settle_domain(token, facts, now);
+        let knew_team = thought
+            .zip(team.as_ref())
+            .is_some_and(|(thought, team)| Arc::ptr_eq(&thought, team));
         match (penalty, team) {
             (Some(penalty), Some(team)) => {
                 self.penalise_as(token, &team, "", penalty, true);
@@ -728,7 +735,10 @@ impl Pool {
                         record.probed_ms = Some(now.0);
                     });
                     if let Some(team) = &team
-                        && refutes(before.1.as_ref(), team.record().cooling.as_ref())
+                        && let of_team = team.record()
+                        // Which team it would be was not known when the probe began.
+                        && let stood = if knew_team { &before.1 } else { &of_team.cooling }
+                        && refutes(stood.as_ref(), of_team.cooling.as_ref())
                     {
                         team.change(|record| record.cooling = None);
                         self.place_team(team, now);

@@ -393,6 +393,9 @@ impl Pool {
                 token.change(|record| apply(record, patch));
                 self.place(&token);
             });
+            if token.team().is_none() && token.record().cooling.is_none() && token.record().switch == TokenSwitch::On {
+                self.plan_probe(&token, 0);
+            }
             changed.push(token);
         }
         self.write(&changed).await?;

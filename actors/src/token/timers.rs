@@ -26,32 +26,6 @@ pub(super) struct Timers {
     changed: Notify,
 }
 
-/// Probes that are due and wait for one of a bounded number of tasks: a hundred thousand new tokens are a queue of ids, not
-/// a hundred thousand tasks.
-#[derive(Default)]
-pub(super) struct Backlog {
-    state: Mutex<(VecDeque<TokenId>, usize)>,
-}
-
-impl Backlog {
-    /// Queues a probe; answers whether a task has to be started for the queue.
-    pub(super) fn push(&self, id: TokenId, most: usize) -> bool {
-        let mut state = self.state.lock();
-        state.0.push_back(id);
-        let starts = state.1 < most.max(1);
-        state.1 += usize::from(starts);
-        starts
-    }
-
-    /// The next probe for a task; a task that gets none is over.
-    pub(super) fn next(&self) -> Option<TokenId> {
-        let mut state = self.state.lock();
-        let next = state.0.pop_front();
-        state.1 -= usize::from(next.is_none());
-        next
-    }
-}
-
 impl Timers {
     pub(super) fn add(&self, until_ms: u64, resting: Resting) {
         self.queue.lock().push(Reverse((until_ms, resting)));
@@ -72,5 +46,36 @@ impl Timers {
 
     pub(super) async fn changed(&self) {
         self.changed.notified().await;
+    }
+}
+
+/// Tokens that are to be probed, in order.
+#[derive(Default)]
+pub(super) struct ProbeQueue {
+    waiting: Mutex<VecDeque<TokenId>>,
+    more: Notify,
+}
+
+impl ProbeQueue {
+    pub(super) fn push(&self, token: TokenId) {
+        self.waiting.lock().push_back(token);
+        self.more.notify_one();
+    }
+
+    pub(super) async fn next(&self) -> TokenId {
+        loop {
+            let (next, is_more) = {
+                let mut waiting = self.waiting.lock();
+                (waiting.pop_front(), !waiting.is_empty())
+            };
+            if let Some(next) = next {
+                if is_more {
+                    // One wake-up may stand for several pushes: hand it on.
+                    self.more.notify_one();
+                }
+                return next;
+            }
+            self.more.notified().await;
+        }
     }
 }

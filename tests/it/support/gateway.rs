@@ -191,6 +191,11 @@ impl Gateway {
         Admin::login(&self.http, "admin", PASSWORD).await
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Its process.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process

@@ -228,6 +228,11 @@ impl Http {
         Http::new(&self.base)
     }
 
+    /// Its credential.
+    pub fn bearer(&self) -> Option<&str> {
+        self.bearer.as_deref()
+    }
+
     /// Where it goes.
     pub fn base(&self) -> &str {
         &self.base

@@ -18,8 +18,8 @@ pub struct Outcome {
     pub statuses: BTreeMap<u16, usize>,
     /// Connections that failed or broke, by what was said.
     pub broken: BTreeMap<String, usize>,
-    /// A few answers that were no 200.
-    pub refusals: Vec<Got>,
+    /// Two answers of every status but 200.
+    pub refusals: BTreeMap<u16, Vec<Got>>,
     /// How long it took.
     pub took: Duration,
     /// How long each call took, sorted.
@@ -51,8 +51,9 @@ impl Outcome {
     pub fn describe(&self) -> String {
         let refusals: Vec<String> = self
             .refusals
-            .iter()
-            .map(|got| format!("{} {}", got.status, got.text()))
+            .values()
+            .flatten()
+            .map(|got| format!("{} {} {}", got.status, got.header("x-request-id"), got.text()))
             .collect();
         format!(
             "{:?} broken {:?} in {:.1?}, p50 {:.1?} p99 {:.1?}; {refusals:?}",
@@ -96,8 +97,11 @@ where
             match got {
                 Ok(got) => {
                     *outcome.statuses.entry(got.status.as_u16()).or_default() += 1;
-                    if got.status != 200 && outcome.refusals.len() < 5 {
-                        outcome.refusals.push(got);
+                    if got.status != 200 {
+                        let alike = outcome.refusals.entry(got.status.as_u16()).or_default();
+                        if alike.len() < 2 {
+                            alike.push(got);
+                        }
                     }
                 }
                 Err(error) => *outcome.broken.entry(error).or_default() += 1,

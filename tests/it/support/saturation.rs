@@ -113,6 +113,18 @@ pub async fn run(wish: Saturation) -> Report {
         outcome,
     };
     println!("{}", report.describe());
+    if report.outcome.count(200) != wish.total {
+        for refused in report
+            .outcome
+            .refusals
+            .values()
+            .flatten()
+            .filter(|got| got.status != 429)
+        {
+            let record = gateway.admin().await.request(refused.header("x-request-id")).await;
+            println!("{record:#}");
+        }
+    }
     report
 }
 

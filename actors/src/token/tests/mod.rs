@@ -110,7 +110,6 @@ pub(super) struct Stand {
     pub(super) clock: Clock,
     pub(super) hands: Arc<ManualClock>,
     pub(super) stop: CancellationToken,
-    pub(super) tracker: TaskTracker,
     arbiters: ArbiterPool,
 }
 
@@ -172,7 +171,6 @@ impl Stand {
             clock,
             hands,
             stop,
-            tracker,
             arbiters,
         })
     }
@@ -228,7 +226,7 @@ impl Stand {
     /// Lets time pass, and ends the rests that are over.
     pub(super) fn pass(&self, ms: u64) {
         self.hands.advance_ms(ms);
-        self.pool.wake_due(&self.tracker, &self.stop);
+        self.pool.wake_due();
     }
 }
 
