@@ -14,7 +14,7 @@ use super::Engine;
 use super::ask::{Ask, Caller};
 use super::call::Call;
 use super::error::{ErrorKind, GatewayError, RefusalReason};
-use super::waiting::RoomKey;
+use super::waiting::{Place, RoomKey};
 
 const MINUTE_MS: u64 = 60_000;
 const BUCKETS: [DayBucket; 4] = [DayBucket::Chat, DayBucket::Heavy, DayBucket::Image, DayBucket::Video];
@@ -140,6 +140,7 @@ impl Engine {
         let began = Instant::now();
         let deadline = began + self.settings().max_wait;
         let mut had_turn = false;
+        let mut place: Option<Place> = None;
         let result = loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let shortage = match self
@@ -162,13 +163,19 @@ impl Engine {
                 self.rooms.call_next(&room);
                 break Err(refusal(&shortage));
             }
-            let Some(mut place) = self.rooms.enter(&room, 0, had_turn) else {
+            if place.is_none() {
+                place = self.rooms.enter(&room, 0, had_turn);
+            }
+            let Some(mine) = &mut place else {
                 break Err(refusal(&shortage));
             };
             had_turn = tokio::select! {
-                () = place.turn() => true,
+                () = mine.turn() => true,
                 () = tokio::time::sleep(left.min(std::time::Duration::from_millis(250))) => false,
             };
+            if had_turn {
+                place = None;
+            }
         };
         call.queued_us += began.elapsed().as_micros() as u64;
         result

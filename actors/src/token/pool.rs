@@ -345,6 +345,16 @@ impl Pool {
         self.0.actors.save_team(self, team);
     }
 
+    /// Whether some usable token has not been told its domain by the upstream yet.
+    pub fn is_finding_out(&self) -> bool {
+        self.0.tokens.read().values().any(|token| {
+            token.team.load().is_none() && {
+                let record = token.record();
+                record.switch == TokenSwitch::On && record.cooling.is_none()
+            }
+        })
+    }
+
     /// Messages that wait for token actors now.
     pub fn mailbox_depth(&self) -> usize {
         self.0.actors.waiting()
