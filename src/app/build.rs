@@ -37,7 +37,7 @@ use crate::engine::telemetry::EngineTelemetry;
 use crate::engine::{Engine, EngineParts};
 use crate::ops::accounts::{AccountOptions, Accounts};
 use crate::providers::Provider;
-use crate::providers::xai::{Listed, XaiOptions, XaiProber, XaiUpstream};
+use crate::providers::xai::{Listed, Management, XaiOptions, XaiProber, XaiUpstream};
 use crate::request_log::{RequestLog, RequestLogOptions};
 use crate::telemetry::Metrics;
 
@@ -112,11 +112,18 @@ pub async fn build(
     upstream.set_rules(&config).map_err(BuildError)?;
 
     let catalogue = Arc::new(ArcSwap::from_pointee(catalogue));
+    let management = Some(config.xai.management_key.expose())
+        .filter(|key| !key.is_empty())
+        .map(|key| Management {
+            base_url: config.xai.management_url.clone(),
+            key: SecretString::from(key.to_owned()),
+        });
     let prober = XaiProber::new(
         &config.xai.base_url,
         egress,
         upstream.clone(),
         note_listed(catalogue.clone()),
+        management,
     );
     let pool = start_pool(
         &config, &bus, &vault, &clock, &ledger, prober, &arbiters, &tracker, &stop, proxy, &catalogue,
