@@ -101,7 +101,8 @@ pub async fn build(
         connect_timeout: Duration::from_secs(config.xai.connect_timeout_secs),
         ..EgressOptions::default()
     };
-    let egress = Egress::new(egress_options, tracker.clone()).map_err(|e| cannot("TLS for upstream calls")(&e))?;
+    // Kept-alive connections hold nothing that must be settled: the end of the process is theirs, and waits for none.
+    let egress = Egress::new(egress_options, TaskTracker::new()).map_err(|e| cannot("TLS for upstream calls")(&e))?;
     let proxy = ProxySpec::parse(&config.xai.proxy).map_err(|e| BuildError(format!("xai.proxy: {e}")))?;
     let xai = XaiOptions {
         base_url: config.xai.base_url.clone(),
