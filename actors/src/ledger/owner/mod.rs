@@ -67,7 +67,7 @@ pub struct Owner<T> {
     pending: Changes,
     index: HashMap<Meter, usize>,
     waiting: Vec<(T, OwnerReply)>,
-    in_flight: Option<(Append, Vec<(T, OwnerReply)>, Part)>,
+    in_flight: Option<InFlight<T>>,
     heard_written: HashMap<SessionId, Mono>,
     entries_since_snapshot: u64,
     bytes_since_snapshot: usize,
@@ -75,6 +75,14 @@ pub struct Owner<T> {
     snapshot_entries: u64,
     chunk_meters: usize,
     tally: Tally,
+}
+
+/// An append on its way, and the answers that it releases.
+#[derive(Debug)]
+struct InFlight<T> {
+    append: Append,
+    replies: Vec<(T, OwnerReply)>,
+    part: Part,
 }
 
 /// What an append in flight is.
