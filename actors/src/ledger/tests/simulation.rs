@@ -390,7 +390,14 @@ impl Simulation {
         if recalled {
             holder.held.wind_up();
         }
-        let out = holder.held.turn(moment.mono, &meter, waiting, true);
+        let wanting = waiting > 0;
+        if wanting {
+            holder.held.enqueue(waiting);
+        }
+        let out = holder.held.turn(moment.mono, &meter, true);
+        if wanting {
+            holder.held.dequeue(waiting);
+        }
         let request = OwnerRequest {
             session: holder.session,
             learned: Vec::new(),
@@ -436,7 +443,7 @@ impl Simulation {
     fn take(&mut self, node: usize, life: u64) {
         let now = self.moment(node).mono;
         let units = self.random.u64(1..=self.scenario.weight);
-        if let Ok(key) = self.nodes[node].held.reserve(now, units, false) {
+        if let Ok(key) = self.nodes[node].held.reserve(now, units, false, false) {
             let pause = match self.random.u8(0..4) {
                 0 => self.random.u64(0..LIFE_MS * 2),
                 _ => self.random.u64(0..100),
