@@ -14,7 +14,7 @@ use super::Engine;
 use super::ask::{Ask, Caller};
 use super::call::Call;
 use super::error::{ErrorKind, GatewayError, RefusalReason};
-use super::waiting::{Place, RoomKey};
+use super::waiting::RoomKey;
 
 const MINUTE_MS: u64 = 60_000;
 /// When to come back for what calls under way hold.
@@ -165,7 +165,7 @@ impl Engine {
         let began = Instant::now();
         let deadline = began + self.settings().max_wait;
         let mut had_turn = false;
-        let mut place: Option<Place> = None;
+        let mut place = None;
         let result = loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let wants = meters.wants(ask, call);
@@ -191,18 +191,17 @@ impl Engine {
                 self.rooms.call_next(&room);
                 break Err(refusal(&shortage, may_return || meters.is_divided_anew(&shortage)));
             }
-            if place.is_none() {
-                place = self.rooms.enter(&room, 0, had_turn);
-            }
-            let Some(mine) = &mut place else {
+            let Some(mut waits) = place.take().or_else(|| self.rooms.enter(&room, 0, had_turn)) else {
                 break Err(refusal(&shortage, may_return));
             };
             had_turn = tokio::select! {
-                () = mine.turn() => true,
+                () = waits.turn() => true,
                 () = tokio::time::sleep(left.min(std::time::Duration::from_millis(250))) => false,
             };
             if had_turn {
-                place = None;
+                waits.used();
+            } else {
+                place = Some(waits);
             }
         };
         call.queued_us += began.elapsed().as_micros() as u64;

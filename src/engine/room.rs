@@ -13,12 +13,16 @@ use super::Engine;
 use super::ask::Ask;
 use super::call::{Call, Reservation};
 use super::error::{ErrorKind, GatewayError, RefusalReason};
-use super::waiting::{Place, RoomKey};
+use super::waiting::RoomKey;
 
 /// How long a request waits for the owner of a domain that is cold here.
 const COLD_WAIT: Duration = Duration::from_millis(500);
 /// A wait for room is looked through at least this often, whatever signals come.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
+
+/// Teams that may turn out short in one look. Their headroom said otherwise, or nobody's is any better: the next look is
+/// near, and going through thousands for each request would make an overload worse.
+const SHORT_AT_MOST: u32 = 32;
 
 /// A chosen token, and the right to call with it.
 pub(super) struct Room {
@@ -53,7 +57,7 @@ impl Engine {
         let patience = settings.max_wait.saturating_sub(Duration::from_micros(call.queued_us));
         let deadline = began + patience;
         let mut had_turn = false;
-        let mut place: Option<Place> = None;
+        let mut place = None;
         // Whoever waits already goes first.
         if !self.rooms.is_occupied(&room) {
             match self.look(call, ask, model, tried, true).await {
@@ -71,35 +75,36 @@ impl Engine {
                 };
                 break Err(self.refusal(ask, &look));
             }
-            if place.is_none() {
-                place = self.rooms.enter(&room, party, had_turn);
-            }
-            let Some(mine) = &mut place else {
+            // A look without a turn does not cost the place; a turn in vain leads to the front again.
+            let Some(mut waits) = place.take().or_else(|| self.rooms.enter(&room, party, had_turn)) else {
                 break Err(
                     GatewayError::new(ErrorKind::Overloaded, "Too many requests are waiting for this model.")
                         .retry_after(Some(1_000)),
                 );
             };
             had_turn = tokio::select! {
-                () = mine.turn() => true,
+                () = waits.turn() => true,
                 () = tokio::time::sleep(left.min(LOOK_AGAIN)) => false,
             };
-            if had_turn {
-                // Used up: if it was in vain, the next one is in front.
-                place = None;
-            }
             match self.look(call, ask, model, tried, false).await {
                 Ok(found) => {
+                    waits.used();
+                    // There may be more.
                     self.rooms.call_next(&room);
                     break Ok(found);
                 }
                 Err(look) => {
                     let left = deadline.saturating_duration_since(Instant::now());
+                    // Whoever leaves with a turn hands it on.
                     if let Err(refusal) = self.refuse_if_hopeless(ask, &look, left) {
-                        self.rooms.call_next(&room);
                         break Err(refusal);
                     }
                 }
+            }
+            if had_turn {
+                waits.used();
+            } else {
+                place = Some(waits);
             }
         };
         call.queued_us += began.elapsed().as_micros() as u64;
@@ -113,6 +118,7 @@ impl Engine {
             ..Look::default()
         };
         let mut short = tried.clone();
+        let mut left = SHORT_AT_MOST;
         loop {
             let wish = Wish {
                 model,
@@ -127,12 +133,11 @@ impl Engine {
                 let wants = wants(&meters, call.reserved);
                 match self.ledger.try_take(&wants) {
                     Ok(lease) => return Ok(found(call, pick, lease, note)),
-                    Err(shortage) if shortage.kind == ShortageKind::Cold => None.or(Some((shortage, true))),
-                    Err(shortage) => Some((shortage, false)),
+                    Err(shortage) => shortage,
                 }
             };
-            let shortage = match shortage {
-                Some((_, true)) => {
+            let shortage = match shortage.kind {
+                ShortageKind::Cold => {
                     let meters = pick.at.meters.load_full();
                     let wants = wants(&meters, call.reserved);
                     match self.ledger.take(&wants, COLD_WAIT).await {
@@ -140,8 +145,7 @@ impl Engine {
                         Err(shortage) => shortage,
                     }
                 }
-                Some((shortage, false)) => shortage,
-                None => return Err(look),
+                ShortageKind::Dry | ShortageKind::Zero => shortage,
             };
             look.blocked = true;
             look.never &= shortage.kind == ShortageKind::Zero;
@@ -157,6 +161,10 @@ impl Engine {
                 call.considered(&pick.token, reason, describe(&shortage));
             }
             short.team(&pick.team);
+            left -= 1;
+            if left == 0 {
+                return Err(look);
+            }
         }
     }
 

@@ -54,10 +54,12 @@ impl Engine {
     pub async fn run(self: &Arc<Self>, ask: Ask) -> Result<Answer, GatewayError> {
         let call = Call::begin(self.clone(), &ask);
         let policy = call.on_disconnect;
-        if policy == DisconnectPolicy::Cancel || ask.stream {
+        if policy == DisconnectPolicy::Cancel {
             return self.serve(call, ask).await;
         }
-        // The answer is read to its end even if nobody waits for it any more.
+        // What was sent is read to its end even if nobody waits for it any more; a stream that has begun then sees to
+        // that itself.
+        let reader = call.reader.clone();
         let engine = self.clone();
         let (mut send, receive) = tokio::sync::oneshot::channel();
         self.tracker.spawn(async move {
@@ -66,6 +68,7 @@ impl Engine {
             let result = tokio::select! {
                 result = &mut serve => result,
                 () = send.closed() => match policy {
+                    _ if reader.leaves_unsent() => return,
                     DisconnectPolicy::DrainUpTo(secs) => {
                         match tokio::time::timeout(Duration::from_secs(u64::from(secs)), &mut serve).await {
                             Ok(result) => result,
@@ -115,10 +118,14 @@ impl Engine {
                 // What the upstream said says more than that nobody else is left.
                 Err(nowhere) => return Err(effort.last.take().unwrap_or(nowhere)),
             };
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                // Even one look at an attempt could send it.
+                return Err(effort.last.take().unwrap_or_else(too_long));
+            }
             call.pick = Some(pick);
             call.team_lease = Some(lease);
             let began_us = call.elapsed_us();
-            let left = deadline.saturating_duration_since(Instant::now());
             let tried = match tokio::time::timeout(left, self.attempt(call, ask, &timeouts)).await {
                 Ok(tried) => tried,
                 Err(_) => Err(Failure::TimedOut("the whole call took too long")),
@@ -225,10 +232,10 @@ impl Engine {
                 );
                 effort.attempts += 1;
                 pause = true;
-                if error.kind == grok2api_actors::egress::ConnectErrorKind::Proxy
-                    && let Some(pick) = &call.pick
-                {
-                    self.pool.failed_softly(pick, SoftFailure::ServerError);
+                // Where a kept connection was found dead first, the lease counts as sent, but nothing was.
+                free = true;
+                if error.kind == grok2api_actors::egress::ConnectErrorKind::Proxy {
+                    self.fail_softly(call, effort, SoftFailure::ServerError, settings);
                     effort.tried.token(&token);
                 }
                 effort.last = Some(upstream(
@@ -247,9 +254,7 @@ impl Engine {
                 );
                 effort.attempts += 1;
                 effort.timeouts += 1;
-                if let Some(pick) = &call.pick {
-                    self.pool.failed_softly(pick, SoftFailure::Timeout);
-                }
+                self.fail_softly(call, effort, SoftFailure::Timeout, settings);
                 effort.tried.token(&token);
                 effort.last = Some(upstream(
                     ErrorKind::UpstreamTimeout,
@@ -266,10 +271,24 @@ impl Engine {
                     Some(what.clone()),
                 );
                 effort.attempts += 1;
-                if let Some(pick) = &call.pick {
-                    self.pool.failed_softly(pick, SoftFailure::ServerError);
-                }
+                self.fail_softly(call, effort, SoftFailure::ServerError, settings);
                 effort.tried.token(&token);
+                effort.last = Some(upstream(
+                    ErrorKind::UpstreamFailed,
+                    "The upstream's answer broke off or made no sense.",
+                    what,
+                ));
+            }
+            Failure::Stale(what) => {
+                // Nobody's fault, and the same token may be asked again: with one key there is no other.
+                call.attempted(
+                    began_us,
+                    None,
+                    Outcome::UpstreamFailed,
+                    AttemptOutcome::ConnectFailed,
+                    Some(what.clone()),
+                );
+                effort.attempts += 1;
                 effort.last = Some(upstream(
                     ErrorKind::UpstreamFailed,
                     "The upstream's answer broke off or made no sense.",
@@ -324,8 +343,8 @@ impl Engine {
                 }
                 if verdict.class == Class::Transient || verdict.maybe_executed {
                     effort.attempts += 1;
-                    if !blamed && let Some(pick) = &call.pick {
-                        self.pool.failed_softly(pick, SoftFailure::ServerError);
+                    if !blamed {
+                        self.fail_softly(call, effort, SoftFailure::ServerError, settings);
                     }
                 } else {
                     free = true;
@@ -349,6 +368,16 @@ impl Engine {
             call.queued_us += began.elapsed().as_micros() as u64;
         }
         Ok(())
+    }
+
+    /// Counts a failure that blames nobody by itself; a rest that it leads to counts like any other.
+    fn fail_softly(&self, call: &Call, effort: &mut Effort, failure: SoftFailure, settings: &EngineSettings) {
+        if effort.penalties < settings.max_penalties
+            && let Some(pick) = &call.pick
+            && self.pool.failed_softly(pick, failure).is_some()
+        {
+            effort.penalties += 1;
+        }
     }
 
     fn answer(self: &Arc<Self>, mut call: Call, ask: Ask, begun: Begun) -> Answer {
@@ -418,6 +447,17 @@ impl Engine {
             )
             .because(RefusalReason::Pool);
         }
+        if self.has_unprobed() {
+            return GatewayError::new(
+                ErrorKind::PoolUnusable,
+                format!(
+                    "No credential is known to serve {} yet: the upstream has not told what all of them may use.",
+                    ask.model
+                ),
+            )
+            .retry_after(Some(2_000))
+            .because(RefusalReason::Pool);
+        }
         let offered = self.pool.offered_models();
         let hint = match self.suggest(&ask.model, &offered) {
             Some(name) => format!(" Did you mean {name}?"),
@@ -434,7 +474,13 @@ impl Engine {
     }
 }
 
-fn scope_of(scope: CoolScope) -> Scope {
+fn too_long() -> GatewayError {
+    GatewayError::new(ErrorKind::UpstreamTimeout, "The upstream did not answer in time.")
+        .with_detail("the whole call took too long".to_owned())
+        .because(RefusalReason::Upstream)
+}
+
+pub(super) fn scope_of(scope: CoolScope) -> Scope {
     match scope {
         CoolScope::Token => Scope::Token,
         CoolScope::TokenModel => Scope::TokenModel,

@@ -39,22 +39,28 @@ pub struct Room {
 
 #[derive(Default)]
 struct Queues {
-    by_party: HashMap<Party, VecDeque<Waiter>>,
-    /// Parties with waiters, the next to be served in front.
+    by_party: HashMap<Party, VecDeque<oneshot::Sender<()>>>,
+    /// Parties with entries, the next to be served in front.
     rotation: VecDeque<Party>,
+    /// Those that wait still.
     waiters: usize,
-    next_ticket: u64,
+    /// Entries of the queues: waiters, and some that have given up.
+    entries: usize,
 }
 
-struct Waiter {
-    ticket: u64,
-    turn: oneshot::Sender<()>,
-}
+/// Entries of waiters that gave up are cleared away once there are so many more of them than of others.
+const LEFT_BEHIND: usize = 64;
 
 impl Queues {
-    fn add(&mut self, party: Party, turn: oneshot::Sender<()>, in_front: bool) -> u64 {
-        let ticket = self.next_ticket;
-        self.next_ticket += 1;
+    fn add(&mut self, party: Party, waiter: oneshot::Sender<()>, in_front: bool) {
+        if self.entries > 2 * self.waiters + LEFT_BEHIND {
+            self.by_party.retain(|_, queue| {
+                queue.retain(|waiter| !waiter.is_closed());
+                !queue.is_empty()
+            });
+            self.rotation.retain(|party| self.by_party.contains_key(party));
+            self.entries = self.waiters;
+        }
         let queue = self.by_party.entry(party).or_default();
         if queue.is_empty() {
             if in_front {
@@ -63,66 +69,89 @@ impl Queues {
                 self.rotation.push_back(party);
             }
         }
-        let waiter = Waiter { ticket, turn };
         if in_front {
             queue.push_front(waiter);
         } else {
             queue.push_back(waiter);
         }
         self.waiters += 1;
-        ticket
+        self.entries += 1;
     }
 
-    /// Takes the next waiter and sends its party to the back of the rotation.
-    fn next(&mut self) -> Option<oneshot::Sender<()>> {
-        let party = self.rotation.pop_front()?;
-        let queue = self.by_party.get_mut(&party)?;
-        let waiter = queue.pop_front();
-        if queue.is_empty() {
-            self.by_party.remove(&party);
-        } else {
-            self.rotation.push_back(party);
-        }
-        self.waiters -= usize::from(waiter.is_some());
-        waiter.map(|waiter| waiter.turn)
-    }
-
-    /// Takes out one that has given up; nothing if it had its turn.
-    fn remove(&mut self, party: Party, ticket: u64) {
-        let Some(queue) = self.by_party.get_mut(&party) else {
-            return;
-        };
-        let before = queue.len();
-        queue.retain(|waiter| waiter.ticket != ticket);
-        self.waiters -= before - queue.len();
-        if queue.is_empty() {
-            self.by_party.remove(&party);
-            self.rotation.retain(|other| *other != party);
+    /// Gives the next waiter its turn, and sends its party to the back of the rotation.
+    fn call(&mut self) {
+        while let Some(party) = self.rotation.pop_front() {
+            let Some(queue) = self.by_party.get_mut(&party) else {
+                continue;
+            };
+            let mut is_called = false;
+            while let Some(waiter) = queue.pop_front() {
+                self.entries -= 1;
+                // One that gave up is passed over, and does not cost its party the turn.
+                if waiter.send(()).is_ok() {
+                    is_called = true;
+                    break;
+                }
+            }
+            if queue.is_empty() {
+                self.by_party.remove(&party);
+            } else {
+                self.rotation.push_back(party);
+            }
+            if is_called {
+                self.waiters -= 1;
+                return;
+            }
         }
     }
 }
 
-/// A place in a room's queue; resolves when it is this one's turn to try. Dropping it gives it up.
+/// A place in a room's queue; resolves when it is this one's turn to try. Dropped with a turn that was not used, it hands
+/// the turn on.
 pub struct Place {
-    turn: oneshot::Receiver<()>,
     room: Arc<Room>,
-    party: Party,
-    ticket: u64,
-    rooms: Arc<WaitingRooms>,
+    turn: oneshot::Receiver<()>,
+    is_called: bool,
+    keeps_turn: bool,
+    _count: Count,
 }
 
-impl Drop for Place {
+/// Counts one waiter while it lives.
+struct Count(Arc<WaitingRooms>);
+
+impl Drop for Count {
     fn drop(&mut self) {
-        self.room.queues.lock().remove(self.party, self.ticket);
-        self.rooms.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
 impl Place {
     /// Waits for the turn.
     pub async fn turn(&mut self) {
-        // An error means that the room is gone, and then trying is right, too.
-        let _ = (&mut self.turn).await;
+        if !self.is_called {
+            // An error means that the room is gone, and then trying is right, too.
+            let _ = (&mut self.turn).await;
+            self.is_called = true;
+        }
+    }
+
+    /// The turn, if there was one, is used up.
+    pub fn used(mut self) {
+        self.keeps_turn = true;
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut queues = self.room.queues.lock();
+        self.turn.close();
+        if self.is_called || self.turn.try_recv().is_ok() {
+            if !self.keeps_turn {
+                queues.call();
+            }
+        } else {
+            queues.waiters = queues.waiters.saturating_sub(1);
+        }
     }
 }
 
@@ -141,38 +170,27 @@ impl WaitingRooms {
     pub fn enter(self: &Arc<Self>, key: &RoomKey, party: Party, had_turn: bool) -> Option<Place> {
         let room = self.rooms.entry(key.clone()).or_default().clone();
         let (waiter, turn) = oneshot::channel();
-        let ticket = {
+        {
             let mut queues = room.queues.lock();
             if queues.waiters >= WAITERS_PER_ROOM {
                 return None;
             }
-            queues.add(party, waiter, had_turn)
-        };
+            queues.add(party, waiter, had_turn);
+        }
         self.waiting.fetch_add(1, Ordering::Relaxed);
         Some(Place {
-            turn,
             room,
-            party,
-            ticket,
-            rooms: self.clone(),
+            turn,
+            is_called: false,
+            keeps_turn: false,
+            _count: Count(self.clone()),
         })
     }
 
     /// Gives one waiter of a room its turn. One who found room calls it again: there may be more.
     pub fn call_next(&self, key: &RoomKey) {
         if let Some(room) = self.rooms.get(key).map(|room| room.clone()) {
-            loop {
-                let next = room.queues.lock().next();
-                match next {
-                    Some(waiter) => {
-                        // One that has given up meanwhile is passed over.
-                        if waiter.send(()).is_ok() {
-                            return;
-                        }
-                    }
-                    None => return,
-                }
-            }
+            room.queues.lock().call();
         }
     }
 
@@ -196,7 +214,8 @@ mod tests {
     use super::*;
 
     fn is_called(place: &mut Place) -> bool {
-        place.turn.try_recv().is_ok()
+        place.is_called |= place.turn.try_recv().is_ok();
+        place.is_called
     }
 
     #[test]
@@ -215,14 +234,35 @@ mod tests {
     }
 
     #[test]
-    fn who_gives_up_leaves_nothing_behind() {
+    fn a_turn_that_nobody_uses_goes_to_the_next() {
+        let rooms = Arc::new(WaitingRooms::default());
+        let room = RoomKey::Model(1);
+        let first = rooms.enter(&room, 1, false).unwrap();
+        let mut second = rooms.enter(&room, 1, false).unwrap();
+        let mut third = rooms.enter(&room, 1, false).unwrap();
+        rooms.call_next(&room);
+        drop(first);
+        assert!(is_called(&mut second), "the first hung up with its turn");
+        second.used();
+        assert!(!is_called(&mut third), "a turn that was used is not handed on");
+        drop(third);
+        assert!(!rooms.is_occupied(&room));
+        assert_eq!(rooms.waiting(), 0);
+    }
+
+    #[test]
+    fn those_who_gave_up_neither_fill_a_room_nor_cost_their_party_a_turn() {
         let rooms = Arc::new(WaitingRooms::default());
         let room = RoomKey::Model(1);
         for _ in 0..3 * WAITERS_PER_ROOM {
             drop(rooms.enter(&room, 1, false).unwrap());
         }
-        assert!(!rooms.is_occupied(&room));
-        assert_eq!(rooms.waiting(), 0);
+        let entries = rooms.rooms.get(&room).unwrap().queues.lock().entries;
+        assert!(entries <= LEFT_BEHIND + 1, "{entries}");
+        let mut patient = rooms.enter(&room, 1, false).unwrap();
+        let mut other = rooms.enter(&room, 2, false).unwrap();
+        rooms.call_next(&room);
+        assert!(is_called(&mut patient) && !is_called(&mut other));
     }
 
     #[test]
