@@ -13,7 +13,7 @@ use super::Engine;
 use super::ask::Ask;
 use super::call::{Call, Reservation};
 use super::error::{ErrorKind, GatewayError, RefusalReason};
-use super::waiting::RoomKey;
+use super::waiting::{Place, RoomKey};
 
 /// How long a request waits for the owner of a domain that is cold here.
 const COLD_WAIT: Duration = Duration::from_millis(500);
@@ -53,6 +53,7 @@ impl Engine {
         let patience = settings.max_wait.saturating_sub(Duration::from_micros(call.queued_us));
         let deadline = began + patience;
         let mut had_turn = false;
+        let mut place: Option<Place> = None;
         // Whoever waits already goes first.
         if !self.rooms.is_occupied(&room) {
             match self.look(call, ask, model, tried, true).await {
@@ -70,18 +71,23 @@ impl Engine {
                 };
                 break Err(self.refusal(ask, &look));
             }
-            let Some(mut place) = self.rooms.enter(&room, party, had_turn) else {
+            if place.is_none() {
+                place = self.rooms.enter(&room, party, had_turn);
+            }
+            let Some(mine) = &mut place else {
                 break Err(
                     GatewayError::new(ErrorKind::Overloaded, "Too many requests are waiting for this model.")
                         .retry_after(Some(1_000)),
                 );
             };
-            let is_turn = tokio::select! {
-                () = place.turn() => true,
+            had_turn = tokio::select! {
+                () = mine.turn() => true,
                 () = tokio::time::sleep(left.min(LOOK_AGAIN)) => false,
             };
-            drop(place);
-            had_turn = is_turn;
+            if had_turn {
+                // Used up: if it was in vain, the next one is in front.
+                place = None;
+            }
             match self.look(call, ask, model, tried, false).await {
                 Ok(found) => {
                     self.rooms.call_next(&room);

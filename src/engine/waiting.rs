@@ -39,14 +39,22 @@ pub struct Room {
 
 #[derive(Default)]
 struct Queues {
-    by_party: HashMap<Party, VecDeque<oneshot::Sender<()>>>,
+    by_party: HashMap<Party, VecDeque<Waiter>>,
     /// Parties with waiters, the next to be served in front.
     rotation: VecDeque<Party>,
     waiters: usize,
+    next_ticket: u64,
+}
+
+struct Waiter {
+    ticket: u64,
+    turn: oneshot::Sender<()>,
 }
 
 impl Queues {
-    fn add(&mut self, party: Party, waiter: oneshot::Sender<()>, in_front: bool) {
+    fn add(&mut self, party: Party, turn: oneshot::Sender<()>, in_front: bool) -> u64 {
+        let ticket = self.next_ticket;
+        self.next_ticket += 1;
         let queue = self.by_party.entry(party).or_default();
         if queue.is_empty() {
             if in_front {
@@ -55,12 +63,14 @@ impl Queues {
                 self.rotation.push_back(party);
             }
         }
+        let waiter = Waiter { ticket, turn };
         if in_front {
             queue.push_front(waiter);
         } else {
             queue.push_back(waiter);
         }
         self.waiters += 1;
+        ticket
     }
 
     /// Takes the next waiter and sends its party to the back of the rotation.
@@ -74,22 +84,37 @@ impl Queues {
             self.rotation.push_back(party);
         }
         self.waiters -= usize::from(waiter.is_some());
-        waiter
+        waiter.map(|waiter| waiter.turn)
+    }
+
+    /// Takes out one that has given up; nothing if it had its turn.
+    fn remove(&mut self, party: Party, ticket: u64) {
+        let Some(queue) = self.by_party.get_mut(&party) else {
+            return;
+        };
+        let before = queue.len();
+        queue.retain(|waiter| waiter.ticket != ticket);
+        self.waiters -= before - queue.len();
+        if queue.is_empty() {
+            self.by_party.remove(&party);
+            self.rotation.retain(|other| *other != party);
+        }
     }
 }
 
-/// A place in a room's queue; resolves when it is this one's turn to try. Dropped unresolved, it is passed over.
+/// A place in a room's queue; resolves when it is this one's turn to try. Dropping it gives it up.
 pub struct Place {
     turn: oneshot::Receiver<()>,
-    _count: Count,
+    room: Arc<Room>,
+    party: Party,
+    ticket: u64,
+    rooms: Arc<WaitingRooms>,
 }
 
-/// Counts one waiter while it lives.
-struct Count(Arc<WaitingRooms>);
-
-impl Drop for Count {
+impl Drop for Place {
     fn drop(&mut self) {
-        self.0.waiting.fetch_sub(1, Ordering::Relaxed);
+        self.room.queues.lock().remove(self.party, self.ticket);
+        self.rooms.waiting.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -116,17 +141,20 @@ impl WaitingRooms {
     pub fn enter(self: &Arc<Self>, key: &RoomKey, party: Party, had_turn: bool) -> Option<Place> {
         let room = self.rooms.entry(key.clone()).or_default().clone();
         let (waiter, turn) = oneshot::channel();
-        {
+        let ticket = {
             let mut queues = room.queues.lock();
             if queues.waiters >= WAITERS_PER_ROOM {
                 return None;
             }
-            queues.add(party, waiter, had_turn);
-        }
+            queues.add(party, waiter, had_turn)
+        };
         self.waiting.fetch_add(1, Ordering::Relaxed);
         Some(Place {
             turn,
-            _count: Count(self.clone()),
+            room,
+            party,
+            ticket,
+            rooms: self.clone(),
         })
     }
 
@@ -184,6 +212,17 @@ mod tests {
         drop(greedy.remove(1));
         rooms.call_next(&room);
         assert!(is_called(&mut greedy[1]), "one that gave up is passed over");
+    }
+
+    #[test]
+    fn who_gives_up_leaves_nothing_behind() {
+        let rooms = Arc::new(WaitingRooms::default());
+        let room = RoomKey::Model(1);
+        for _ in 0..3 * WAITERS_PER_ROOM {
+            drop(rooms.enter(&room, 1, false).unwrap());
+        }
+        assert!(!rooms.is_occupied(&room));
+        assert_eq!(rooms.waiting(), 0);
     }
 
     #[test]

@@ -13,7 +13,6 @@ use dashmap::mapref::entry::Entry;
 use futures::StreamExt;
 use grok2api_schemas::bus::subjects::{buckets, events};
 use grok2api_schemas::ids::TokenId;
-use grok2api_schemas::token::CoolingCause;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -22,7 +21,6 @@ use super::cooling::{Penalty, Scope};
 use super::entry::{Team, Token};
 use super::pool::Pool;
 use super::probe::ProbeReport;
-use super::timers::Resting;
 use crate::bus::{Expect, codec};
 use crate::egress::ProxySpec;
 use crate::mailbox::Mailbox;
@@ -143,7 +141,9 @@ impl TokenActors {
     }
 
     /// Somebody rests: write it, tell it, and see to it that an early recovery is noticed.
-    pub(super) fn cooled(&self, pool: &Pool, token: &Arc<Token>, team: &Arc<Team>, penalty: &Penalty) {
+    ///
+    /// `parks`: a team comes to be without credit, or a probe found it so still.
+    pub(super) fn cooled(&self, pool: &Pool, token: &Arc<Token>, team: &Arc<Team>, penalty: &Penalty, parks: bool) {
         let event = serde_json::json!({
             "event": "cooled", "token": token.id, "team": &*team.id, "scope": penalty.scope.as_str(),
             "cause": penalty.cause, "detail": penalty.detail, "for_ms": penalty.for_ms,
@@ -153,7 +153,7 @@ impl TokenActors {
         if matches!(penalty.scope, Scope::Team | Scope::TeamModel) {
             self.save_team(pool, team);
         }
-        if penalty.cause == CoolingCause::OutOfCredit {
+        if parks {
             let parks = team.parks.fetch_add(1, Ordering::Relaxed).min(16);
             let in_ms = pool
                 .0
@@ -161,9 +161,7 @@ impl TokenActors {
                 .parked_probe_ms
                 .saturating_mul(1 << parks)
                 .min(PARKED_PROBE_CAP_MS);
-            pool.0
-                .timers
-                .add(pool.0.clock.wall().0 + in_ms, Resting::Probe(token.id));
+            pool.plan_probe(token, in_ms);
         }
         self.note(pool, token, Note::Changed);
     }
@@ -363,8 +361,11 @@ impl Handler<Probe> for TokenActor {
                 .as_deref()
                 .and_then(|url| ProxySpec::parse(url).ok());
             let proxy = proxy.unwrap_or_else(|| pool.0.options.proxy.clone());
+            let before = Pool::rests_of(&token);
             let report = pool.0.prober.probe(token.secret(), &proxy).await;
-            pool.apply_probe(&token, &report);
+            if !token.is_gone() {
+                pool.apply_probe(&token, &report, &before);
+            }
             report
         })
     }

@@ -97,6 +97,10 @@ impl Drop for Pick {
 /// How many of a conversation's calls one token takes at a time where no concurrency limit is known.
 const SWARM_WITHOUT_LIMIT: u32 = 16;
 
+/// Teams that are looked through when the two drawn at random are of no use: where more than that many in a row have no
+/// room, hardly any has, and looking at all of a hundred thousand for every request would make an overload worse.
+const LOOKED_THROUGH: usize = 1_024;
+
 impl Pool {
     /// A token for this wish, or nothing when none is usable now.
     pub fn choose(&self, wish: &Wish<'_>, now: Mono, wall: WallMs) -> Option<Pick> {
@@ -138,10 +142,11 @@ impl Pool {
     ) -> Option<Pick> {
         let (token, in_flight) = affinity.find(conversation, now)?;
         let team = token.team()?;
+        let name = self.model_name(wish.model);
         if token.position.load(Ordering::Acquire) == NOWHERE
-            || !offers_now(&team, wish.model)
+            || !offers_now(&team, wish.model, name.as_deref(), wall)
             || wish.tried.has_team(&team)
-            || !takes(&token, wish, self.model_name(wish.model).as_deref(), wall)
+            || !takes(&token, wish, name.as_deref(), wall)
         {
             return None;
         }
@@ -161,14 +166,14 @@ impl Pool {
             Some(slots) => ((slots as f64 * share) as u32).max(1),
             None => SWARM_WITHOUT_LIMIT,
         };
-        if in_flight.load(Ordering::Relaxed) >= may_pin {
-            return None;
-        }
+        let one_more = |held: u32| (held < may_pin).then_some(held + 1);
+        in_flight
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
+            .ok()?;
         affinity.count(|c: &AffinityCounters| &c.hits);
-        let count = affinity.bind(conversation, &token, now);
-        count.fetch_add(1, Ordering::Relaxed);
+        affinity.bind(conversation, &token, now);
         let mut pick = Pick::new(token, team, at, Reason::Affinity);
-        pick.conversation = Some(count);
+        pick.conversation = Some(in_flight);
         Some(pick)
     }
 
@@ -203,12 +208,17 @@ impl Pool {
         let best = match best {
             Some(best) if best.headroom > 0 => Some(best),
             // Both drawn blanks: whoever has room, else whoever may be asked (its owner may know better than we do).
-            blank => (0..n)
-                .map(|step| (first + step) % n)
-                .filter_map(draw)
-                .find(|drawn| drawn.headroom > 0)
-                .or(blank)
-                .or_else(|| (0..n).map(|step| (first + step) % n).find_map(draw)),
+            mut blank => {
+                let mut with_room = None;
+                for drawn in (0..n.min(LOOKED_THROUGH)).filter_map(|step| draw((first + step) % n)) {
+                    if drawn.headroom > 0 {
+                        with_room = Some(drawn);
+                        break;
+                    }
+                    blank.get_or_insert(drawn);
+                }
+                with_room.or(blank)
+            }
         };
         best.map(|drawn| Pick::new(drawn.token, drawn.team, drawn.at, Reason::Balance))
     }
@@ -283,8 +293,8 @@ fn rests_for(team: &Team, model: Option<&str>, wall: WallMs) -> bool {
         .any(|(name, cooling)| Some(name.as_str()) == model && !cooling::is_over(cooling, wall))
 }
 
-fn offers_now(team: &Team, model: ModelId) -> bool {
-    team.any_position.load(Ordering::Acquire) != NOWHERE
+fn offers_now(team: &Team, model: ModelId, name: Option<&str>, wall: WallMs) -> bool {
+    (team.any_position.load(Ordering::Acquire) != NOWHERE && !rests_for(team, name, wall))
         || team
             .positions
             .lock()

@@ -59,6 +59,8 @@ pub struct CoolingPolicy {
     pub soft_failures: u32,
     /// First rest after that many; doubles each time up to the cap.
     pub soft_rest_ms: u64,
+    /// The longest such rest: an outage upstream rests every token, and none of them is to be missing for long after it.
+    pub soft_cap_ms: u64,
     /// No hint of the upstream, rule or doubling makes a rest longer than this.
     pub cap_ms: u64,
 }
@@ -68,6 +70,7 @@ impl Default for CoolingPolicy {
         CoolingPolicy {
             soft_failures: 3,
             soft_rest_ms: 5_000,
+            soft_cap_ms: 60_000,
             cap_ms: 15 * 60_000,
         }
     }
@@ -82,7 +85,8 @@ pub struct Streak {
 
 impl Streak {
     /// A success ends it.
-    pub fn succeed(&mut self) {
+    #[cfg(test)]
+    fn succeed(&mut self) {
         *self = Streak::default();
     }
 
@@ -95,6 +99,7 @@ impl Streak {
         let for_ms = policy
             .soft_rest_ms
             .saturating_mul(1 << self.rests.min(16))
+            .min(policy.soft_cap_ms)
             .min(policy.cap_ms);
         self.rests = self.rests.saturating_add(1);
         // One failure after the rest is enough for the next: it has not recovered.
@@ -216,6 +221,10 @@ mod tests {
             streak.fail(SoftFailure::ServerError, &policy).unwrap().for_ms,
             Some(10_000)
         );
+        for _ in 0..20 {
+            let next = streak.fail(SoftFailure::ServerError, &policy).unwrap();
+            assert!(next.for_ms.unwrap() <= 60_000);
+        }
         streak.succeed();
         assert_eq!(streak.fail(SoftFailure::Timeout, &policy), None);
     }

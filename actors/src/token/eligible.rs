@@ -53,6 +53,11 @@ impl Eligible {
         })
     }
 
+    /// How many names there are.
+    pub(super) fn len(&self) -> usize {
+        self.sets.read().len()
+    }
+
     pub(super) fn set(&self, id: ModelId) -> Option<Arc<ModelSet>> {
         self.sets.read().get(id.0 as usize).cloned()
     }

@@ -10,7 +10,7 @@ use grok2api_schemas::token::{PoolName, TeamRecord, TokenRecord};
 use parking_lot::{Mutex, RwLock};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::cooling::Streak;
+use super::cooling::{CoolingPolicy, Penalty, SoftFailure, Streak};
 use super::eligible::ModelId;
 use crate::ledger::HeldMeter;
 
@@ -32,12 +32,17 @@ pub struct Token {
     pub(super) position: AtomicU32,
     /// Calls in flight.
     pub(super) in_flight: AtomicU32,
+    /// Soft failures in a row, by model.
+    pub(super) streaks: Streaks,
     /// Calls since start that are not in the record yet.
     pub(super) unsaved_uses: AtomicU32,
     /// Last use, Unix milliseconds; 0 = not since start.
     pub(super) last_used_ms: AtomicU64,
     /// Whether any single model rests on it: spares the choice a look into the record.
     pub(super) has_model_cooling: AtomicBool,
+    /// When it is to be probed next, Unix milliseconds; 0 = not planned. A plan that is put earlier leaves its old timer
+    /// behind, which then wakes in vain.
+    pub(super) probe_at: AtomicU64,
     /// Probes in a row that found the upstream away.
     pub(super) probe_failures: AtomicU32,
     /// The newest version of the record that the store is known to hold: what is above it has to be written.
@@ -58,8 +63,10 @@ impl Token {
             team: ArcSwapOption::empty(),
             position: AtomicU32::new(NOWHERE),
             in_flight: AtomicU32::new(0),
+            streaks: Streaks::default(),
             unsaved_uses: AtomicU32::new(0),
             last_used_ms: AtomicU64::new(0),
+            probe_at: AtomicU64::new(0),
             probe_failures: AtomicU32::new(0),
             gone: AtomicBool::new(false),
         }
@@ -102,6 +109,22 @@ impl Token {
         self.saved_version.fetch_max(version, Ordering::AcqRel);
     }
 
+    /// Plans a probe; answers whether that is news, for an earlier plan stands.
+    pub(super) fn plan_probe(&self, at_ms: u64) -> bool {
+        let earlier = |planned: u64| (planned == 0 || at_ms < planned).then_some(at_ms);
+        self.probe_at
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, earlier)
+            .is_ok()
+    }
+
+    /// Takes the plan, if it is due; of several timers that wake for one plan, one gets it.
+    pub(super) fn take_probe(&self, now_ms: u64) -> bool {
+        let due = |planned: u64| (planned != 0 && planned <= now_ms).then_some(0);
+        self.probe_at
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, due)
+            .is_ok()
+    }
+
     /// Whether the store lacks something of it.
     pub(super) fn is_unsaved(&self) -> bool {
         self.unsaved_uses.load(Ordering::Relaxed) > 0
@@ -136,6 +159,42 @@ impl Token {
     }
 }
 
+/// A token's soft failures in a row, by model: one key's failures are not held against the others of its team.
+#[derive(Default)]
+pub(super) struct Streaks {
+    /// Spares a success the lock while all is well.
+    any: AtomicBool,
+    by_model: Mutex<Vec<(Arc<str>, Streak)>>,
+}
+
+impl Streaks {
+    pub(super) fn succeed(&self, model: &str) {
+        if self.any.load(Ordering::Acquire) {
+            let mut streaks = self.by_model.lock();
+            streaks.retain(|(name, _)| **name != *model);
+            self.any.store(!streaks.is_empty(), Ordering::Release);
+        }
+    }
+
+    pub(super) fn clear(&self) {
+        self.by_model.lock().clear();
+        self.any.store(false, Ordering::Release);
+    }
+
+    /// Counts a failure; answers the rest it leads to, if it is one too many.
+    pub(super) fn fail(&self, model: &Arc<str>, failure: SoftFailure, policy: &CoolingPolicy) -> Option<Penalty> {
+        let mut streaks = self.by_model.lock();
+        self.any.store(true, Ordering::Release);
+        if let Some((_, streak)) = streaks.iter_mut().find(|(name, _)| name == model) {
+            return streak.fail(failure, policy);
+        }
+        let mut streak = Streak::default();
+        let penalty = streak.fail(failure, policy);
+        streaks.push((model.clone(), streak));
+        penalty
+    }
+}
+
 /// A quota domain in memory.
 pub struct Team {
     /// The upstream's team id, or `key:<token id>`.
@@ -143,6 +202,8 @@ pub struct Team {
     record: RwLock<Arc<TeamRecord>>,
     /// Its usable tokens.
     pub(super) live: RwLock<Vec<Arc<Token>>>,
+    /// Its tokens, usable or not: a team without any offers nothing.
+    pub(super) tokens: AtomicU32,
     /// Where it stands in the set of each model it offers.
     pub(super) positions: Mutex<Vec<(ModelId, u32)>>,
     /// Where it stands in the set of teams whose models are not known.
@@ -161,6 +222,7 @@ impl Team {
             id: record.team.clone().into_boxed_str(),
             record: RwLock::new(Arc::new(record)),
             live: RwLock::new(Vec::new()),
+            tokens: AtomicU32::new(0),
             positions: Mutex::new(Vec::new()),
             any_position: AtomicU32::new(NOWHERE),
             parks: AtomicU32::new(0),
@@ -197,8 +259,6 @@ pub struct TeamModel {
     pub model: Arc<str>,
     /// The meters that each call touches.
     pub meters: ArcSwap<Vec<MeterUse>>,
-    /// Soft failures in a row.
-    pub(super) streak: Mutex<Streak>,
     /// Whether the upstream has answered since start (its headers may have told limits).
     pub(super) answered: AtomicBool,
     /// What the last head told of limits, mixed into one word: spares looking at what has not changed.

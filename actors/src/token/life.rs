@@ -1,5 +1,6 @@
 //! The pool's start, its background work and its end.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -8,8 +9,7 @@ use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use grok2api_schemas::bus::subjects::buckets;
-use grok2api_schemas::ids::TokenId;
-use grok2api_schemas::token::{TeamRecord, TokenRecord, TokenSwitch};
+use grok2api_schemas::token::{Cooling, CoolingCause, TeamRecord, TokenRecord, TokenSwitch};
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -39,8 +39,9 @@ impl Pool {
     pub async fn start(parts: PoolParts, options: PoolOptions) -> Result<Pool, BusError> {
         let (tracker, stop) = (parts.tracker.clone(), parts.stop.clone());
         let pool = Pool::build(parts, options);
-        let unknown = pool.read_all().await?;
-        pool.run(tracker, stop, unknown);
+        pool.read_all().await?;
+        pool.plan_probes();
+        pool.run(tracker, stop);
         Ok(pool)
     }
 
@@ -49,10 +50,11 @@ impl Pool {
     pub(super) async fn start_still(parts: PoolParts, options: PoolOptions) -> Result<Pool, BusError> {
         let pool = Pool::build(parts, options);
         pool.read_all().await?;
+        pool.plan_probes();
         Ok(pool)
     }
 
-    async fn read_all(&self) -> Result<Vec<TokenId>, BusError> {
+    async fn read_all(&self) -> Result<(), BusError> {
         let bus = &self.0.bus;
         for entry in bus.kv_list(buckets::TEAMS).await? {
             match codec::decode::<TeamRecord>(&entry.value) {
@@ -64,7 +66,6 @@ impl Pool {
                 Err(error) => tracing::error!(%error, "a team's record does not decode and is left alone"),
             }
         }
-        let mut unknown = Vec::new();
         let mut refused = 0_u64;
         // Both buckets are in key order, so they are walked side by side, page by page.
         let mut secrets = Walk::over(bus.kv_pages(buckets::SECRETS));
@@ -72,13 +73,7 @@ impl Pool {
         while let Some(entry) = tokens.next().await? {
             let sealed = secrets.at(&entry.key).await?;
             match self.read_one(&entry.value, sealed.as_deref()) {
-                Ok(token) => {
-                    let record = token.record();
-                    // One that the upstream refused before it told a team stays refused until an operator asks again.
-                    if record.team.is_none() && record.cooling.is_none() && record.switch == TokenSwitch::On {
-                        unknown.push(token.id);
-                    }
-                }
+                Ok(_) => {}
                 Err(error) => {
                     refused += 1;
                     if refused <= 5 {
@@ -101,7 +96,41 @@ impl Pool {
                 ));
             }
         }
-        Ok(unknown)
+        Ok(())
+    }
+
+    /// Plans the first probes of this process: at once of those that cannot serve for want of facts, soon of teams that
+    /// wait for credit, in their turn of all others.
+    fn plan_probes(&self) {
+        let now = self.0.clock.wall();
+        let every = self.0.options.refresh_every_ms;
+        let mut parked: BTreeSet<Box<str>> = BTreeSet::new();
+        let mut asked: BTreeSet<Box<str>> = BTreeSet::new();
+        for token in self.0.tokens.read().values() {
+            let record = token.record();
+            let waits = |cooling: Option<&Cooling>| {
+                cooling.is_some_and(|c| c.cause == CoolingCause::OutOfCredit && !cooling::is_over(c, now))
+            };
+            let Some(team) = token.team() else {
+                // One that the upstream refused before it told a team stays refused until an operator asks again.
+                if record.cooling.is_none() && record.switch == TokenSwitch::On {
+                    self.plan_probe(token, 0);
+                }
+                continue;
+            };
+            let of_team = team.record();
+            let is_on = record.switch == TokenSwitch::On;
+            if waits(record.cooling.as_ref())
+                || (is_on && waits(of_team.cooling.as_ref()) && parked.insert(team.id.clone()))
+            {
+                self.plan_probe(token, self.0.options.parked_probe_ms);
+            } else if of_team.models.is_none() && is_on && record.cooling.is_none() && asked.insert(team.id.clone()) {
+                // What it may serve was not written when the last process ended.
+                self.plan_probe(token, 0);
+            } else if every > 0 {
+                self.plan_probe(token, fastrand::u64(..every));
+            }
+        }
     }
 
     fn read_one(&self, value: &[u8], sealed: Option<&[u8]>) -> Result<Arc<Token>, String> {
@@ -126,7 +155,8 @@ impl Pool {
         self.0.tokens.write().insert(token.id, token.clone());
         self.with_writer(|| {
             if let Some(team) = team {
-                token.team.store(Some(self.team_entry(&team, None)));
+                let team = self.team_entry(&team, None);
+                self.join(&token, &team);
             }
             self.place(&token);
         });
@@ -158,11 +188,7 @@ impl Pool {
         }
     }
 
-    fn run(&self, tracker: TaskTracker, stop: CancellationToken, unknown: Vec<TokenId>) {
-        let now = self.0.clock.wall().0;
-        for id in unknown {
-            self.0.timers.add(now, Resting::Probe(id));
-        }
+    fn run(&self, tracker: TaskTracker, stop: CancellationToken) {
         // As many workers as probes at a time: a hundred thousand new tokens wait as ids, not as tasks.
         for _ in 0..self.0.options.probes.max(1) {
             let (pool, stop) = (self.clone(), stop.clone());
@@ -230,7 +256,13 @@ impl Pool {
                     self.end_team_rest(&team);
                 }
             }
-            Resting::Probe(id) => self.0.probes.push(id),
+            Resting::Probe(id) => {
+                if let Some(token) = self.find(id)
+                    && token.take_probe(self.0.clock.wall().0)
+                {
+                    self.0.probes.push(id);
+                }
+            }
         }
     }
 
@@ -250,7 +282,12 @@ impl Pool {
         }
         self.with_writer(|| {
             token.change(|record| {
-                if over {
+                // Looked at again: a new rest may have begun meanwhile.
+                if record
+                    .cooling
+                    .as_ref()
+                    .is_some_and(|cooling| cooling::is_over(cooling, now))
+                {
                     record.cooling = None;
                 }
                 record
@@ -267,6 +304,19 @@ impl Pool {
 
     fn end_team_rest(&self, team: &Arc<Team>) {
         let now = self.0.clock.wall();
+        let record = team.record();
+        let over = record
+            .cooling
+            .as_ref()
+            .is_some_and(|cooling| cooling::is_over(cooling, now));
+        let models_over = record
+            .model_cooling
+            .iter()
+            .any(|(_, cooling)| cooling::is_over(cooling, now));
+        // The rest was made longer after its timer was set.
+        if !over && !models_over {
+            return;
+        }
         self.with_writer(|| {
             team.change(|record| {
                 if record
@@ -303,7 +353,9 @@ impl Pool {
                         .min(PROBE_RETRY_CAP_MS),
                 )
             }
-            Some(_) | None => {
+            // Nobody answered, for the actor is gone or overrun: soon again.
+            None => Some(PROBE_RETRY_CAP_MS),
+            Some(_) => {
                 token.probe_failures.store(0, Ordering::Relaxed);
                 // A jitter of a tenth keeps a hundred thousand tokens from being probed in one breath for ever.
                 let every = self.0.options.refresh_every_ms;
@@ -311,9 +363,7 @@ impl Pool {
             }
         };
         if let Some(in_ms) = next {
-            self.0
-                .timers
-                .add(self.0.clock.wall().0 + in_ms, Resting::Probe(token.id));
+            self.plan_probe(token, in_ms);
         }
     }
 

@@ -4,7 +4,7 @@
 //! microseconds, before anything is written: a token that the upstream refused is out at once. What has to last is then
 //! written by the token's actor.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,7 +12,7 @@ use arc_swap::ArcSwap;
 use dashmap::DashMap;
 use grok2api_schemas::ids::TokenId;
 use grok2api_schemas::meter::{Domain, Meter};
-use grok2api_schemas::token::{CoolingCause, LearnedLimits, TeamRecord, TokenSwitch};
+use grok2api_schemas::token::{Cooling, CoolingCause, LearnedLimits, TeamRecord, TokenSwitch};
 use parking_lot::{Mutex, RwLock};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -20,7 +20,7 @@ use tokio_util::task::TaskTracker;
 use super::actor::TokenActors;
 use super::affinity::Affinity;
 use super::choice::Pick;
-use super::cooling::{self, CoolingPolicy, Penalty, Scope, SoftFailure, Streak};
+use super::cooling::{self, CoolingPolicy, Penalty, Scope, SoftFailure};
 use super::eligible::{self, Eligible, ModelId};
 use super::entry::{MeterUse, NOWHERE, Team, TeamModel, Token};
 use super::limits::LimitBook;
@@ -121,8 +121,24 @@ pub(super) struct Inner {
     pub counters: PoolCounters,
 }
 
+/// Whether it rests for want of credit.
+fn is_parked(cooling: Option<&Cooling>, now: WallMs) -> bool {
+    cooling.is_some_and(|cooling| cooling.cause == CoolingCause::OutOfCredit && !cooling::is_over(cooling, now))
+}
+
+/// Whether a probe that found all well ends a rest: one of a kind that probes look for, and that stood when it began. What
+/// a free call cannot show (a rate limit, an operator's rule) runs its time.
+fn refutes(before: Option<&Cooling>, now: Option<&Cooling>) -> bool {
+    let is_seen_by_probes =
+        |cooling: &Cooling| matches!(cooling.cause, CoolingCause::BadCredential | CoolingCause::OutOfCredit);
+    now.is_some_and(|cooling| is_seen_by_probes(cooling) && before == Some(cooling))
+}
+
 /// A limit that the upstream told is raised at most this often, milliseconds.
 const RAISE_EVERY_MS: u64 = 60_000;
+
+/// Names that are kept of models which no team lists.
+const MODEL_NAMES: usize = 4_096;
 
 /// Bindings kept at most: 200,000 × about 120 B.
 const BINDINGS: usize = 200_000;
@@ -175,16 +191,21 @@ impl Pool {
         self.0.changed.notified().await;
     }
 
+    /// One waiter is woken, or the next that comes: there is one, and it must not miss what happens while it is busy.
     pub(super) fn notify_changed(&self) {
-        self.0.changed.notify_waiters();
+        self.0.changed.notify_one();
     }
 
     /// The id of an upstream model that some team lists, or that may be asked of a team whose list is not known.
     pub fn model(&self, name: &str) -> Option<ModelId> {
         match self.0.eligible.find(name) {
             Some(id) if self.offered_by(id) > 0 => Some(id),
-            _ if self.has_unlisted_teams() => Some(self.0.eligible.intern(name)),
-            found => found,
+            Some(id) => Some(id),
+            // Clients write what they like: beyond a bound, names that nobody lists are not remembered.
+            None if self.has_unlisted_teams() && self.0.eligible.len() < MODEL_NAMES => {
+                Some(self.0.eligible.intern(name))
+            }
+            None => None,
         }
     }
 
@@ -224,7 +245,6 @@ impl Pool {
         let made = Arc::new(TeamModel {
             meters: ArcSwap::from_pointee(self.meters(&team.record(), &name)),
             model: name,
-            streak: Mutex::new(Streak::default()),
             answered: std::sync::atomic::AtomicBool::new(false),
             told: AtomicU64::new(0),
             raised_at: AtomicU64::new(0),
@@ -325,6 +345,16 @@ impl Pool {
         self.0.actors.save_team(self, team);
     }
 
+    /// Whether some usable token has not been told its domain by the upstream yet.
+    pub fn is_finding_out(&self) -> bool {
+        self.0.tokens.read().values().any(|token| {
+            token.team.load().is_none() && {
+                let record = token.record();
+                record.switch == TokenSwitch::On && record.cooling.is_none()
+            }
+        })
+    }
+
     /// Messages that wait for token actors now.
     pub fn mailbox_depth(&self) -> usize {
         self.0.actors.waiting()
@@ -339,23 +369,35 @@ impl Pool {
 
     /// A call succeeded.
     pub fn succeeded(&self, pick: &Pick) {
-        pick.at.streak.lock().succeed();
         let token = &pick.token;
+        token.streaks.succeed(&pick.at.model);
         token.last_used_ms.store(self.0.clock.wall().0, Ordering::Relaxed);
         self.0.actors.used(self, token);
     }
 
     /// A call failed in a way that blames nobody by itself.
     pub fn failed_softly(&self, pick: &Pick, failure: SoftFailure) -> Option<Penalty> {
-        let penalty = pick.at.streak.lock().fail(failure, &self.0.options.cooling)?;
+        let policy = &self.0.options.cooling;
+        let penalty = pick.token.streaks.fail(&pick.at.model, failure, policy)?;
         self.penalise(&pick.token, &pick.team, &pick.at.model, &penalty);
         Some(penalty)
     }
 
     /// A call failed and somebody is to blame: they rest, at once, on this node; the actor writes and tells.
     pub fn penalise(&self, token: &Arc<Token>, team: &Arc<Team>, model: &str, penalty: &Penalty) {
+        self.penalise_as(token, team, model, penalty, false);
+    }
+
+    /// `by_probe`: a probe found it, not a call.
+    fn penalise_as(&self, token: &Arc<Token>, team: &Arc<Team>, model: &str, penalty: &Penalty, by_probe: bool) {
         let now = self.0.clock.wall();
         let policy = &self.0.options.cooling;
+        // A hundred calls that were under way when the credit ran out park the team once.
+        let was_parked = match penalty.scope {
+            Scope::Token | Scope::TokenModel => is_parked(token.record().cooling.as_ref(), now),
+            Scope::Team | Scope::TeamModel => is_parked(team.record().cooling.as_ref(), now),
+        };
+        let parks = penalty.cause == CoolingCause::OutOfCredit && (by_probe || !was_parked);
         let until = {
             let _writer = self.0.writer.lock();
             match penalty.scope {
@@ -432,7 +474,15 @@ impl Pool {
             scope = penalty.scope.as_str(), cause = penalty.cause.as_str(), for_ms = penalty.for_ms, detail = %penalty.detail,
             "rests"
         );
-        self.0.actors.cooled(self, token, team, penalty);
+        self.0.actors.cooled(self, token, team, penalty, parks);
+    }
+
+    /// Plans a probe of a token, unless an earlier one is planned.
+    pub(super) fn plan_probe(&self, token: &Token, in_ms: u64) {
+        let at_ms = self.0.clock.wall().0 + in_ms;
+        if token.plan_probe(at_ms) {
+            self.0.timers.add(at_ms, Resting::Probe(token.id));
+        }
     }
 
     fn count_event(&self, scope: &'static str, cause: CoolingCause) {
@@ -483,7 +533,7 @@ impl Pool {
             if eligible::admit_token(&team, token) {
                 self.place_team(&team, now);
             }
-            self.0.changed.notify_waiters();
+            self.notify_changed();
         } else {
             self.dismiss_token(token);
         }
@@ -532,12 +582,13 @@ impl Pool {
         if record.models.is_none() {
             self.0.eligible.admit_any(team);
         }
-        self.0.changed.notify_waiters();
+        self.notify_changed();
     }
 
     /// Makes a team offer exactly these models.
     pub(super) fn list_models(&self, team: &Arc<Team>, names: &[String]) {
         let ids: Vec<ModelId> = names.iter().map(|name| self.0.eligible.intern(name)).collect();
+        let has_tokens = team.tokens.load(Ordering::Relaxed) > 0;
         let gone: Vec<ModelId> = team
             .positions
             .lock()
@@ -548,25 +599,63 @@ impl Pool {
         for id in gone {
             self.0.eligible.dismiss(team, id);
             team.positions.lock().retain(|(model, _)| *model != id);
-            self.offer(id, false);
+            if has_tokens {
+                self.offer(id, false);
+            }
         }
         for id in ids {
             let mut positions = team.positions.lock();
             if !positions.iter().any(|(model, _)| *model == id) {
                 positions.push((id, NOWHERE));
                 drop(positions);
-                self.offer(id, true);
+                if has_tokens {
+                    self.offer(id, true);
+                }
             }
         }
     }
 
     fn offer(&self, model: ModelId, more: bool) {
         if let Some(set) = self.0.eligible.set(model) {
-            if more {
-                set.offered_by.fetch_add(1, Ordering::Relaxed);
-            } else {
-                set.offered_by.fetch_sub(1, Ordering::Relaxed);
-            }
+            count_offer(&set.offered_by, more);
+        }
+    }
+
+    /// Counts a token as one of its team's, or no longer. The first and the last decide what the team offers.
+    fn count_token(&self, team: &Team, joins: bool) {
+        let turns = if joins {
+            team.tokens.fetch_add(1, Ordering::Relaxed) == 0
+        } else {
+            team.tokens.fetch_sub(1, Ordering::Relaxed) == 1
+        };
+        if !turns {
+            return;
+        }
+        let models: Vec<ModelId> = team.positions.lock().iter().map(|(model, _)| *model).collect();
+        for model in models {
+            self.offer(model, joins);
+        }
+        if team.record().models.is_none() {
+            count_offer(&self.0.eligible.any.offered_by, joins);
+        }
+    }
+
+    /// Makes a token one of this team's. It stands in no list yet.
+    pub(super) fn join(&self, token: &Token, team: &Arc<Team>) {
+        let before = token.team.swap(Some(team.clone()));
+        if before.as_ref().is_some_and(|before| Arc::ptr_eq(before, team)) {
+            return;
+        }
+        self.count_token(team, true);
+        if let Some(before) = before {
+            self.count_token(&before, false);
+        }
+    }
+
+    /// The token was deleted. It keeps its team, for calls that are under way.
+    pub(super) fn leave(&self, token: &Token, comes_back: bool) {
+        if let Some(team) = token.team() {
+            self.count_token(&team, comes_back);
         }
     }
 
@@ -591,19 +680,27 @@ impl Pool {
             .entry(id.to_owned())
             .or_insert_with(|| Arc::new(Team::new(record)))
             .clone();
-        match models {
-            Some(models) => self.list_models(&team, &models),
-            None => {
-                self.0.eligible.any.offered_by.fetch_add(1, Ordering::Relaxed);
-            }
+        if let Some(models) = models {
+            self.list_models(&team, &models);
         }
         team
     }
 
     // === What a probe found ===
 
-    /// Applies what a probe found; answers whether the token is usable now.
-    pub(super) fn apply_probe(&self, token: &Arc<Token>, report: &ProbeReport) -> bool {
+    /// The rests of a token and its team, as they are when a probe begins.
+    pub(super) fn rests_of(token: &Token) -> (Option<Cooling>, Option<Cooling>) {
+        let of_team = token.team().and_then(|team| team.record().cooling.clone());
+        (token.record().cooling.clone(), of_team)
+    }
+
+    /// Applies what a probe found; answers whether the upstream accepts the token. `before`: the rests when it began.
+    pub(super) fn apply_probe(
+        &self,
+        token: &Arc<Token>,
+        report: &ProbeReport,
+        before: &(Option<Cooling>, Option<Cooling>),
+    ) -> bool {
         self.0.counters.probes.fetch_add(1, Ordering::Relaxed);
         let now = self.0.clock.wall();
         let (facts, penalty) = match report {
@@ -615,10 +712,14 @@ impl Pool {
                 return false;
             }
         };
+        let thought = token.team();
         let team = self.settle_domain(token, facts, now);
+        let knew_team = thought
+            .zip(team.as_ref())
+            .is_some_and(|(thought, team)| Arc::ptr_eq(&thought, team));
         match (penalty, team) {
             (Some(penalty), Some(team)) => {
-                self.penalise(token, &team, "", penalty);
+                self.penalise_as(token, &team, "", penalty, true);
                 false
             }
             (Some(penalty), None) => {
@@ -637,12 +738,17 @@ impl Pool {
             (None, team) => {
                 self.with_writer(|| {
                     token.change(|record| {
-                        record.cooling = None;
-                        record.fail_count = 0;
+                        if refutes(before.0.as_ref(), record.cooling.as_ref()) {
+                            record.cooling = None;
+                            record.fail_count = 0;
+                        }
                         record.probed_ms = Some(now.0);
                     });
                     if let Some(team) = &team
-                        && team.record().cooling.is_some()
+                        && let of_team = team.record()
+                        // Which team it would be was not known when the probe began.
+                        && let stood = if knew_team { &before.1 } else { &of_team.cooling }
+                        && refutes(stood.as_ref(), of_team.cooling.as_ref())
                     {
                         team.change(|record| record.cooling = None);
                         self.place_team(team, now);
@@ -669,53 +775,136 @@ impl Pool {
             .or_else(|| record.team.clone())
             .or_else(|| facts.cannot_tell_team.then(|| format!("key:{}", record.id)))?;
         let _writer = self.0.writer.lock();
+        if token.is_gone() {
+            return None;
+        }
         let moved = record.team.as_deref() != Some(id.as_str());
+        let left = if moved { token.team() } else { None };
         if moved {
             self.dismiss_token(token);
         }
         let team = self.team_entry(&id, None);
-        token.team.store(Some(team.clone()));
+        self.join(token, &team);
         if moved {
-            token.change(|record| record.team = Some(id.clone()));
+            // A list of its own was measured against the old team's.
+            token.change(|record| {
+                record.team = Some(id.clone());
+                record.models = None;
+            });
         }
         if let Some(models) = &facts.models {
-            let had = team.record().models.clone();
-            let own = match &had {
-                // Keys of one team may be allowed different models: the team offers all of them, the key its own.
-                Some(known) if known != models => {
-                    let mut all = known.clone();
-                    all.extend(models.iter().filter(|name| !known.contains(name)).cloned());
-                    if all != *known {
-                        team.change(|record| record.models = Some(all.clone()));
-                        self.list_models(&team, &all);
-                    }
-                    Some(models.clone()).filter(|own| *own != all)
-                }
-                Some(_) => None,
-                None => {
-                    self.0.eligible.any.offered_by.fetch_sub(1, Ordering::Relaxed);
-                    self.0.eligible.dismiss_any(&team);
-                    team.change(|record| record.models = Some(models.clone()));
-                    self.list_models(&team, models);
-                    None
-                }
-            };
-            if record.models != own {
-                token.change(|record| record.models = own);
-            }
+            self.settle_models(token, &team, models, moved);
         }
         if let Some(zdr) = facts.zdr
             && team.record().zdr != zdr
         {
             team.change(|record| record.zdr = zdr);
         }
+        self.place(token);
         self.place_team(&team, now);
         drop(_writer);
+        self.settle_offers(left.into_iter());
         for (model, told) in &facts.limits {
             let model = self.0.eligible.intern(model);
             let at = self.team_model(&team, model);
             self.learn(&team, &at, *told);
         }
         Some(team)
+    }
+
+    /// What the upstream lists for a token. A team offers what any of its keys may use; a key keeps a list of its own only
+    /// where that is less: keys of one team may be allowed different models, but few are.
+    fn settle_models(&self, token: &Arc<Token>, team: &Arc<Team>, models: &[String], moved: bool) {
+        let mut models = models.to_vec();
+        models.sort_unstable();
+        models.dedup();
+        let record = token.record();
+        let known = team.record().models.clone();
+        // What keys listed that are no longer here does not count.
+        let is_only_key = team.tokens.load(Ordering::Relaxed) == 1;
+        let mut all = known.clone().filter(|_| !is_only_key).unwrap_or_default();
+        all.extend(models.iter().cloned());
+        all.sort_unstable();
+        all.dedup();
+        let own = Some(&models).filter(|own| **own != all).cloned();
+        let before = if moved {
+            None
+        } else {
+            record.models.as_ref().or(known.as_ref())
+        };
+        let lost_some = before.is_some_and(|before| before.iter().any(|name| !models.contains(name)));
+        if record.models != own {
+            token.change(|record| record.models = own);
+        }
+        if lost_some && let Some(union) = self.models_of_keys(team) {
+            all = union;
+        }
+        if known.as_ref() != Some(&all) {
+            if known.is_none() {
+                self.0.eligible.dismiss_any(team);
+                if team.tokens.load(Ordering::Relaxed) > 0 {
+                    count_offer(&self.0.eligible.any.offered_by, false);
+                }
+            }
+            team.change(|record| record.models = Some(all.clone()));
+            self.list_models(team, &all);
+            if token.record().models.as_ref() == Some(&all) {
+                token.change(|record| record.models = None);
+            }
+        }
+    }
+
+    /// Teams that lost keys offer what those that are left may use.
+    pub(super) fn settle_offers(&self, teams: impl Iterator<Item = Arc<Team>>) {
+        let mut unions: BTreeMap<Box<str>, Option<BTreeSet<String>>> = teams
+            .filter(|team| team.tokens.load(Ordering::Relaxed) > 0 && team.record().models.is_some())
+            .map(|team| (team.id.clone(), Some(BTreeSet::new())))
+            .collect();
+        if unions.is_empty() {
+            return;
+        }
+        let _writer = self.0.writer.lock();
+        for token in self.0.tokens.read().values().filter(|token| !token.is_gone()) {
+            let Some(team) = token.team() else { continue };
+            if let Some(slot) = unions.get_mut(&team.id)
+                && let Some(union) = slot
+            {
+                match &token.record().models {
+                    Some(own) => union.extend(own.iter().cloned()),
+                    None => *slot = None,
+                }
+            }
+        }
+        for (id, union) in unions {
+            let team = self.0.teams.get(&*id).map(|team| team.clone());
+            if let (Some(team), Some(union)) = (team, union) {
+                let models: Vec<String> = union.into_iter().collect();
+                if team.record().models.as_ref() != Some(&models) {
+                    team.change(|record| record.models = Some(models.clone()));
+                    self.list_models(&team, &models);
+                    self.0.actors.save_team(self, &team);
+                }
+            }
+        }
+    }
+
+    /// What the keys of a team may use together, if each of them has a list of its own.
+    fn models_of_keys(&self, team: &Arc<Team>) -> Option<Vec<String>> {
+        let mut union = BTreeSet::new();
+        for token in self.0.tokens.read().values() {
+            let is_of_team = token.team.load().as_ref().is_some_and(|of| Arc::ptr_eq(of, team));
+            if is_of_team && !token.is_gone() {
+                union.extend(token.record().models.as_ref()?.iter().cloned());
+            }
+        }
+        Some(union.into_iter().collect())
+    }
+}
+
+fn count_offer(count: &std::sync::atomic::AtomicU32, more: bool) {
+    if more {
+        count.fetch_add(1, Ordering::Relaxed);
+    } else {
+        count.fetch_sub(1, Ordering::Relaxed);
     }
 }

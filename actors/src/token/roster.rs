@@ -14,7 +14,7 @@ use grok2api_schemas::admin::tokens::{
 };
 use grok2api_schemas::bus::subjects::{buckets, events};
 use grok2api_schemas::ids::TokenId;
-use grok2api_schemas::token::{CoolingCause, PoolName, TokenRecord, TokenState};
+use grok2api_schemas::token::{CoolingCause, PoolName, TokenRecord, TokenState, TokenSwitch};
 use secrecy::SecretString;
 
 use super::actor::RECORD_VERSION;
@@ -22,7 +22,6 @@ use super::cooling;
 use super::entry::Token;
 use super::pool::Pool;
 use super::probe::ProbeReport;
-use super::timers::Resting;
 use crate::bus::{BusError, BusErrorKind, KvWrite, codec};
 use crate::egress::ProxySpec;
 
@@ -140,7 +139,7 @@ impl Pool {
         }
         for (record, secret) in added {
             let token = self.add(record, secret);
-            self.0.timers.add(now, Resting::Probe(token.id));
+            self.plan_probe(&token, 0);
         }
         Ok(outcomes)
     }
@@ -285,7 +284,12 @@ impl Pool {
     pub fn counts(&self) -> TokenCounts {
         let now = self.0.clock.wall();
         let mut counts = TokenCounts {
-            teams: self.0.teams.len() as u64,
+            teams: self
+                .0
+                .teams
+                .iter()
+                .filter(|team| team.tokens.load(Ordering::Relaxed) > 0)
+                .count() as u64,
             ..TokenCounts::default()
         };
         let mut pools: Vec<PoolCount> = PoolName::ALL
@@ -339,6 +343,10 @@ impl Pool {
         let mut causes: BTreeMap<CoolingCause, (u64, Option<u64>)> = BTreeMap::new();
         for token in self.0.tokens.read().values() {
             let record = token.record();
+            if record.switch == TokenSwitch::Off {
+                // Its rests end without its serving again.
+                continue;
+            }
             let team = token.team().map(|team| team.record());
             let (_, of_token) = cooling::state(&record, team.as_deref(), now);
             let of_model = model.and_then(|model| {
@@ -349,7 +357,14 @@ impl Pool {
                     .find(|(name, cooling)| name == model && !cooling::is_over(cooling, now))
                     .map(|(_, cooling)| cooling)
             });
-            if let Some(cooling) = of_token.or(of_model) {
+            let listed = record
+                .models
+                .as_ref()
+                .or(team.as_ref().and_then(|team| team.models.as_ref()));
+            let may_serve = |model: &str| listed.is_none_or(|names| names.iter().any(|name| name == model));
+            if let Some(cooling) = of_token.or(of_model)
+                && model.is_none_or(may_serve)
+            {
                 let entry = causes.entry(cooling.cause).or_default();
                 entry.0 += 1;
                 entry.1 = match (entry.1, cooling.until_ms) {
@@ -378,6 +393,9 @@ impl Pool {
                 token.change(|record| apply(record, patch));
                 self.place(&token);
             });
+            if token.team().is_none() && token.record().cooling.is_none() && token.record().switch == TokenSwitch::On {
+                self.plan_probe(&token, 0);
+            }
             changed.push(token);
         }
         self.write(&changed).await?;
@@ -464,13 +482,19 @@ impl Pool {
         }
         // Out of service first, so that none serves while the deletion is written.
         for token in &tokens {
-            token.gone.store(true, Ordering::Release);
-            self.with_writer(|| self.place(token));
+            self.with_writer(|| {
+                token.gone.store(true, Ordering::Release);
+                self.place(token);
+                self.leave(token, false);
+            });
         }
         if let Err(error) = self.0.bus.kv_write(writes).await {
             for token in &tokens {
-                token.gone.store(false, Ordering::Release);
-                self.with_writer(|| self.place(token));
+                self.with_writer(|| {
+                    token.gone.store(false, Ordering::Release);
+                    self.leave(token, true);
+                    self.place(token);
+                });
                 // Its actor holds its peace about one that is gone.
                 self.0.actors.save(self, token);
             }
@@ -481,6 +505,7 @@ impl Pool {
             self.0.by_fingerprint.remove(&token.record().fingerprint);
             self.tell(token, "deleted");
         }
+        self.settle_offers(tokens.iter().filter_map(|token| token.team()));
         Ok(tokens.len())
     }
 
@@ -501,6 +526,7 @@ impl Pool {
             if !rests {
                 continue;
             }
+            token.streaks.clear();
             self.with_writer(|| {
                 token.change(|record| {
                     record.cooling = None;
@@ -512,9 +538,6 @@ impl Pool {
                         record.cooling = None;
                         record.model_cooling.clear();
                     });
-                    for at in team.models.iter() {
-                        at.streak.lock().succeed();
-                    }
                     self.place_team(team, now);
                 }
                 self.place(&token);

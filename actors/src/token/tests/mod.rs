@@ -1,6 +1,7 @@
 //! The pool over a real store and ledger; only the upstream is scripted.
 
 mod actor;
+mod membership;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -109,7 +110,6 @@ pub(super) struct Stand {
     pub(super) clock: Clock,
     pub(super) hands: Arc<ManualClock>,
     pub(super) stop: CancellationToken,
-    pub(super) tracker: TaskTracker,
     arbiters: ArbiterPool,
 }
 
@@ -171,7 +171,6 @@ impl Stand {
             clock,
             hands,
             stop,
-            tracker,
             arbiters,
         })
     }
@@ -195,7 +194,7 @@ impl Stand {
     }
 
     pub(super) fn probe(&self, token: &Arc<Token>, report: ProbeReport) {
-        self.pool.apply_probe(token, &report);
+        self.pool.apply_probe(token, &report, &Pool::rests_of(token));
     }
 
     pub(super) fn team(&self, token: &Token) -> Arc<Team> {
