@@ -3,7 +3,8 @@
 #![allow(
     dead_code,
     clippy::allow_attributes,
-    reason = "shared by benches that use different parts of it"
+    clippy::unwrap_used,
+    reason = "shared by benches that use different parts of it; what fails must stop them"
 )]
 
 use std::sync::Arc;
