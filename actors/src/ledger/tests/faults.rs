@@ -76,7 +76,7 @@ fn a_burst_beyond_what_is_in_hand_waits_out_a_stall_without_invented_quota() {
             lease.confirm_send().unwrap();
             sent += 1;
         }
-        assert!(sent <= 100 && sent >= 70, "{sent}");
+        assert!((70..=100).contains(&sent), "{sent}");
     });
 }
 

@@ -101,6 +101,33 @@ fn a_day_is_never_passed() {
     assert!(hold(MeterKind::PerDay(DayBucket::Chat), &[1, 20], 1, 40) > 0);
 }
 
+#[test]
+fn without_faults_most_of_a_limit_is_used() {
+    let calm = Some(Chaos {
+        lost: 0,
+        doubled: 0,
+        late: 0,
+    });
+    for nodes in 1..=3 {
+        let (mut sent, mut appends, mut takeovers) = (0, 0, 0);
+        for seed in 0..20 {
+            let verdict = Simulation::run(Scenario {
+                chaos: calm,
+                ..scenario(REQUESTS, 12, nodes, seed)
+            });
+            sent += verdict.sent;
+            appends += verdict.appends;
+            takeovers += verdict.takeovers;
+        }
+        let share = sent as f64 / (20.0 * 12.0 * 60.0 / 4.0);
+        println!(
+            "{nodes} nodes: {:.0} % used, {appends} appends, {takeovers} takeovers",
+            share * 100.0
+        );
+        assert!(share > 0.5, "{share}");
+    }
+}
+
 macro_rules! mutant {
     ($name:ident, $mutant:ident, $kind:expr, $chaos:expr) => {
         #[test]

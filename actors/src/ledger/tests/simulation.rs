@@ -339,11 +339,7 @@ impl Simulation {
                 told,
                 from,
                 asked_at,
-            } => {
-                if self.nodes[to].session == session {
-                    self.reply(to, reply, told, from, asked_at);
-                }
-            }
+            } if self.nodes[to].session == session => self.reply(to, reply, told, from, asked_at),
             Event::GiveUp { node, life, ask } if self.nodes[node].life == life => {
                 let now = self.moment(node).mono;
                 self.nodes[node].held.ask_failed(ask, now);
@@ -363,15 +359,13 @@ impl Simulation {
                 append,
                 result,
             } => self.appended(node, owner, append, result),
-            Event::Tick { node, owner } => {
-                if self.nodes[node].owner_life == owner && self.nodes[node].owner.is_some() {
-                    let moment = self.moment(node);
-                    if let Some(owner) = &mut self.nodes[node].owner {
-                        owner.tick(moment);
-                    }
-                    self.flush(node);
-                    self.at(500, Event::Tick { node, owner });
+            Event::Tick { node, owner } if self.nodes[node].owner_life == owner => {
+                let moment = self.moment(node);
+                if let Some(owner) = &mut self.nodes[node].owner {
+                    owner.tick(moment);
                 }
+                self.flush(node);
+                self.at(500, Event::Tick { node, owner });
             }
             Event::TakeOver { node, life } if self.nodes[node].life == life => self.take_over(node, life),
             Event::Crash { node } => self.crash(node),
