@@ -41,7 +41,7 @@ pub struct Ledger {
 struct Inner {
     node: Arc<Node>,
     links: Arc<Vec<ShardLink>>,
-    meters: DashMap<Meter, Arc<HeldMeter>>,
+    meters: DashMap<Arc<Meter>, Arc<HeldMeter>>,
     stop: CancellationToken,
 }
 
@@ -154,11 +154,12 @@ impl Ledger {
             return held.clone();
         }
         let node = &self.inner.node;
+        let name = Arc::new(meter.clone());
         let fresh = || {
             let shard = shard_of(&meter.domain);
-            Arc::new(HeldMeter::new(meter.clone(), shard, limit, &node.options, node.clone()))
+            Arc::new(HeldMeter::new(name.clone(), shard, limit, &node.options, node.clone()))
         };
-        self.inner.meters.entry(meter.clone()).or_insert_with(fresh).clone()
+        self.inner.meters.entry(name.clone()).or_insert_with(fresh).clone()
     }
 
     /// Takes units of every meter, or of none. No I/O, no waiting; a shortage has been reported to the owner already.
@@ -289,7 +290,16 @@ impl Ledger {
         inner.stop.cancel();
     }
 
-    /// The node, for tests that end it without grace.
+    /// Ends one shard's actor as a fault would, for tests.
+    #[cfg(test)]
+    pub(super) async fn fault(&self, shard: u16) {
+        let addr = self.inner.links[usize::from(shard)].addr.load_full().unwrap();
+        let (done, gone) = oneshot::channel();
+        addr.try_send(Finish(done)).unwrap();
+        gone.await.unwrap();
+    }
+
+    /// Ends the node without grace, for tests.
     #[cfg(test)]
     pub(super) fn kill(&self) {
         self.inner.stop.cancel();

@@ -21,7 +21,7 @@ use crate::clock::Mono;
 const UNKNOWN: u64 = u64::MAX;
 /// One meter, as this node holds it. Callers keep the `Arc`.
 pub struct HeldMeter {
-    meter: Meter,
+    meter: Arc<Meter>,
     shard: u16,
     first_calls: bool,
     pub(super) state: Mutex<Held>,
@@ -49,7 +49,7 @@ impl fmt::Debug for HeldMeter {
 
 impl HeldMeter {
     pub(super) fn new(
-        meter: Meter,
+        meter: Arc<Meter>,
         shard: u16,
         limit: Option<u64>,
         options: &LedgerOptions,
@@ -156,8 +156,12 @@ impl HeldMeter {
             None => 1000,
             Some(0) => 0,
             Some(limit) => {
-                let free = u128::from(limit.saturating_sub(used));
-                (free * 1000).div_ceil(u128::from(limit)).min(1000) as u32
+                let free = limit.saturating_sub(used);
+                let thousandths = match free.checked_mul(1000) {
+                    Some(scaled) => scaled.div_ceil(limit),
+                    None => free / (limit / 1000).max(1),
+                };
+                thousandths.min(1000) as u32
             }
         };
         self.headroom.store(headroom, Ordering::Relaxed);
@@ -182,7 +186,7 @@ impl HeldMeter {
                 self.node.hurry(self, kind == ShortageKind::Dry);
             }
             Shortage {
-                meter: self.meter.clone(),
+                meter: (*self.meter).clone(),
                 retry_after_ms,
                 kind,
             }

@@ -158,7 +158,9 @@ impl<T> Owner<T> {
             predecessors_are_dead: self.options.predecessors_are_dead,
         };
         self.state.hear_all(moment.mono);
+        let before = self.state.charged();
         self.state.apply_takeover(self.session, moment.mono, &takeover);
+        self.tally.presumed += self.state.charged().saturating_sub(before);
         self.compose(moment, EntryBody::Takeover(takeover), Vec::new(), Part::Takeover)
     }
 

@@ -3,6 +3,8 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use grok2api_schemas::meter::MeterKind;
+
 use super::harness::{Arrivals, RPM, in_virtual_time, meter, one, pass};
 use crate::ledger::LedgerOptions;
 use crate::ledger::handle::shard_of;
@@ -166,5 +168,34 @@ fn a_journal_of_another_life_grants_nothing_for_one_window() {
         assert!(shortage.retry_after_ms.is_some_and(|ms| ms > 50_000), "{shortage:?}");
         pass(61_000).await;
         assert!(again.take(&[one(&requests)], WAIT).await.is_ok());
+    });
+}
+
+#[test]
+fn a_shard_whose_actor_dies_is_built_anew_and_its_grants_live_on() {
+    in_virtual_time(|world| async move {
+        let ledger = world.start().await;
+        let requests = ledger.meter(&meter("team", RPM), Some(50));
+        let slots = ledger.meter(&meter("team", MeterKind::Concurrency), Some(2));
+        let shard = shard_of(&requests.meter().domain);
+        let mut leases = Vec::new();
+        for _ in 0..2 {
+            leases.push(ledger.take(&[one(&requests), one(&slots)], WAIT).await.unwrap());
+        }
+        ledger.fault(shard).await;
+        for lease in &mut leases {
+            lease.confirm_send().unwrap();
+        }
+        assert!(
+            ledger.take(&[one(&slots)], WAIT).await.is_err(),
+            "slots of living calls are not given twice"
+        );
+        leases.clear();
+        let mut sent = 2;
+        while let Ok(mut lease) = ledger.take(&[one(&requests), one(&slots)], WAIT).await {
+            lease.confirm_send().unwrap();
+            sent += 1;
+        }
+        assert_eq!(sent, 50);
     });
 }
