@@ -23,6 +23,9 @@ fn main() -> ExitCode {
         Command::ExampleConfig => cli::example_config(),
         Command::Health { url, load } => cli::health(url.as_deref(), &load),
         Command::Serve { load, demo } => {
+            // Store and logs name clients and teams: files of this process are its user's alone, also in a
+            // data directory that was made by somebody else with another mode.
+            rustix::process::umask(rustix::fs::Mode::RWXG | rustix::fs::Mode::RWXO);
             let loaded = match cli::settings_or_exit(&load) {
                 Ok(loaded) => loaded,
                 Err(code) => return code,

@@ -23,6 +23,9 @@ use crate::door::health::Readiness;
 
 /// How often it is said what is waited for.
 const SAY_EVERY: Duration = Duration::from_secs(5);
+/// Signals this close together are one request to end: `timeout` and some process managers signal the process and its
+/// group, which reaches us twice.
+const ONE_REQUEST: Duration = Duration::from_millis(250);
 /// What was cut off gets this long to let go of its leases.
 const CUT_OFF_LIMIT: Duration = Duration::from_secs(2);
 /// A hook that takes longer is left behind: an orchestrator would kill us anyway, with less warning.
@@ -150,7 +153,7 @@ impl Shutdown {
         tracing::info!(cause, "shutting down; a second signal forces");
         tokio::select! {
             biased;
-            cause = signals.next() => {
+            cause = second_signal(signals) => {
                 tracing::warn!(cause, "forced: what is not settled counts as spent");
                 Outcome::Forced
             }
@@ -201,6 +204,17 @@ impl Shutdown {
             }
         }
         if finished { Outcome::Clean } else { Outcome::CutOff }
+    }
+}
+
+/// Waits for a signal that is not an echo of the first.
+async fn second_signal(signals: &mut Signals) -> String {
+    let first = Instant::now();
+    loop {
+        let cause = signals.next().await;
+        if first.elapsed() >= ONE_REQUEST {
+            return cause;
+        }
     }
 }
 

@@ -28,6 +28,7 @@ use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
 use super::App;
+use super::master_key::open_vault;
 use crate::bindings::Bindings;
 use crate::catalogue::{Catalogue, ListedModel};
 use crate::door::health::Readiness;
@@ -36,7 +37,7 @@ use crate::engine::telemetry::EngineTelemetry;
 use crate::engine::{Engine, EngineParts};
 use crate::ops::accounts::{AccountOptions, Accounts};
 use crate::providers::Provider;
-use crate::providers::xai::{Listed, XaiOptions, XaiProber, XaiUpstream};
+use crate::providers::xai::{Listed, Management, XaiOptions, XaiProber, XaiUpstream};
 use crate::request_log::{RequestLog, RequestLogOptions};
 use crate::telemetry::Metrics;
 
@@ -80,16 +81,9 @@ pub async fn build(
     let master_key = Some(config.security.master_key.expose())
         .filter(|key| !key.is_empty())
         .map(|key| SecretString::from(key.to_owned()));
-    let vault = Vault::open(master_key, &data_dir.join("master.key")).map_err(|e| cannot("the master key")(&e))?;
-    let vault = Arc::new(vault);
     let store = Store::open(&data_dir.join("store"), StoreOptions::default()).map_err(|e| cannot("the store")(&e))?;
-    if let Some(aside) = store.recovered_from() {
-        tracing::error!(
-            set_aside = %aside.display(),
-            "the store was damaged and could not be opened: it is set aside, and this node starts with an empty one"
-        );
-    }
     let bus: BusHandle = LocalBus::new(store.clone(), clock.clone());
+    let vault = Arc::new(open_vault(&bus, master_key, &data_dir.join("master.key")).await?);
     let arbiters = ArbiterPool::start(ARBITERS).map_err(|e| cannot("threads")(&e))?;
 
     let options = LedgerOptions {
@@ -107,7 +101,8 @@ pub async fn build(
         connect_timeout: Duration::from_secs(config.xai.connect_timeout_secs),
         ..EgressOptions::default()
     };
-    let egress = Egress::new(egress_options, tracker.clone()).map_err(|e| cannot("TLS for upstream calls")(&e))?;
+    // Kept-alive connections hold nothing that must be settled: the end of the process is theirs, and waits for none.
+    let egress = Egress::new(egress_options, TaskTracker::new()).map_err(|e| cannot("TLS for upstream calls")(&e))?;
     let proxy = ProxySpec::parse(&config.xai.proxy).map_err(|e| BuildError(format!("xai.proxy: {e}")))?;
     let xai = XaiOptions {
         base_url: config.xai.base_url.clone(),
@@ -117,11 +112,18 @@ pub async fn build(
     upstream.set_rules(&config).map_err(BuildError)?;
 
     let catalogue = Arc::new(ArcSwap::from_pointee(catalogue));
+    let management = Some(config.xai.management_key.expose())
+        .filter(|key| !key.is_empty())
+        .map(|key| Management {
+            base_url: config.xai.management_url.clone(),
+            key: SecretString::from(key.to_owned()),
+        });
     let prober = XaiProber::new(
         &config.xai.base_url,
         egress,
         upstream.clone(),
         note_listed(catalogue.clone()),
+        management,
     );
     let pool = start_pool(
         &config, &bus, &vault, &clock, &ledger, prober, &arbiters, &tracker, &stop, proxy, &catalogue,

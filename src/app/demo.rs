@@ -7,10 +7,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::StreamExt;
 use grok2api_actors::clock::Clock;
+use grok2api_actors::vault::random_secret;
 use grok2api_schemas::config::{Config, Secret};
 use grok2api_schemas::ids::RequestId;
 use http::HeaderMap;
 use tokio_util::task::TaskTracker;
+use zeroize::Zeroizing;
 
 use super::App;
 use super::build::BuildError;
@@ -42,6 +44,17 @@ pub(super) async fn start_upstream(
         .map(|(secret, _)| Secret::from(secret))
         .collect();
     Ok(running)
+}
+
+/// A client key for this run alone, so that there is a call to paste at every start: the first start's key is stored
+/// hashed. `None` where the configuration has a key.
+pub(super) fn key_of_this_run(app: &App) -> Option<Zeroizing<String>> {
+    if !app.config().app.api_key.expose().is_empty() {
+        return None;
+    }
+    let key = Zeroizing::new(random_secret("sk-demo-", 24));
+    app.keys.set_config_key(Some(&key));
+    Some(key)
 }
 
 /// Asks something now and then, until the app ends.

@@ -2,6 +2,7 @@
 
 mod build;
 mod first_start;
+mod master_key;
 mod gauges;
 mod watch;
 mod demo;
@@ -136,10 +137,18 @@ impl App {
         let per_answer = left.saturating_sub(of_input) / answers.max(1);
         let affordable = per_answer.saturating_mul(MANY) / with_output.saturating_sub(of_input).max(1);
         if affordable == 0 {
+            let standing = self.ledger.status_of(meters.spend.meter());
+            let retry_ms = match standing {
+                // They reserve more than most of them use, and give the rest back.
+                Some(standing) if standing.in_flight > 0 => Some(1_000),
+                Some(standing) => standing.next_release_ms,
+                None => None,
+            };
             return Err(GatewayError::new(
                 ErrorKind::ClientBudget,
                 "What is left of this key's budget for the day does not pay for this request.",
             )
+            .retry_after(retry_ms)
             .because(RefusalReason::ClientLimit));
         }
         let cap = resolved.entry.and_then(|entry| entry.max_output);
@@ -152,7 +161,15 @@ impl App {
         self.pool.close().await;
         self.ledger.close().await;
         self.tracker.close();
-        let _ = tokio::time::timeout(Duration::from_secs(5), self.tracker.wait()).await;
+        if tokio::time::timeout(Duration::from_secs(5), self.tracker.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                tasks = self.tracker.len(),
+                "shutdown: some background work did not end within 5 s and is left behind"
+            );
+        }
         if let Err(error) = self.log.flush().await {
             tracing::error!(%error, "the last records of the request log could not be written");
         }

@@ -29,7 +29,7 @@ pub async fn serve(args: &LoadArgs, loaded: Loaded, is_demo: bool) -> Result<Exi
         warnings,
         file,
         mut enrol,
-        ..
+        first_start,
     } = loaded;
     let mut signals = Signals::listen().map_err(|error| BuildError(format!("signals: {error}")))?;
     for warning in &warnings {
@@ -46,13 +46,16 @@ pub async fn serve(args: &LoadArgs, loaded: Loaded, is_demo: bool) -> Result<Exi
     let readiness = Readiness::default();
     let options = door_options(&config, &descriptors)?;
     let max_connections = options.max_connections;
-    let app = build(config, &args.data_dir, metrics, readiness.clone()).await?;
-    let config = app.config().clone();
-    let first = app.first_start(&enrol).await?;
-
+    // Before anything is made: credentials that are shown once must not be made by a start that then fails for its port.
     let listener = Listener::bind(&config.server.host, config.server.port)
         .await
         .map_err(|error| BuildError(error.to_string()))?;
+    let app = build(config, &args.data_dir, metrics, readiness.clone()).await?;
+    let config = app.config().clone();
+    let mut first = app.first_start(&enrol).await?;
+    if is_demo && first.client_key.is_none() {
+        first.client_key = demo::key_of_this_run(&app);
+    }
     let address = local_address(&listener, options.tls.is_some());
     let handle = DoorHandle::default();
     app.metrics.watch_door(handle.clone());
@@ -78,7 +81,9 @@ pub async fn serve(args: &LoadArgs, loaded: Loaded, is_demo: bool) -> Result<Exi
         limits: limits_in_words(&config),
         model: String::new(),
     };
-    cli::say(&cli::banner(&facts));
+    if first_start || is_demo || facts.admin_password.is_some() || facts.client_key.is_some() {
+        cli::say(&cli::banner(&facts));
+    }
     if is_demo {
         demo::keep_busy(&app);
     }

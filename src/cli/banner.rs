@@ -1,4 +1,5 @@
-//! What the first start says, once: where it is, what opens it, what is on and off, and a call to try.
+//! What the first start says, once, and a demo every time: where it is, what opens it, what is on and off, and a call to
+//! try.
 
 use std::fmt::Write;
 
@@ -47,7 +48,8 @@ pub fn banner(facts: &Facts) -> String {
         line("password", &format!("{password}   (shown only now; stored hashed)"));
     }
     if let Some(key) = &facts.client_key {
-        line("client key", &format!("{key}   (shown only now; stored hashed)"));
+        let kept = if facts.demo { "" } else { "; stored hashed" };
+        line("client key", &format!("{key}   (shown only now{kept})"));
     }
     line("configuration", &facts.config_file);
     line("tokens", &tokens(facts));
@@ -75,7 +77,8 @@ pub fn banner(facts: &Facts) -> String {
     for (at, limit) in facts.limits.iter().enumerate() {
         line(if at == 0 { "limits" } else { "" }, limit);
     }
-    format!("\ngrok2api: first start\n\n{out}\nTry it:\n\n{}\n", call(facts))
+    let title = if facts.demo { "demo" } else { "first start" };
+    format!("\ngrok2api: {title}\n\n{out}\nTry it:\n\n{}\n", call(facts))
 }
 
 fn tokens(facts: &Facts) -> String {

@@ -251,7 +251,7 @@ impl Call {
                 .expectations
                 .observe(&self.record.upstream_model, completion + usage.reasoning.unwrap_or(0));
         }
-        let presumed = self.sent && tokens.is_none() && outcome != Outcome::Success;
+        let presumed = self.sent && tokens.is_none() && may_be_billed(outcome);
         let actual = Actual {
             tokens,
             usd_ticks: cost,

@@ -14,9 +14,11 @@ use super::Engine;
 use super::ask::{Ask, Caller};
 use super::call::Call;
 use super::error::{ErrorKind, GatewayError, RefusalReason};
-use super::waiting::RoomKey;
+use super::waiting::{Place, RoomKey};
 
 const MINUTE_MS: u64 = 60_000;
+/// When to come back for what calls under way hold.
+const SOON_MS: u64 = 1_000;
 const BUCKETS: [DayBucket; 4] = [DayBucket::Chat, DayBucket::Heavy, DayBucket::Image, DayBucket::Video];
 
 /// Meters of the client keys that were used since start.
@@ -94,6 +96,30 @@ impl MetersOfKey {
         }
     }
 
+    /// Whether the next request of this key would reserve less than the one that was refused: a strict key's requests are
+    /// cut to what is left of its budget at the time.
+    fn is_divided_anew(&self, shortage: &Shortage) -> bool {
+        self.strict
+            && shortage.meter.kind == MeterKind::UsdPerDay
+            && self
+                .spend
+                .limit()
+                .is_some_and(|limit| self.spend.used_in_window() < limit)
+    }
+
+    /// What is reserved of a meter of tokens or money. Where the client does not say how long its answer may be, the
+    /// reservation is a guess, and a guess that is larger than what is left refuses nobody: the call gets what is left.
+    fn amount(&self, ask: &Ask, meter: &HeldMeter, guess: u64) -> u64 {
+        let guess = guess.max(1);
+        if self.strict || ask.max_output.is_some() {
+            return guess;
+        }
+        match meter.limit() {
+            Some(limit) => guess.min(limit.saturating_sub(meter.used_in_window()).max(1)),
+            None => guess,
+        }
+    }
+
     fn wants(&self, ask: &Ask, call: &Call) -> Vec<Want> {
         let mut wants = Vec::with_capacity(6);
         let mut want = |meter: &Arc<HeldMeter>, units: u64| {
@@ -113,12 +139,12 @@ impl MetersOfKey {
             want(rpm, 1);
         }
         if let Some(tpm) = &self.tpm {
-            want(tpm, call.reserved.tokens.max(1));
+            want(tpm, self.amount(ask, tpm, call.reserved.tokens));
         }
         if let Some(slots) = &self.concurrency {
             want(slots, 1);
         }
-        want(&self.spend, call.reserved.usd_ticks.max(1));
+        want(&self.spend, self.amount(ask, &self.spend, call.reserved.usd_ticks));
         wants
     }
 }
@@ -130,19 +156,19 @@ impl Engine {
             return Ok(None);
         };
         let meters = self.key_meters.of(key, &self.ledger);
-        let wants = meters.wants(ask, call);
         let room = RoomKey::ClientKey(*key.id.as_bytes());
         if !self.rooms.is_occupied(&room)
-            && let Ok(lease) = self.ledger.try_take(&wants)
+            && let Ok(lease) = self.ledger.try_take(&meters.wants(ask, call))
         {
             return Ok(Some(lease));
         }
         let began = Instant::now();
         let deadline = began + self.settings().max_wait;
         let mut had_turn = false;
-        let mut place = None;
+        let mut place: Option<Place> = None;
         let result = loop {
             let left = deadline.saturating_duration_since(Instant::now());
+            let wants = meters.wants(ask, call);
             let shortage = match self
                 .ledger
                 .take(&wants, left.min(std::time::Duration::from_millis(500)))
@@ -155,16 +181,18 @@ impl Engine {
                 Err(shortage) => shortage,
             };
             let left = deadline.saturating_duration_since(Instant::now());
+            let may_return = self.amount_may_return(&shortage, &wants);
             let hopeless = shortage.kind == ShortageKind::Zero
-                || shortage
-                    .retry_after_ms
-                    .is_some_and(|ms| u128::from(ms) > left.as_millis());
+                || !may_return
+                    && shortage
+                        .retry_after_ms
+                        .is_some_and(|ms| u128::from(ms) > left.as_millis());
             if hopeless || left.is_zero() {
                 self.rooms.call_next(&room);
-                break Err(refusal(&shortage));
+                break Err(refusal(&shortage, may_return || meters.is_divided_anew(&shortage)));
             }
             let Some(mut waits) = place.take().or_else(|| self.rooms.enter(&room, 0, had_turn)) else {
-                break Err(refusal(&shortage));
+                break Err(refusal(&shortage, may_return));
             };
             had_turn = tokio::select! {
                 () = waits.turn() => true,
@@ -179,11 +207,32 @@ impl Engine {
         call.queued_us += began.elapsed().as_micros() as u64;
         result
     }
+
+    /// Whether an amount that is short may come back at any moment. Calls under way reserve more than most of them use, and
+    /// give the rest back when they settle; what they gave back takes a moment to be granted again. The owner of the meter
+    /// only knows when what is charged is released.
+    fn amount_may_return(&self, shortage: &Shortage, wants: &[Want]) -> bool {
+        if shortage.meter.kind != MeterKind::UsdPerDay && !matches!(shortage.meter.kind, MeterKind::Tokens { .. }) {
+            return false;
+        }
+        let is_in_flight = self
+            .ledger
+            .status_of(&shortage.meter)
+            .is_some_and(|status| status.in_flight > 0);
+        is_in_flight
+            || wants.iter().any(|want| {
+                *want.meter.meter() == shortage.meter
+                    && want
+                        .meter
+                        .limit()
+                        .is_some_and(|limit| want.meter.used_in_window().saturating_add(want.units) <= limit)
+            })
+    }
 }
 
-/// What the client is told when its key has no room.
-fn refusal(shortage: &Shortage) -> GatewayError {
-    let retry = shortage.retry_after_ms;
+/// What the client is told when its key has no room; `soon`: what is short may come back at any moment.
+fn refusal(shortage: &Shortage, soon: bool) -> GatewayError {
+    let retry = if soon { Some(SOON_MS) } else { shortage.retry_after_ms };
     let error = match shortage.meter.kind {
         MeterKind::PerDay(bucket) => {
             let name = match bucket {
@@ -216,5 +265,9 @@ fn refusal(shortage: &Shortage) -> GatewayError {
         MeterKind::Concurrency => retry.or(Some(1_000)),
         _ => retry,
     };
-    error.retry_after(retry).because(RefusalReason::ClientLimit)
+    let error = error.retry_after(retry).because(RefusalReason::ClientLimit);
+    match shortage.kind {
+        ShortageKind::Zero => error.for_good(),
+        _ => error,
+    }
 }

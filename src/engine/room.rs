@@ -13,7 +13,7 @@ use super::Engine;
 use super::ask::Ask;
 use super::call::{Call, Reservation};
 use super::error::{ErrorKind, GatewayError, RefusalReason};
-use super::waiting::RoomKey;
+use super::waiting::{Place, RoomKey};
 
 /// How long a request waits for the owner of a domain that is cold here.
 const COLD_WAIT: Duration = Duration::from_millis(500);
@@ -57,7 +57,7 @@ impl Engine {
         let patience = settings.max_wait.saturating_sub(Duration::from_micros(call.queued_us));
         let deadline = began + patience;
         let mut had_turn = false;
-        let mut place = None;
+        let mut place: Option<Place> = None;
         // Whoever waits already goes first.
         if !self.rooms.is_occupied(&room) {
             match self.look(call, ask, model, tried, true).await {

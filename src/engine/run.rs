@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use grok2api_actors::token::Tried;
 use grok2api_actors::token::cooling::{Penalty, Scope, SoftFailure};
+use grok2api_actors::token::{ModelId, Tried};
 use grok2api_schemas::admin::requests::Outcome;
 use grok2api_schemas::client_key::DisconnectPolicy;
 use tokio::time::Instant;
@@ -99,12 +99,7 @@ impl Engine {
     async fn try_all(self: &Arc<Self>, call: &mut Call, ask: &Ask) -> Result<Begun, GatewayError> {
         let settings = self.settings();
         let timeouts = self.timeouts(&ask.upstream_model, &settings.timeouts);
-        let Some(model) = self.pool.model(&ask.upstream_model) else {
-            return Err(self.unknown_model(ask));
-        };
-        if !self.pool.is_offered(model) && !self.pool.is_empty() {
-            return Err(self.unknown_model(ask));
-        }
+        let model = self.offered_model(call, ask, settings.max_wait).await?;
         call.reserved = self.reservation(ask, &settings);
         call.key_lease = self.take_from_key(call, ask).await?;
         let deadline = Instant::now() + timeouts.request;
@@ -157,6 +152,37 @@ impl Engine {
                         .await?
                 }
             }
+        }
+    }
+
+    /// The model, once some team is known to offer it. Credentials that were added a moment ago are still being asked what
+    /// they may use: that is worth waiting for.
+    async fn offered_model(&self, call: &mut Call, ask: &Ask, max_wait: Duration) -> Result<ModelId, GatewayError> {
+        let began = Instant::now();
+        let known = loop {
+            // Looked for first, so that no change between the look and the wait is missed.
+            let changed = self.pool.changed();
+            if let Some(model) = self.pool.model(&ask.upstream_model)
+                && (self.pool.is_offered(model) || self.pool.is_empty())
+            {
+                break Some(model);
+            }
+            let left = max_wait.saturating_sub(began.elapsed());
+            if left.is_zero() || !self.has_unprobed() {
+                break None;
+            }
+            let _ = tokio::time::timeout(left.min(Duration::from_millis(100)), changed).await;
+        };
+        call.queued_us += began.elapsed().as_micros() as u64;
+        match known {
+            Some(model) => Ok(model),
+            None if self.has_unprobed() => Err(GatewayError::new(
+                ErrorKind::UpstreamBusy,
+                "The upstream has not told yet what the enrolled credentials may use. Try again in a moment.",
+            )
+            .retry_after(Some(1_000))
+            .because(RefusalReason::Pool)),
+            None => Err(self.unknown_model(ask)),
         }
     }
 
@@ -419,17 +445,6 @@ impl Engine {
                 ErrorKind::PoolUnusable,
                 "No upstream credential is enrolled. Add one in the panel, with XAI_API_KEY, or over the admin API.",
             )
-            .because(RefusalReason::Pool);
-        }
-        if self.has_unprobed() {
-            return GatewayError::new(
-                ErrorKind::PoolUnusable,
-                format!(
-                    "No credential is known to serve {} yet: the upstream has not told what all of them may use.",
-                    ask.model
-                ),
-            )
-            .retry_after(Some(2_000))
             .because(RefusalReason::Pool);
         }
         let offered = self.pool.offered_models();

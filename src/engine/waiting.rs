@@ -234,6 +234,17 @@ mod tests {
     }
 
     #[test]
+    fn who_gives_up_leaves_nothing_behind() {
+        let rooms = Arc::new(WaitingRooms::default());
+        let room = RoomKey::Model(1);
+        for _ in 0..3 * WAITERS_PER_ROOM {
+            drop(rooms.enter(&room, 1, false).unwrap());
+        }
+        assert!(!rooms.is_occupied(&room));
+        assert_eq!(rooms.waiting(), 0);
+    }
+
+    #[test]
     fn a_turn_that_nobody_uses_goes_to_the_next() {
         let rooms = Arc::new(WaitingRooms::default());
         let room = RoomKey::Model(1);

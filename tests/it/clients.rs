@@ -51,12 +51,14 @@ async fn openai_node_can_do_everything_it_does_with_chat() {
     run_node("features.mjs", &arguments).await;
 }
 
-/// Three teams of one key each behind the independent upstream.
-async fn three_of_the_other_upstream() -> (OtherUpstream, Gateway) {
-    let teams: Vec<Value> = (0..3).map(Sim::team).collect();
+/// Teams of one key each behind the independent upstream: two that are well, and spare ones.
+const SPARES: std::ops::Range<usize> = 10..90;
+
+async fn two_of_the_other_upstream() -> (OtherUpstream, Gateway) {
+    let teams: Vec<Value> = (0..2).chain(SPARES).map(Sim::team).collect();
     let upstream = OtherUpstream::start(json!({"teams": teams})).await;
     let gateway = Plan::new(&upstream.base_url())
-        .keys((0..3).map(Sim::key))
+        .keys((0..2).map(Sim::key))
         .start_warm()
         .await;
     (upstream, gateway)
@@ -80,7 +82,7 @@ async fn failover_arguments(upstream: &OtherUpstream, gateway: &Gateway) -> Vec<
         ("ADMIN", format!("{}/api/v1/admin", gateway.url())),
         ("ADMIN_TOKEN", session["token"].as_str().unwrap().to_owned()),
         ("UPSTREAM", upstream.base_url().trim_end_matches("/v1").to_owned()),
-        ("BAD_KEY", Sim::key(1)),
+        ("SPARE_KEYS", SPARES.map(Sim::key).collect::<Vec<_>>().join(",")),
     ]
 }
 
@@ -89,7 +91,7 @@ async fn openai_python_sees_no_error_of_one_key_in_three() {
     if python().is_none() {
         return;
     }
-    let (upstream, gateway) = three_of_the_other_upstream().await;
+    let (upstream, gateway) = two_of_the_other_upstream().await;
     let arguments = failover_arguments(&upstream, &gateway).await;
     let arguments: Vec<(&str, &str)> = arguments.iter().map(|(name, value)| (*name, value.as_str())).collect();
     run_python("failover.py", &arguments).await;
@@ -100,7 +102,7 @@ async fn openai_node_sees_no_error_of_one_key_in_three() {
     if node_prefix().is_none() {
         return;
     }
-    let (upstream, gateway) = three_of_the_other_upstream().await;
+    let (upstream, gateway) = two_of_the_other_upstream().await;
     let arguments = failover_arguments(&upstream, &gateway).await;
     let arguments: Vec<(&str, &str)> = arguments.iter().map(|(name, value)| (*name, value.as_str())).collect();
     run_node("failover.mjs", &arguments).await;

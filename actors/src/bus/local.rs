@@ -185,6 +185,7 @@ impl From<StoreError> for BusError {
             StoreError::Closed => BusErrorKind::Closed,
             StoreError::Locked { .. }
             | StoreError::Unusable { .. }
+            | StoreError::Damaged { .. }
             | StoreError::Full { .. }
             | StoreError::Degraded { .. }
             | StoreError::TooLarge { .. } => BusErrorKind::Storage,

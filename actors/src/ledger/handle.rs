@@ -166,7 +166,7 @@ impl Ledger {
     /// # Errors
     /// The first meter that was short.
     pub fn try_take(&self, wants: &[Want]) -> Result<CallLease, Shortage> {
-        CallLease::take(&self.inner.node, wants)
+        CallLease::take(&self.inner.node, wants, false)
     }
 
     /// Takes units of every meter, waiting up to `wait` for what is short, first come first served on each meter. Answers
@@ -176,8 +176,9 @@ impl Ledger {
     /// The meter that was short at the end.
     pub async fn take(&self, wants: &[Want], wait: Duration) -> Result<CallLease, Shortage> {
         let deadline = tokio::time::Instant::now() + wait;
+        let mut again = false;
         loop {
-            let shortage = match self.try_take(wants) {
+            let shortage = match CallLease::take(&self.inner.node, wants, again) {
                 Ok(lease) => return Ok(lease),
                 Err(shortage) => shortage,
             };
@@ -188,7 +189,8 @@ impl Ledger {
             let mut freed = std::pin::pin!(queue.meter.freed.notified());
             // From here on no signal is lost; so look once more.
             freed.as_mut().enable();
-            let shortage = match self.try_take(wants) {
+            again = true;
+            let shortage = match CallLease::take(&self.inner.node, wants, again) {
                 Ok(lease) => return Ok(lease),
                 Err(shortage) => shortage,
             };
@@ -263,7 +265,7 @@ impl Ledger {
             let meter = entry.value();
             meter.state.lock().wind_up();
             inner.node.activate(meter);
-            inner.node.hurry(meter);
+            inner.node.hurry(meter, false);
         }
         let settled = async {
             while !inner.meters.iter().all(|entry| entry.value().state.lock().is_settled()) {

@@ -25,10 +25,16 @@ pub struct HeldMeter {
     shard: u16,
     first_calls: bool,
     pub(super) state: Mutex<Held>,
+    /// Calls in line.
     pub(super) waiting: AtomicU64,
     pub(super) freed: Notify,
     pub(super) listed: AtomicBool,
+    /// Waits for a turn at once.
     pub(super) hurried: AtomicBool,
+    /// A turn is arranged for when the owner may have units again.
+    pub(super) retrying: AtomicBool,
+    /// A look at it while it rests is arranged.
+    pub(super) resting: AtomicBool,
     limit: AtomicU64,
     used: AtomicU64,
     headroom: AtomicU32,
@@ -60,6 +66,8 @@ impl HeldMeter {
             freed: Notify::new(),
             listed: AtomicBool::new(false),
             hurried: AtomicBool::new(false),
+            retrying: AtomicBool::new(false),
+            resting: AtomicBool::new(false),
             limit: AtomicU64::new(UNKNOWN),
             used: AtomicU64::new(0),
             headroom: AtomicU32::new(1000),
@@ -120,15 +128,14 @@ impl HeldMeter {
         };
         if changed {
             self.node.activate(self);
-            // Past any turn that was arranged before the change.
-            self.node.urgent.lock().push(self.clone());
-            self.node.wake.notify_one();
+            self.node.hurry(self, false);
         }
     }
 
     /// Stands in line for units until dropped.
     pub(super) fn queue(self: &Arc<Self>, units: u64) -> Queued {
-        self.waiting.fetch_add(units, Ordering::AcqRel);
+        self.state.lock().enqueue(units);
+        self.waiting.fetch_add(1, Ordering::AcqRel);
         Queued {
             meter: self.clone(),
             units,
@@ -157,10 +164,10 @@ impl HeldMeter {
     }
 
     /// Takes units, or says why not.
-    pub(super) fn reserve(self: &Arc<Self>, now: Mono, units: u64) -> Result<u32, Shortage> {
+    pub(super) fn reserve(self: &Arc<Self>, now: Mono, units: u64, again: bool) -> Result<u32, Shortage> {
         let result = {
             let mut held = self.state.lock();
-            let result = held.reserve(now, units, self.first_calls);
+            let result = held.reserve(now, units, self.first_calls, again);
             self.publish(&held);
             result
         };
@@ -172,7 +179,7 @@ impl HeldMeter {
                 Lack::Zero => (ShortageKind::Zero, None),
             };
             if kind != ShortageKind::Zero {
-                self.node.hurry(self);
+                self.node.hurry(self, kind == ShortageKind::Dry);
             }
             Shortage {
                 meter: self.meter.clone(),
@@ -180,6 +187,15 @@ impl HeldMeter {
                 kind,
             }
         })
+    }
+
+    /// The call that failed on another meter will want these units, too: they are asked for at the same time.
+    pub(super) fn foresee(self: &Arc<Self>, now: Mono, units: u64) {
+        let short = self.state.lock().foresee(now, units);
+        self.node.activate(self);
+        if short {
+            self.node.hurry(self, false);
+        }
     }
 
     pub(super) fn unreserve(&self, key: u32, units: u64) {
@@ -236,6 +252,7 @@ pub(super) struct Queued {
 
 impl Drop for Queued {
     fn drop(&mut self) {
-        self.meter.waiting.fetch_sub(self.units, Ordering::AcqRel);
+        self.meter.state.lock().dequeue(self.units);
+        self.meter.waiting.fetch_sub(1, Ordering::AcqRel);
     }
 }

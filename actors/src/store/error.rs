@@ -19,6 +19,13 @@ pub enum StoreError {
         /// What the system says.
         reason: String,
     },
+    /// The files cannot be read, and were left as they are.
+    Damaged {
+        /// sled's directory.
+        data: PathBuf,
+        /// What was found.
+        damage: String,
+    },
     /// Too little space is left on the file system. Reads go on; writes are taken again once there is space.
     Full {
         /// The store's directory.
@@ -58,6 +65,12 @@ impl fmt::Display for StoreError {
             StoreError::Unusable { dir, reason } => {
                 write!(f, "the store in {} cannot be used: {reason}", dir.display())
             }
+            StoreError::Damaged { data, damage } => write!(
+                f,
+                "the store in {data} is damaged and was left as it is: put a backup in its place, or move it away to start empty, without its tokens, keys and counts (mv {data} {data}.damaged). Found: {}",
+                damage.lines().next().unwrap_or_default(),
+                data = data.display()
+            ),
             StoreError::Full { dir, free } => write!(
                 f,
                 "the disk under {} is full ({} KiB free): nothing is written until there is space",

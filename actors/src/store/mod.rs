@@ -45,6 +45,17 @@ pub struct StoreOptions {
     pub sync_to_disk: bool,
     /// How many writes may wait for the committer before writers wait for their turn.
     pub queue: usize,
+    /// What happens to a damaged store.
+    pub if_damaged: IfDamaged,
+}
+
+/// What happens to a store that cannot be read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum IfDamaged {
+    /// It is left as it is and not opened: an operator decides, for this node alone holds these records.
+    Refuse,
+    /// It is renamed and an empty one takes its place: what it held can be had elsewhere.
+    SetAside,
 }
 
 impl Default for StoreOptions {
@@ -54,6 +65,7 @@ impl Default for StoreOptions {
             min_free_bytes: 16 * 1024 * 1024,
             sync_to_disk: true,
             queue: 4_096,
+            if_damaged: IfDamaged::Refuse,
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Opening: our own lock first, then sled, and a fallback for files that sled cannot read.
 //!
-//! `<dir>/lock` is held as long as the store is open; `<dir>/sled` holds the data; a damaged one is renamed to
-//! `<dir>/sled.damaged-<UTC time>` and left there for whoever wants to look.
+//! `<dir>/lock` is held as long as the store is open; `<dir>/sled` holds the data. A damaged one is refused, or renamed to
+//! `<dir>/sled.damaged-<UTC time>` and left there for whoever wants to look, as the options say.
 
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::error::about_the_place;
-use super::{StoreError, StoreOptions};
+use super::{IfDamaged, StoreError, StoreOptions};
 use crate::clock::Clock;
 
 /// sled's files, its lock, and where damaged files went.
@@ -38,6 +38,9 @@ pub(super) fn open(dir: &Path, options: &StoreOptions) -> Result<Opened, StoreEr
                 dir: dir.to_owned(),
                 reason: error,
             });
+        }
+        Err(Failure::Damaged(damage)) if options.if_damaged == IfDamaged::Refuse => {
+            return Err(StoreError::Damaged { data, damage });
         }
         Err(Failure::Damaged(damage)) => {
             let aside = set_aside(&data).map_err(|error| StoreError::Unusable {

@@ -230,7 +230,7 @@ fn snapshot(data: &Path) -> PathBuf {
 }
 
 #[tokio::test]
-async fn damaged_files_are_set_aside_and_an_empty_store_takes_their_place() {
+async fn damaged_files_are_refused_or_set_aside_for_an_empty_store() {
     type Damage = fn(&Path);
     let damages: [(&str, Damage); 4] = [
         ("settings", |data| overwrite(&data.join("conf"), 0, &[0xff; 8])),
@@ -250,7 +250,15 @@ async fn damaged_files_are_set_aside_and_an_empty_store_takes_their_place() {
         let dir = tempfile::tempdir().unwrap();
         let data = filled(dir.path()).await;
         damage(&data);
-        let store = open(dir.path());
+        let refused = Store::open(dir.path(), StoreOptions::default()).err().unwrap();
+        assert!(matches!(refused, StoreError::Damaged { .. }), "{what}: {refused}");
+        assert!(!refused.to_string().contains('\n'), "{what}: one line");
+        assert!(data.join("db").exists(), "{what}: a refused store stays where it is");
+        let options = StoreOptions {
+            if_damaged: IfDamaged::SetAside,
+            ..StoreOptions::default()
+        };
+        let store = Store::open(dir.path(), options).unwrap();
         let aside = store
             .recovered_from()
             .unwrap_or_else(|| panic!("{what}: opened as if nothing were wrong"));

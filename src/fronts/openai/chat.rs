@@ -2,6 +2,7 @@
 
 use std::hash::{Hash, Hasher};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use grok2api_actors::clients::Identity;
@@ -27,6 +28,9 @@ use crate::http::auth::authenticate;
 const ROUTE: &str = "/v1/chat/completions";
 const PATH: &str = "/chat/completions";
 
+/// How often a request that waits for a strict budget looks again.
+const BUDGET_LOOK: Duration = Duration::from_millis(50);
+
 /// Headers by which clients name a conversation, most telling first: xAI's own, then those of Codex and Claude Code.
 const CONVERSATION_HEADERS: [&str; 5] = [
     "x-grok-conv-id",
@@ -51,7 +55,29 @@ async fn answer(app: &Arc<App>, mut request: Request, arrival: &Arrival) -> Resu
     let result = async {
         let body = read_body(&mut request, &app.body_limits()).await?;
         let head = parse_chat(&body, &BodyLimits::default())?;
-        ask(app, &config, caller.clone(), arrival, &head, body, request.headers())
+        let began = app.clock.now();
+        loop {
+            let made = ask(
+                app,
+                &config,
+                caller.clone(),
+                arrival,
+                &head,
+                body.clone(),
+                request.headers(),
+            );
+            match made {
+                // Calls under way hold the rest of a strict budget: most give some of it back.
+                Err(error)
+                    if error.kind == ErrorKind::ClientBudget
+                        && error.retry_after_ms.is_some_and(|ms| ms <= config.clients.max_wait_ms)
+                        && app.clock.now().ms_since(began) < config.clients.max_wait_ms =>
+                {
+                    tokio::time::sleep(BUDGET_LOOK).await;
+                }
+                made => break made,
+            }
+        }
     }
     .await;
     let ask = result.inspect_err(|error| app.refused(arrival, ROUTE, error))?;

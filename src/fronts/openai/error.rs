@@ -63,6 +63,7 @@ fn would_retry(status: u16) -> bool {
 
 fn worth_retrying(err: &GatewayError, wait: Option<u64>) -> bool {
     match wait {
+        _ if err.is_final => false,
         Some(seconds) => seconds <= MAX_RETRY_AFTER_SECS,
         None => err.kind.is_retryable(),
     }

@@ -5,7 +5,8 @@ pub mod ratelimit;
 pub mod rules;
 pub mod sanitise;
 mod upstream;
+mod management;
 mod probe;
 
-pub use probe::{Listed, XaiProber};
+pub use probe::{Listed, Management, XaiProber};
 pub use upstream::{XaiOptions, XaiUpstream};

@@ -8,12 +8,13 @@ use futures::future::BoxFuture;
 use grok2api_actors::egress::{Egress, ProxySpec};
 use grok2api_actors::token::cooling::Penalty;
 use grok2api_actors::token::probe::{Facts, ProbeReport, Prober};
-use grok2api_schemas::token::CoolingCause;
+use grok2api_schemas::token::{CoolingCause, LearnedLimits};
 use reqwest::StatusCode;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
 use super::classify::{CoolScope, Verdict};
+use super::management::limits_of;
 use super::upstream::XaiUpstream;
 use crate::catalogue::ListedModel;
 use crate::providers::Provider;
@@ -28,6 +29,15 @@ pub struct XaiProber {
     egress: Egress,
     upstream: Arc<XaiUpstream>,
     listed: Listed,
+    management: Option<Management>,
+}
+
+/// The Management API: tells the limits of the operator's own teams.
+pub struct Management {
+    /// Its address, such as `https://management-api.x.ai`.
+    pub base_url: String,
+    /// The management key.
+    pub key: SecretString,
 }
 
 /// Told of the models that a key may use, whenever the upstream lists them.
@@ -75,12 +85,42 @@ enum Said {
 
 impl XaiProber {
     /// Probes over these connections.
-    pub fn new(base_url: &str, egress: Egress, upstream: Arc<XaiUpstream>, listed: Listed) -> XaiProber {
+    pub fn new(
+        base_url: &str,
+        egress: Egress,
+        upstream: Arc<XaiUpstream>,
+        listed: Listed,
+        management: Option<Management>,
+    ) -> XaiProber {
         XaiProber {
             base_url: base_url.trim_end_matches('/').to_owned(),
             egress,
             upstream,
             listed,
+            management,
+        }
+    }
+
+    /// The limits of a team, where a management key is set and may see them. Not knowing them is no fault of the token.
+    async fn team_limits(&self, client: &reqwest::Client, team: &str) -> Vec<(String, LearnedLimits)> {
+        let Some(management) = &self.management else {
+            return Vec::new();
+        };
+        let url = format!("{}/auth/teams/{team}/models", management.base_url.trim_end_matches('/'));
+        let asked = async {
+            let response = client
+                .get(url)
+                .bearer_auth(management.key.expose_secret())
+                .send()
+                .await?;
+            response.error_for_status()?.bytes().await
+        };
+        match asked.await {
+            Ok(text) => limits_of(&text),
+            Err(error) => {
+                tracing::warn!(%team, error = %error.without_url(), "the Management API does not tell the team's limits");
+                Vec::new()
+            }
         }
     }
 
@@ -178,6 +218,9 @@ impl XaiProber {
             && let Ok(me) = serde_json::from_slice::<Me>(&text)
         {
             facts.zdr = me.zdr_status.map(|status| status == "zdr");
+        }
+        if let Some(team) = &facts.team {
+            facts.limits = self.team_limits(&client, team).await;
         }
         ProbeReport::Usable(facts)
     }

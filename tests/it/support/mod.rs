@@ -3,6 +3,7 @@
 // The long tests share these files and need fewer of them.
 #![allow(
     dead_code,
+    unused_imports,
     clippy::allow_attributes,
     reason = "shared by two test binaries, neither of which uses everything"
 )]

@@ -90,7 +90,7 @@ pub async fn run(wish: Saturation) -> Report {
         .iter()
         .map(|row| {
             let fullest = row["windows"].as_array().unwrap().iter();
-            let fullest = fullest
+            let mut fullest = fullest
                 .filter(|one| one["seconds"] == window)
                 .map(|one| &one["fullest"]);
             let total = row["total"].as_u64().unwrap();
@@ -99,7 +99,7 @@ pub async fn run(wish: Saturation) -> Report {
                 team: row["team"].as_str().unwrap().to_owned(),
                 total,
                 refused: row["refused"].as_u64().unwrap(),
-                fullest: fullest.last().unwrap().as_u64().unwrap(),
+                fullest: fullest.next().unwrap().as_u64().unwrap(),
                 limit,
                 seconds,
                 sustained: total as f64 / (limit as f64 * (seconds / window).max(1.0)),

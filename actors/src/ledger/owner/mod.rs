@@ -77,8 +77,13 @@ pub struct Owner<T> {
     tally: Tally,
 }
 
-/// An append on its way, the answers that it releases, and what it is.
-type InFlight<T> = (Append, Vec<(T, OwnerReply)>, Part);
+/// An append on its way, and the answers that it releases.
+#[derive(Debug)]
+struct InFlight<T> {
+    append: Append,
+    replies: Vec<(T, OwnerReply)>,
+    part: Part,
+}
 
 /// What an append in flight is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

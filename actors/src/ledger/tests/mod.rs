@@ -1,6 +1,8 @@
 //! Tests of the ledger as a whole: over a bus in memory and in virtual time, and the simulation of its protocol.
 
+mod faults;
 mod harness;
+mod kinds;
 mod memory_bus;
 mod properties;
 mod saturation;

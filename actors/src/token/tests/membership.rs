@@ -232,7 +232,7 @@ impl Trial {
     }
 
     fn check(&self) {
-        for model in 0..MODELS.len() {
+        for (model, _) in MODELS.iter().enumerate() {
             let bit = 1_u8 << model;
             let reachable = self.reachable(model);
             let surely = self.ids(model, |token, _| token.listed.is_some_and(|listed| listed & bit != 0));
@@ -308,7 +308,7 @@ impl Trial {
                 self.found(*at, token.team.unwrap_or(0), Some(token.listed.unwrap_or(1)));
             }
         }
-        for model in 0..MODELS.len() {
+        for (model, _) in MODELS.iter().enumerate() {
             let bit = 1_u8 << model;
             let lists = |token: &NaiveToken| token.listed.is_some_and(|listed| listed & bit != 0);
             assert_eq!(
