@@ -209,7 +209,7 @@ impl Engine {
         match *slot {
             Some((as_of, known)) if now.ms_since(as_of) < HINDRANCES_FOR_MS => known,
             _ => {
-                let found = self.pool.waits_for_facts();
+                let found = self.pool.is_finding_out();
                 *slot = Some((now, found));
                 found
             }

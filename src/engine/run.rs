@@ -168,7 +168,7 @@ impl Engine {
                 break Some(model);
             }
             let left = max_wait.saturating_sub(began.elapsed());
-            if left.is_zero() || !self.pool.is_finding_out() {
+            if left.is_zero() || !self.has_unprobed() {
                 break None;
             }
             let _ = tokio::time::timeout(left.min(Duration::from_millis(100)), changed).await;
@@ -176,7 +176,7 @@ impl Engine {
         call.queued_us += began.elapsed().as_micros() as u64;
         match known {
             Some(model) => Ok(model),
-            None if self.pool.is_finding_out() => Err(GatewayError::new(
+            None if self.has_unprobed() => Err(GatewayError::new(
                 ErrorKind::UpstreamBusy,
                 "The upstream has not told yet what the enrolled credentials may use. Try again in a moment.",
             )
@@ -445,17 +445,6 @@ impl Engine {
                 ErrorKind::PoolUnusable,
                 "No upstream credential is enrolled. Add one in the panel, with XAI_API_KEY, or over the admin API.",
             )
-            .because(RefusalReason::Pool);
-        }
-        if self.has_unprobed() {
-            return GatewayError::new(
-                ErrorKind::PoolUnusable,
-                format!(
-                    "No credential is known to serve {} yet: the upstream has not told what all of them may use.",
-                    ask.model
-                ),
-            )
-            .retry_after(Some(2_000))
             .because(RefusalReason::Pool);
         }
         let offered = self.pool.offered_models();

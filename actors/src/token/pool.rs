@@ -191,8 +191,9 @@ impl Pool {
         self.0.changed.notified().await;
     }
 
-    /// One waiter is woken, or the next that comes: there is one, and it must not miss what happens while it is busy.
+    /// Wakes all who wait, and one that comes next: it may have been busy with the last change.
     pub(super) fn notify_changed(&self) {
+        self.0.changed.notify_waiters();
         self.0.changed.notify_one();
     }
 

@@ -337,16 +337,6 @@ impl Pool {
         states
     }
 
-    /// Whether the upstream has yet to say what some token may use: then a model that nobody lists may be offered soon.
-    pub fn waits_for_facts(&self) -> bool {
-        self.0.tokens.read().values().any(|token| {
-            token.team.load().is_none() && {
-                let record = token.record();
-                record.switch == TokenSwitch::On && record.cooling.is_none()
-            }
-        })
-    }
-
     /// What keeps tokens from serving, most frequent first: cause, how many, and the earliest end.
     pub fn hindrances(&self, model: Option<&str>) -> Vec<(CoolingCause, u64, Option<u64>)> {
         let now = self.0.clock.wall();

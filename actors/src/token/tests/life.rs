@@ -100,13 +100,13 @@ async fn probes_are_made_again_until_the_upstream_is_back() {
     stand.enrol("xai-early-key").await;
     let asked = || stand.script.asked.load(Ordering::SeqCst);
     until("a second probe", async || asked() >= 2).await;
-    assert!(stand.choose("m").is_none() && stand.pool.waits_for_facts());
+    assert!(stand.choose("m").is_none() && stand.pool.is_finding_out());
     stand
         .script
         .reports
         .insert("xai-early-key".to_owned(), usable("team-a", &["m"]));
     until("a token that serves", async || stand.choose("m").is_some()).await;
-    assert!(!stand.pool.waits_for_facts());
+    assert!(!stand.pool.is_finding_out());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
