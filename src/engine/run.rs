@@ -100,7 +100,10 @@ impl Engine {
             return Err(self.unknown_model(ask));
         };
         if !self.pool.is_offered(model) && !self.pool.is_empty() {
-            return Err(self.unknown_model(ask));
+            self.await_first_listing(ask, call).await?;
+            if !self.pool.is_offered(model) {
+                return Err(self.unknown_model(ask));
+            }
         }
         call.reserved = self.reservation(ask, &settings);
         call.key_lease = self.take_from_key(call, ask).await?;
