@@ -96,15 +96,19 @@ impl Engine {
     async fn try_all(self: &Arc<Self>, call: &mut Call, ask: &Ask) -> Result<Begun, GatewayError> {
         let settings = self.settings();
         let timeouts = self.timeouts(&ask.upstream_model, &settings.timeouts);
-        let Some(model) = self.pool.model(&ask.upstream_model) else {
-            return Err(self.unknown_model(ask));
+        let offered = || {
+            let model = self.pool.model(&ask.upstream_model);
+            model.filter(|&model| self.pool.is_offered(model))
         };
-        if !self.pool.is_offered(model) && !self.pool.is_empty() {
-            self.await_first_listing(ask, call).await?;
-            if !self.pool.is_offered(model) {
-                return Err(self.unknown_model(ask));
+        let model = match offered() {
+            Some(model) => model,
+            None => {
+                if !self.pool.is_empty() {
+                    self.await_first_listing(ask, call).await?;
+                }
+                offered().ok_or_else(|| self.unknown_model(ask))?
             }
-        }
+        };
         call.reserved = self.reservation(ask, &settings);
         call.key_lease = self.take_from_key(call, ask).await?;
         let deadline = Instant::now() + timeouts.request;
