@@ -74,6 +74,7 @@ pub async fn serve(args: &LoadArgs, loaded: Loaded, is_demo: bool) -> Result<Exi
         client_key: first.client_key.as_ref().map(|key| key.to_string()),
         config_file: file.display().to_string(),
         tokens: app.pool.len(),
+        upstream: config.xai.base_url.clone(),
         tls,
         nats: None,
         demo: is_demo,

@@ -25,6 +25,8 @@ pub struct Facts {
     pub tls: bool,
     /// The NATS server; `None` alone.
     pub nats: Option<String>,
+    /// Where calls go.
+    pub upstream: String,
     /// Whether the upstream is the built-in one.
     pub demo: bool,
     /// Whether /v1 is open to everybody.
@@ -58,7 +60,7 @@ pub fn banner(facts: &Facts) -> String {
         if facts.demo {
             "demo: built in, answers are made up"
         } else {
-            "xAI"
+            &facts.upstream
         },
     );
     line("TLS", if facts.tls { "on" } else { "off" });

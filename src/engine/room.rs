@@ -17,6 +17,8 @@ use super::waiting::RoomKey;
 
 /// How long a request waits for the owner of a domain that is cold here.
 const COLD_WAIT: Duration = Duration::from_millis(500);
+/// When to come back while the upstream has not answered any probe.
+const UNTOLD_MS: u64 = 5_000;
 /// A wait for room is looked through at least this often, whatever signals come.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
@@ -168,6 +170,11 @@ impl Engine {
         }
     }
 
+    /// Why nothing can be said about any model: no credential was ever told what it may use.
+    pub(super) fn nothing_listed(&self, ask: &Ask) -> GatewayError {
+        self.refusal(ask, &Look::default())
+    }
+
     /// Refuses now if nothing can come within the time left.
     fn refuse_if_hopeless(&self, ask: &Ask, look: &Look, left: Duration) -> Result<(), GatewayError> {
         let may_come = if look.blocked {
@@ -226,16 +233,29 @@ impl Engine {
         }
         let hindrances = self.hindrances(&ask.upstream_model);
         let retry_ms = self.next_recovery_ms(ask);
-        let why = match hindrances.first() {
-            Some((cause, _, _)) => explain(*cause),
-            None => "the upstream has not told yet what their credentials may use, or all are switched off",
+        let Some((cause, _, _)) = hindrances.first() else {
+            return GatewayError::new(
+                ErrorKind::UpstreamBusy,
+                format!(
+                    "No upstream credential can serve {} now: the upstream has not told yet what they may use, or all are \
+                     switched off.",
+                    ask.model
+                ),
+            )
+            .with_code("no_usable_token")
+            .retry_after(Some(UNTOLD_MS))
+            .because(RefusalReason::Pool);
         };
-        let message = format!("No upstream credential can serve {} now: {why}.", ask.model);
+        let message = format!(
+            "No upstream credential can serve {} now: {}.",
+            ask.model,
+            explain(*cause)
+        );
         match retry_ms {
             Some(ms) => {
-                let kind = match hindrances.first() {
-                    Some((CoolingCause::RateLimited, _, _)) | None => ErrorKind::PoolLimit,
-                    Some(_) => ErrorKind::UpstreamBusy,
+                let kind = match cause {
+                    CoolingCause::RateLimited => ErrorKind::PoolLimit,
+                    _ => ErrorKind::UpstreamBusy,
                 };
                 GatewayError::new(kind, message)
                     .retry_after(Some(ms))

@@ -337,7 +337,10 @@ impl Pool {
                 None => record.learned.push((model.clone(), after)),
             },
         );
-        tracing::info!(team = %team.id, %model, ?after, "the upstream told a limit");
+        tracing::info!(
+            team = %team.id, %model, rps = after.rps, rpm = after.rpm, rph = after.rph, rpd = after.rpd, tpm = after.tpm,
+            "the upstream told its limits for a team and model"
+        );
         for other in team.models.iter() {
             if (self.0.options.canonical)(&other.model) == model {
                 other.meters.store(Arc::new(self.meters(&record, &other.model)));
@@ -379,6 +382,17 @@ impl Pool {
     /// A call failed in a way that blames nobody by itself.
     pub fn failed_softly(&self, pick: &Pick, failure: SoftFailure) -> Option<Penalty> {
         let policy = &self.0.options.cooling;
+        let now = self.0.clock.wall();
+        let rests_already = pick
+            .token
+            .record()
+            .model_cooling
+            .iter()
+            .any(|(model, cooling)| **model == *pick.at.model && !cooling::is_over(cooling, now));
+        if rests_already {
+            // One outage breaks all calls that are under way: that is one failure, not a row that doubles the rest.
+            return None;
+        }
         let penalty = pick.token.streaks.fail(&pick.at.model, failure, policy)?;
         self.penalise(&pick.token, &pick.team, &pick.at.model, &penalty);
         Some(penalty)
@@ -473,7 +487,7 @@ impl Pool {
         tracing::warn!(
             token = %token.id, masked = %token.record().masked, team = %team.id, %model,
             scope = penalty.scope.as_str(), cause = penalty.cause.as_str(), for_ms = penalty.for_ms, detail = %penalty.detail,
-            "rests"
+            "an upstream credential or team rests"
         );
         self.0.actors.cooled(self, token, team, penalty, parks);
     }
