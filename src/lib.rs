@@ -1,3 +1,18 @@
 //! What answers: the door, the fronts, the engine and the providers of grok2api.
 
+pub mod cli;
+pub mod app;
+pub mod shutdown;
+pub mod door;
+pub mod http;
+pub mod fronts;
 pub mod engine;
+pub mod providers;
+pub mod catalogue;
+pub mod bindings;
+pub mod admin;
+pub mod ops;
+pub mod request_log;
+pub mod settings;
+pub mod telemetry;
+pub mod simulator;

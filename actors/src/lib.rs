@@ -4,6 +4,16 @@
 //! [`bus::codec`] names bincode · [`clock`] is the only source of time that a decision rests on · pure decisions (choice,
 //! ledger, cooling) take `now` and return data; the actors around them are plumbing.
 
-pub mod bus;
-pub mod clock;
+pub mod token;
 pub mod ledger;
+pub mod clients;
+pub mod bus;
+pub mod store;
+pub mod vault;
+pub mod mirror;
+pub mod egress;
+pub mod mailbox;
+pub mod supervise;
+pub mod runtime;
+pub mod observe;
+pub mod clock;

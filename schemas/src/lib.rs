@@ -4,9 +4,12 @@
 //! Invariants, held by tests: this crate knows nothing but serde (no tokio, no I/O), and has no behaviour beyond
 //! parsing and printing its own types.
 
+pub mod admin;
 pub mod bus;
 pub mod client_key;
+pub mod config;
 pub mod ids;
 pub mod ledger;
 pub mod meter;
+pub mod openai;
 pub mod token;

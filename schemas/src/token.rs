@@ -156,12 +156,11 @@ pub struct TokenRecord {
     pub tags: Vec<String>,
     /// The operator's switch.
     pub switch: TokenSwitch,
-    /// The quota domain, once known: the upstream's team id, or `None` before the first probe.
+    /// The quota domain, once known: the upstream's team id, or `key:<token id>` where the upstream could not tell a team
+    /// and the key counts as its own domain; `None` before the first probe, and then it serves nothing.
     pub team: Option<String>,
-    /// Set when the probe could not tell a team and the key counts as its own domain.
-    pub own_domain: bool,
-    /// Models the upstream listed for it; empty before the first probe.
-    pub models: Vec<String>,
+    /// Models the upstream lists for this key, where they differ from its team's.
+    pub models: Option<Vec<String>>,
     /// A rest of the whole token.
     pub cooling: Option<Cooling>,
     /// Rests of the token for single models.
@@ -179,5 +178,39 @@ pub struct TokenRecord {
     /// Failures in a row that were its own.
     pub fail_count: u32,
     /// Raised by every change: a late event never undoes a newer state.
+    pub version: u64,
+}
+
+/// Limits of a team for a model that the upstream told us; what is `None` is not known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LearnedLimits {
+    /// Requests per second.
+    pub rps: Option<u64>,
+    /// Requests per minute.
+    pub rpm: Option<u64>,
+    /// Requests per hour.
+    pub rph: Option<u64>,
+    /// Requests per day.
+    pub rpd: Option<u64>,
+    /// Tokens per minute.
+    pub tpm: Option<u64>,
+}
+
+/// What is known of a team: the quota domain that its keys share.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TeamRecord {
+    /// The upstream's team id, or `key:<token id>`.
+    pub team: String,
+    /// Models the upstream lists for it; `None` before the first answer.
+    pub models: Option<Vec<String>>,
+    /// Zero data retention: nothing may be stored upstream.
+    pub zdr: bool,
+    /// A rest of the whole team.
+    pub cooling: Option<Cooling>,
+    /// Rests of the team for single models.
+    pub model_cooling: Vec<(String, Cooling)>,
+    /// Limits learnt from headers, refusals or the Management API, by model.
+    pub learned: Vec<(String, LearnedLimits)>,
+    /// Raised by every change.
     pub version: u64,
 }

@@ -337,6 +337,8 @@ pub struct GatewayError {
     pub retry_after_ms: Option<u64>,
     /// Who refuses.
     pub reason: Option<RefusalReason>,
+    /// No time will make it right: the SDKs are told not to try again.
+    pub is_final: bool,
 }
 
 impl GatewayError {
@@ -351,6 +353,7 @@ impl GatewayError {
             status: None,
             retry_after_ms: None,
             reason: None,
+            is_final: false,
         }
     }
 
@@ -400,6 +403,12 @@ impl GatewayError {
     /// With the time until trying again makes sense.
     pub fn retry_after(mut self, ms: Option<u64>) -> GatewayError {
         self.retry_after_ms = ms;
+        self
+    }
+
+    /// That no time will make right.
+    pub fn for_good(mut self) -> GatewayError {
+        self.is_final = true;
         self
     }
 

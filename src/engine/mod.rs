@@ -1,3 +1,219 @@
-//! One request, no dialect.
+//! One request, no dialect: from what a front asks to what it sends, over whichever token can serve.
+//!
+//! In order: [`run`] is the life of a request, [`room`] finds a token and the right to use it, [`attempt`] makes one call,
+//! [`answer`] brings the answer to the client, [`call`] is where every request ends.
 
+mod run;
+mod room;
+mod attempt;
+pub mod telemetry;
+pub mod fetch;
+pub mod answer;
+mod call;
+pub mod keys;
+pub mod ask;
+pub mod dialect;
+pub mod usage;
+pub mod expectations;
+pub mod waiting;
+pub mod settings;
+mod lines;
 pub mod error;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use grok2api_actors::clock::{Clock, Mono};
+use grok2api_actors::ledger::Ledger;
+use grok2api_actors::token::Pool;
+use grok2api_schemas::token::CoolingCause;
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::catalogue::Catalogue;
+use crate::http::arrival::Arrival;
+use crate::providers::Provider;
+use crate::request_log::RequestLog;
+use telemetry::EngineTelemetry;
+
+use error::GatewayError;
+use expectations::Expectations;
+use keys::KeyMeters;
+use settings::{EngineSettings, Timeouts};
+use usage::Usage;
+use waiting::WaitingRooms;
+
+/// What the engine is built from.
+pub struct EngineParts {
+    /// Time.
+    pub clock: Clock,
+    /// Quotas.
+    pub ledger: Ledger,
+    /// Tokens.
+    pub pool: Pool,
+    /// The upstream.
+    pub provider: Arc<dyn Provider>,
+    /// Models and prices.
+    pub catalogue: Arc<ArcSwap<Catalogue>>,
+    /// How to behave.
+    pub settings: EngineSettings,
+    /// Where every request is written down.
+    pub log: RequestLog,
+    /// Counters.
+    pub telemetry: EngineTelemetry,
+    /// Runs what must outlive a request.
+    pub tracker: TaskTracker,
+}
+
+/// Answers requests.
+pub struct Engine {
+    clock: Clock,
+    ledger: Ledger,
+    pool: Pool,
+    provider: Arc<dyn Provider>,
+    catalogue: Arc<ArcSwap<Catalogue>>,
+    settings: ArcSwap<EngineSettings>,
+    log: RequestLog,
+    telemetry: EngineTelemetry,
+    tracker: TaskTracker,
+    rooms: Arc<WaitingRooms>,
+    expectations: Expectations,
+    key_meters: KeyMeters,
+    hindrances: Mutex<Option<Hindrances>>,
+    lines: lines::Lines,
+}
+
+type Causes = Arc<[(CoolingCause, u64, Option<u64>)]>;
+
+/// What keeps tokens from serving a model, as of a moment: looking at a hundred thousand tokens for every refusal would
+/// make an overload worse.
+struct Hindrances {
+    model: String,
+    as_of: Mono,
+    causes: Causes,
+}
+
+/// How old an account of hindrances may be, milliseconds.
+const HINDRANCES_FOR_MS: u64 = 250;
+
+impl Engine {
+    /// An engine of these parts; `stop` ends its background work.
+    pub fn start(parts: EngineParts, stop: CancellationToken) -> Arc<Engine> {
+        let engine = Arc::new(Engine {
+            clock: parts.clock,
+            ledger: parts.ledger,
+            pool: parts.pool,
+            provider: parts.provider,
+            catalogue: parts.catalogue,
+            settings: ArcSwap::from_pointee(parts.settings),
+            log: parts.log,
+            telemetry: parts.telemetry,
+            tracker: parts.tracker.clone(),
+            rooms: Arc::default(),
+            expectations: Expectations::default(),
+            key_meters: KeyMeters::default(),
+            hindrances: Mutex::new(None),
+            lines: lines::Lines::default(),
+        });
+        let waker = engine.clone();
+        parts.tracker.spawn(async move {
+            loop {
+                tokio::select! {
+                    () = stop.cancelled() => return,
+                    () = waker.ledger.released().notified() => {}
+                    () = waker.pool.changed() => {}
+                }
+                waker.rooms.call_all();
+            }
+        });
+        engine
+    }
+
+    /// How it behaves now.
+    pub fn settings(&self) -> Arc<EngineSettings> {
+        self.settings.load_full()
+    }
+
+    /// Behaves like this from now on.
+    pub fn set(&self, settings: EngineSettings) {
+        self.settings.store(Arc::new(settings));
+    }
+
+    /// The tokens.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// Meters of client keys.
+    pub fn key_meters(&self) -> &KeyMeters {
+        &self.key_meters
+    }
+
+    /// The quotas.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// Requests that wait for room.
+    pub fn waiting(&self) -> usize {
+        self.rooms.waiting()
+    }
+
+    /// A request that never became a call: it is written down and counted all the same.
+    pub fn refused(&self, arrival: &Arrival, route: &'static str, error: &GatewayError) {
+        call::refused(self, arrival, route, error);
+    }
+
+    /// Time limits for a model.
+    fn timeouts(&self, model: &str, configured: &Timeouts) -> Timeouts {
+        let catalogue = self.catalogue.load();
+        let Some(entry) = catalogue.resolve(model).entry else {
+            return *configured;
+        };
+        let pick = |own: Option<u64>, configured: Duration| own.map_or(configured, Duration::from_secs);
+        Timeouts {
+            first_byte: pick(entry.first_byte_timeout_secs, configured.first_byte),
+            answer: pick(entry.answer_timeout_secs, configured.answer),
+            idle: pick(entry.idle_timeout_secs, configured.idle),
+            request: pick(entry.request_timeout_secs, configured.request),
+        }
+    }
+
+    /// What a call is expected to cost, USD ticks; `None` where no price is known.
+    fn estimate(&self, model: &str, input: u64, output: u64) -> Option<u64> {
+        self.catalogue.load().estimate_cost_ticks(model, input, output, 0)
+    }
+
+    /// What a call did cost by the price table, where the upstream did not say.
+    fn price(&self, model: &str, usage: &Usage) -> Option<u64> {
+        let output = usage.completion? + usage.reasoning.unwrap_or(0);
+        self.catalogue
+            .load()
+            .estimate_cost_ticks(model, usage.prompt?, output, usage.cached.unwrap_or(0))
+    }
+
+    /// The offered name that a mistyped one was meant to be.
+    fn suggest(&self, name: &str, offered: &[Arc<str>]) -> Option<String> {
+        crate::settings::nearest(name, offered.iter().map(AsRef::as_ref)).map(str::to_owned)
+    }
+
+    fn hindrances(&self, model: &str) -> Causes {
+        let now = self.clock.now();
+        let mut slot = self.hindrances.lock();
+        if let Some(known) = slot.as_ref()
+            && known.model == model
+            && now.ms_since(known.as_of) < HINDRANCES_FOR_MS
+        {
+            return known.causes.clone();
+        }
+        let causes: Causes = self.pool.hindrances(Some(model)).into();
+        *slot = Some(Hindrances {
+            model: model.to_owned(),
+            as_of: now,
+            causes: causes.clone(),
+        });
+        causes
+    }
+}

@@ -2,6 +2,10 @@
 //! [`local`] (in-process, the embedded store underneath) and, in a cluster, NATS.
 
 pub mod codec;
+#[cfg(test)]
+pub(crate) mod contract;
+pub mod faults;
+pub mod local;
 
 use std::fmt;
 use std::sync::Arc;
@@ -148,8 +152,14 @@ pub trait Bus: Send + Sync + 'static {
     /// Writes many keys without conditions; all are durable when it answers. Locally they are one commit.
     fn kv_write<'a>(&'a self, writes: Vec<KvWrite>) -> BoxFuture<'a, Result<(), BusError>>;
 
-    /// Everything in a bucket, in key order.
+    /// Everything in a bucket, in key order. Entries share memory: copy what is kept.
     fn kv_list<'a>(&'a self, bucket: &'static str) -> BoxFuture<'a, Result<Vec<KvEntry>, BusError>>;
+
+    /// Everything in a bucket, page by page, for buckets that are too large to hold twice. Keys that change meanwhile may
+    /// be seen or not: watch first. The entries of a page share memory: copy what is kept.
+    fn kv_pages<'a>(&'a self, bucket: &'static str) -> BoxStream<'a, Result<Vec<KvEntry>, BusError>> {
+        Box::pin(futures::stream::once(self.kv_list(bucket)))
+    }
 
     /// Changes of a bucket from now on, own writes included.
     fn kv_watch<'a>(&'a self, bucket: &'static str) -> BoxFuture<'a, Result<BoxStream<'static, KvChange>, BusError>>;

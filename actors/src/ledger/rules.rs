@@ -91,10 +91,15 @@ impl Rules {
             .saturating_add_signed(i64::from(self.day_offset_minutes) * 60_000)
     }
 
+    /// Whether what lapses is lost for longer than an operator can wait: a day, or more than 10 minutes.
+    pub fn is_long(&self) -> bool {
+        self.daily || self.window_ms > LONG_WINDOW_MS
+    }
+
     /// The most that one holder should keep in hand without anybody waiting, of a meter with `free` units under `limit`.
     pub fn hoard(&self, free: u64, limit: u64, nodes: usize) -> u64 {
         let fair = (free / (2 * nodes.max(1) as u64)).max(1);
-        if self.daily || self.window_ms > LONG_WINDOW_MS {
+        if self.is_long() {
             fair.min((limit / 20).max(1))
         } else {
             fair

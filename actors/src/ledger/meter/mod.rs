@@ -248,7 +248,9 @@ impl OwnerMeter {
         let (charged, outstanding) = self.load();
         let free = (limit + self.own_former_shares(holder)).saturating_sub(charged + outstanding);
         let hoard = self.rules.hoard(free, limit, nodes).saturating_sub(ask.stock);
-        let units = if ask.need > 0 && nodes <= 1 {
+        // Alone, whoever waits may take all there is; but a day's units in the hand of a process that is killed are lost for
+        // the day.
+        let units = if ask.need > 0 && nodes <= 1 && !self.rules.is_long() {
             ask.need.max(ask.want)
         } else {
             ask.need.max(ask.want.min(hoard))

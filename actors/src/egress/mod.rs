@@ -1,0 +1,122 @@
+//! Every connection this process opens to an upstream: the only module that builds HTTP clients.
+//!
+//! Two kinds. [`ConnectionPool`] is the hot path: plain hyper connections kept alive, so that a caller holds a *connected*
+//! socket before it hands over a request head (the ledger checks a lease exactly then), knows whether a failed write ever
+//! left the process, and never has a request repeated behind its back. [`Egress::client`] is reqwest, for everything else
+//! (probes, Management API, media).
+
+mod dial;
+mod exchange;
+mod pool;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dashmap::DashMap;
+use tokio_util::task::TaskTracker;
+
+pub use dial::{ConnectError, ConnectErrorKind, Origin, ProxySpec};
+pub use exchange::{Exchange, SendFailure, UpstreamBody};
+pub use pool::{Connected, ConnectionPool};
+
+/// How connections are made.
+#[derive(Clone, Debug)]
+pub struct EgressOptions {
+    /// For DNS, TCP, proxy and TLS together.
+    pub connect_timeout: Duration,
+    /// A kept-alive connection idle for longer is closed rather than reused. Below the 60 s after which common load
+    /// balancers drop theirs, so that the race between our write and their close stays rare.
+    pub idle_timeout: Duration,
+    /// Kept-alive connections per upstream and proxy.
+    pub max_idle: usize,
+}
+
+impl Default for EgressOptions {
+    fn default() -> Self {
+        EgressOptions {
+            connect_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(55),
+            max_idle: 1024,
+        }
+    }
+}
+
+/// The connections of this process, shared.
+#[derive(Clone)]
+pub struct Egress(Arc<Inner>);
+
+struct Inner {
+    options: EgressOptions,
+    tracker: TaskTracker,
+    tls: tokio_rustls::TlsConnector,
+    pools: DashMap<(Origin, ProxySpec), Arc<ConnectionPool>>,
+}
+
+impl Egress {
+    /// Connections made with these options; their tasks run on `tracker`.
+    ///
+    /// # Errors
+    /// When the machine's certificate store cannot be read.
+    pub fn new(options: EgressOptions, tracker: TaskTracker) -> Result<Egress, rustls::Error> {
+        use rustls_platform_verifier::BuilderVerifierExt;
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let mut tls = rustls::ClientConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()?
+            .with_platform_verifier()?
+            .with_no_client_auth();
+        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Egress(Arc::new(Inner {
+            options,
+            tracker,
+            tls: tokio_rustls::TlsConnector::from(Arc::new(tls)),
+            pools: DashMap::new(),
+        })))
+    }
+
+    /// The pool of connections to an upstream through a proxy. Callers keep the handle: this is a map look-up.
+    pub fn pool(&self, origin: &Origin, proxy: &ProxySpec) -> Arc<ConnectionPool> {
+        if let Some(pool) = self.0.pools.get(&(origin.clone(), proxy.clone())) {
+            return pool.clone();
+        }
+        let dialer = dial::Dialer::new(
+            origin.clone(),
+            proxy.clone(),
+            self.0.tls.clone(),
+            self.0.options.connect_timeout,
+        );
+        self.0
+            .pools
+            .entry((origin.clone(), proxy.clone()))
+            .or_insert_with(|| {
+                Arc::new(ConnectionPool::new(
+                    dialer,
+                    self.0.options.clone(),
+                    self.0.tracker.clone(),
+                ))
+            })
+            .clone()
+    }
+
+    /// A client for calls off the hot path.
+    ///
+    /// # Errors
+    /// When the proxy's address or the certificate store is unusable.
+    pub fn client(&self, proxy: &ProxySpec, timeout: Duration) -> Result<reqwest::Client, reqwest::Error> {
+        #[expect(
+            clippy::disallowed_methods,
+            reason = "this is the one place that builds reqwest clients"
+        )]
+        let builder = reqwest::Client::builder();
+        let builder = builder
+            .connect_timeout(self.0.options.connect_timeout)
+            .timeout(timeout)
+            .tcp_nodelay(true)
+            .redirect(reqwest::redirect::Policy::none())
+            .user_agent(concat!("grok2api/", env!("CARGO_PKG_VERSION")));
+        match proxy.url() {
+            Some(url) => builder.proxy(reqwest::Proxy::all(url)?),
+            None => builder.no_proxy(),
+        }
+        .build()
+    }
+}

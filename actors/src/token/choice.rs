@@ -1,0 +1,322 @@
+//! Choosing a token: no I/O, no message, constant time. Affinity where the bound token is healthy, else the better of two
+//! teams drawn at random, then the less busy of two of its tokens.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use grok2api_schemas::meter::MeterKind;
+
+use super::affinity::{Affinity, AffinityCounters, ConversationId};
+use super::cooling;
+use super::eligible::{ModelId, ModelSet};
+use super::entry::{NOWHERE, Team, TeamModel, Token};
+use super::pool::Pool;
+use crate::clock::{Mono, WallMs};
+
+/// What a call asks of the pool.
+pub struct Wish<'a> {
+    /// The upstream model.
+    pub model: ModelId,
+    /// The conversation it belongs to.
+    pub conversation: Option<ConversationId>,
+    /// What this call has tried already.
+    pub tried: &'a Tried,
+}
+
+/// What a call has tried: it is not chosen again.
+#[derive(Clone, Debug, Default)]
+pub struct Tried {
+    teams: Vec<Box<str>>,
+    tokens: Vec<grok2api_schemas::ids::TokenId>,
+}
+
+impl Tried {
+    /// The team is not to be chosen again.
+    pub fn team(&mut self, team: &Team) {
+        self.teams.push(team.id.clone());
+    }
+
+    /// The token is not to be chosen again.
+    pub fn token(&mut self, token: &Token) {
+        self.tokens.push(token.id);
+    }
+
+    fn has_team(&self, team: &Team) -> bool {
+        self.teams.iter().any(|id| **id == *team.id)
+    }
+
+    fn has_token(&self, token: &Token) -> bool {
+        self.tokens.contains(&token.id)
+    }
+}
+
+/// Why this one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The conversation is bound to it.
+    Affinity,
+    /// The better of two drawn at random.
+    Balance,
+}
+
+/// A chosen token. Counts as in flight on it until dropped.
+pub struct Pick {
+    /// The token.
+    pub token: Arc<Token>,
+    /// The team it draws on.
+    pub team: Arc<Team>,
+    /// The team for the model asked for.
+    pub at: Arc<TeamModel>,
+    /// Why this one.
+    pub reason: Reason,
+    conversation: Option<Arc<AtomicU32>>,
+}
+
+impl Pick {
+    fn new(token: Arc<Token>, team: Arc<Team>, at: Arc<TeamModel>, reason: Reason) -> Pick {
+        token.in_flight.fetch_add(1, Ordering::Relaxed);
+        Pick {
+            token,
+            team,
+            at,
+            reason,
+            conversation: None,
+        }
+    }
+}
+
+impl Drop for Pick {
+    fn drop(&mut self) {
+        self.token.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if let Some(count) = &self.conversation {
+            count.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+/// How many of a conversation's calls one token takes at a time where no concurrency limit is known.
+const SWARM_WITHOUT_LIMIT: u32 = 16;
+
+/// Teams that are looked through when the two drawn at random are of no use: where more than that many in a row have no
+/// room, hardly any has, and looking at all of a hundred thousand for every request would make an overload worse.
+const LOOKED_THROUGH: usize = 1_024;
+
+impl Pool {
+    /// A token for this wish, or nothing when none is usable now.
+    pub fn choose(&self, wish: &Wish<'_>, now: Mono, wall: WallMs) -> Option<Pick> {
+        let affinity = self.affinity();
+        if let Some(conversation) = wish.conversation
+            && let Some(pick) = self.choose_bound(wish, conversation, affinity, now, wall)
+        {
+            return Some(pick);
+        }
+        let mut pick = self
+            .eligible()
+            .set(wish.model)
+            .and_then(|set| self.choose_from(&set, false, wish, wall))
+            .or_else(|| self.choose_from(&self.eligible().any, true, wish, wall))?;
+        if let Some(conversation) = wish.conversation {
+            let bound = affinity.find(conversation, now);
+            let stays = bound.as_ref().is_some_and(|(token, _)| will_be_back(token, wall));
+            if stays {
+                affinity.count(|c: &AffinityCounters| &c.borrows);
+            } else {
+                if bound.is_some() {
+                    affinity.count(|c: &AffinityCounters| &c.rebinds);
+                }
+                let count = affinity.bind(conversation, &pick.token, now);
+                count.fetch_add(1, Ordering::Relaxed);
+                pick.conversation = Some(count);
+            }
+        }
+        Some(pick)
+    }
+
+    fn choose_bound(
+        &self,
+        wish: &Wish<'_>,
+        conversation: ConversationId,
+        affinity: &Affinity,
+        now: Mono,
+        wall: WallMs,
+    ) -> Option<Pick> {
+        let (token, in_flight) = affinity.find(conversation, now)?;
+        let team = token.team()?;
+        let name = self.model_name(wish.model);
+        if token.position.load(Ordering::Acquire) == NOWHERE
+            || !offers_now(&team, wish.model, name.as_deref(), wall)
+            || wish.tried.has_team(&team)
+            || !takes(&token, wish, name.as_deref(), wall)
+        {
+            return None;
+        }
+        let at = self.team_model(&team, wish.model);
+        if at.headroom() == 0 {
+            return None;
+        }
+        let slots = at
+            .meters
+            .load()
+            .iter()
+            .filter(|used| used.meter.meter().kind == MeterKind::Concurrency)
+            .filter_map(|used| used.meter.limit())
+            .min();
+        let share = self.swarm_share();
+        let may_pin = match slots {
+            Some(slots) => ((slots as f64 * share) as u32).max(1),
+            None => SWARM_WITHOUT_LIMIT,
+        };
+        let one_more = |held: u32| (held < may_pin).then_some(held + 1);
+        in_flight
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
+            .ok()?;
+        affinity.count(|c: &AffinityCounters| &c.hits);
+        affinity.bind(conversation, &token, now);
+        let mut pick = Pick::new(token, team, at, Reason::Affinity);
+        pick.conversation = Some(in_flight);
+        Some(pick)
+    }
+
+    /// `unlisted`: the members may serve any model, so whether this one rests on them has to be looked up.
+    fn choose_from(&self, set: &ModelSet, unlisted: bool, wish: &Wish<'_>, wall: WallMs) -> Option<Pick> {
+        let members = set.members.read();
+        let n = members.len();
+        if n == 0 {
+            return None;
+        }
+        let name = self.model_name(wish.model);
+        let draw = |index: usize| -> Option<Drawn> {
+            let team = members.get(index)?;
+            if wish.tried.has_team(team) || (unlisted && rests_for(team, name.as_deref(), wall)) {
+                return None;
+            }
+            let at = self.team_model(team, wish.model);
+            let headroom = at.headroom();
+            let token = draw_token(team, wish, name.as_deref(), wall)?;
+            Some(Drawn {
+                headroom,
+                token,
+                team: team.clone(),
+                at,
+            })
+        };
+        let first = fastrand::usize(..n);
+        let best = match (draw(first), if n > 1 { draw(other_than(first, n)) } else { None }) {
+            (Some(a), Some(b)) => Some(if b.headroom > a.headroom { b } else { a }),
+            (one, None) | (None, one) => one,
+        };
+        let best = match best {
+            Some(best) if best.headroom > 0 => Some(best),
+            // Both drawn blanks: whoever has room, else whoever may be asked (its owner may know better than we do).
+            mut blank => {
+                let mut with_room = None;
+                for drawn in (0..n.min(LOOKED_THROUGH)).filter_map(|step| draw((first + step) % n)) {
+                    if drawn.headroom > 0 {
+                        with_room = Some(drawn);
+                        break;
+                    }
+                    blank.get_or_insert(drawn);
+                }
+                with_room.or(blank)
+            }
+        };
+        best.map(|drawn| Pick::new(drawn.token, drawn.team, drawn.at, Reason::Balance))
+    }
+}
+
+/// A team drawn from a set, with one of its tokens.
+struct Drawn {
+    headroom: u32,
+    token: Arc<Token>,
+    team: Arc<Team>,
+    at: Arc<TeamModel>,
+}
+
+/// An index other than `first`.
+fn other_than(first: usize, n: usize) -> usize {
+    let second = fastrand::usize(..n - 1);
+    if second >= first { second + 1 } else { second }
+}
+
+/// The less busy of two usable tokens of a team.
+fn draw_token(team: &Team, wish: &Wish<'_>, model: Option<&str>, wall: WallMs) -> Option<Arc<Token>> {
+    let live = team.live.read();
+    let n = live.len();
+    match n {
+        0 => None,
+        1 => live.first().filter(|token| takes(token, wish, model, wall)).cloned(),
+        _ => {
+            let first = fastrand::usize(..n);
+            let a = live.get(first).filter(|token| takes(token, wish, model, wall));
+            let b = live
+                .get(other_than(first, n))
+                .filter(|token| takes(token, wish, model, wall));
+            match (a, b) {
+                (Some(a), Some(b)) => Some(if b.in_flight() < a.in_flight() { b } else { a }),
+                (one, None) | (None, one) => one,
+            }
+            .or_else(|| {
+                (0..n)
+                    .filter_map(|step| live.get((first + step) % n))
+                    .find(|token| takes(token, wish, model, wall))
+            })
+            .cloned()
+        }
+    }
+}
+
+fn takes(token: &Token, wish: &Wish<'_>, model: Option<&str>, wall: WallMs) -> bool {
+    if wish.tried.has_token(token) {
+        return false;
+    }
+    if !token.has_model_cooling.load(Ordering::Acquire) {
+        return true;
+    }
+    let record = token.record();
+    let Some(model) = model else { return true };
+    let listed = record
+        .models
+        .as_ref()
+        .is_none_or(|models| models.iter().any(|name| name == model));
+    listed
+        && !record
+            .model_cooling
+            .iter()
+            .any(|(name, cooling)| name == model && !cooling::is_over(cooling, wall))
+}
+
+fn rests_for(team: &Team, model: Option<&str>, wall: WallMs) -> bool {
+    let record = team.record();
+    record
+        .model_cooling
+        .iter()
+        .any(|(name, cooling)| Some(name.as_str()) == model && !cooling::is_over(cooling, wall))
+}
+
+fn offers_now(team: &Team, model: ModelId, name: Option<&str>, wall: WallMs) -> bool {
+    (team.any_position.load(Ordering::Acquire) != NOWHERE && !rests_for(team, name, wall))
+        || team
+            .positions
+            .lock()
+            .iter()
+            .any(|(id, position)| *id == model && *position != NOWHERE)
+}
+
+/// Whether a bound token that cannot serve now is worth coming back to.
+fn will_be_back(token: &Token, wall: WallMs) -> bool {
+    /// A conversation outlives a rest this long; its prompt cache hardly does.
+    const WORTH_WAITING_MS: u64 = 5 * 60_000;
+    if token.is_gone() {
+        return false;
+    }
+    let record = token.record();
+    let team = token.team().map(|team| team.record());
+    let (state, cooling) = cooling::state(&record, team.as_deref(), wall);
+    match state {
+        grok2api_schemas::token::TokenState::Active => true,
+        grok2api_schemas::token::TokenState::Cooling => cooling
+            .and_then(|c| c.until_ms)
+            .is_some_and(|until| until.saturating_sub(wall.0) <= WORTH_WAITING_MS),
+        _ => false,
+    }
+}

@@ -1,0 +1,300 @@
+//! What the pool holds in memory: tokens, the teams they draw on, and teams × models with their meters.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+
+use arc_swap::{ArcSwap, ArcSwapOption};
+use dashmap::DashMap;
+use grok2api_schemas::ids::TokenId;
+use grok2api_schemas::token::{PoolName, TeamRecord, TokenRecord};
+use parking_lot::{Mutex, RwLock};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::cooling::{CoolingPolicy, Penalty, SoftFailure, Streak};
+use super::eligible::ModelId;
+use crate::ledger::HeldMeter;
+
+/// The position of what stands in no list.
+pub(super) const NOWHERE: u32 = u32::MAX;
+
+/// An upstream credential in memory.
+pub struct Token {
+    /// Who.
+    pub id: TokenId,
+    /// Kind and tier.
+    pub pool: PoolName,
+    secret: SecretString,
+    /// What is stored of it; replaced as a whole.
+    record: RwLock<Arc<TokenRecord>>,
+    /// Its quota domain, once known.
+    pub(super) team: ArcSwapOption<Team>,
+    /// Where it stands in its team's list of usable tokens.
+    pub(super) position: AtomicU32,
+    /// Calls in flight.
+    pub(super) in_flight: AtomicU32,
+    /// Soft failures in a row, by model.
+    pub(super) streaks: Streaks,
+    /// Calls since start that are not in the record yet.
+    pub(super) unsaved_uses: AtomicU32,
+    /// Last use, Unix milliseconds; 0 = not since start.
+    pub(super) last_used_ms: AtomicU64,
+    /// Whether any single model rests on it: spares the choice a look into the record.
+    pub(super) has_model_cooling: AtomicBool,
+    /// When it is to be probed next, Unix milliseconds; 0 = not planned. A plan that is put earlier leaves its old timer
+    /// behind, which then wakes in vain.
+    pub(super) probe_at: AtomicU64,
+    /// Probes in a row that found the upstream away.
+    pub(super) probe_failures: AtomicU32,
+    /// The newest version of the record that the store is known to hold: what is above it has to be written.
+    pub(super) saved_version: AtomicU64,
+    /// Deleted: bindings that still name it must not be followed.
+    pub(super) gone: AtomicBool,
+}
+
+impl Token {
+    pub(super) fn new(record: TokenRecord, secret: SecretString) -> Token {
+        Token {
+            id: record.id,
+            pool: record.pool,
+            secret,
+            has_model_cooling: AtomicBool::new(!record.model_cooling.is_empty() || record.models.is_some()),
+            saved_version: AtomicU64::new(record.version),
+            record: RwLock::new(Arc::new(record)),
+            team: ArcSwapOption::empty(),
+            position: AtomicU32::new(NOWHERE),
+            in_flight: AtomicU32::new(0),
+            streaks: Streaks::default(),
+            unsaved_uses: AtomicU32::new(0),
+            last_used_ms: AtomicU64::new(0),
+            probe_at: AtomicU64::new(0),
+            probe_failures: AtomicU32::new(0),
+            gone: AtomicBool::new(false),
+        }
+    }
+
+    /// What is stored of it.
+    pub fn record(&self) -> Arc<TokenRecord> {
+        self.record.read().clone()
+    }
+
+    /// Changes the record; the version rises with it.
+    pub(super) fn change(&self, edit: impl FnOnce(&mut TokenRecord)) -> Arc<TokenRecord> {
+        let mut slot = self.record.write();
+        let mut record = TokenRecord::clone(&slot);
+        edit(&mut record);
+        record.version += 1;
+        self.has_model_cooling.store(
+            !record.model_cooling.is_empty() || record.models.is_some(),
+            Ordering::Release,
+        );
+        *slot = Arc::new(record);
+        slot.clone()
+    }
+
+    /// Counts the uses that are not in the record yet into it.
+    pub(super) fn fold_uses(&self) -> Arc<TokenRecord> {
+        let uses = self.unsaved_uses.swap(0, Ordering::AcqRel);
+        if uses == 0 {
+            return self.record();
+        }
+        let last_used = self.last_used_ms.load(Ordering::Relaxed);
+        self.change(|record| {
+            record.use_count += u64::from(uses);
+            record.last_used_ms = Some(last_used).filter(|ms| *ms > 0).or(record.last_used_ms);
+        })
+    }
+
+    /// A version of the record is in the store.
+    pub(super) fn note_saved(&self, version: u64) {
+        self.saved_version.fetch_max(version, Ordering::AcqRel);
+    }
+
+    /// Plans a probe; answers whether that is news, for an earlier plan stands.
+    pub(super) fn plan_probe(&self, at_ms: u64) -> bool {
+        let earlier = |planned: u64| (planned == 0 || at_ms < planned).then_some(at_ms);
+        self.probe_at
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, earlier)
+            .is_ok()
+    }
+
+    /// Takes the plan, if it is due; of several timers that wake for one plan, one gets it.
+    pub(super) fn take_probe(&self, now_ms: u64) -> bool {
+        let due = |planned: u64| (planned != 0 && planned <= now_ms).then_some(0);
+        self.probe_at
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, due)
+            .is_ok()
+    }
+
+    /// Whether the store lacks something of it.
+    pub(super) fn is_unsaved(&self) -> bool {
+        self.unsaved_uses.load(Ordering::Relaxed) > 0
+            || self.record.read().version > self.saved_version.load(Ordering::Acquire)
+    }
+
+    /// The credential itself, for the one place that writes it into a request.
+    pub fn secret(&self) -> &SecretString {
+        &self.secret
+    }
+
+    /// `Bearer …`, marked as sensitive.
+    pub fn authorization(&self) -> Option<http::HeaderValue> {
+        let mut value = http::HeaderValue::from_str(&format!("Bearer {}", self.secret.expose_secret())).ok()?;
+        value.set_sensitive(true);
+        Some(value)
+    }
+
+    /// Its quota domain, once known.
+    pub fn team(&self) -> Option<Arc<Team>> {
+        self.team.load_full()
+    }
+
+    /// Calls in flight.
+    pub fn in_flight(&self) -> u32 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Whether it was deleted.
+    pub fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Acquire)
+    }
+}
+
+/// A token's soft failures in a row, by model: one key's failures are not held against the others of its team.
+#[derive(Default)]
+pub(super) struct Streaks {
+    /// Spares a success the lock while all is well.
+    any: AtomicBool,
+    by_model: Mutex<Vec<(Arc<str>, Streak)>>,
+}
+
+impl Streaks {
+    pub(super) fn succeed(&self, model: &str) {
+        if self.any.load(Ordering::Acquire) {
+            let mut streaks = self.by_model.lock();
+            streaks.retain(|(name, _)| **name != *model);
+            self.any.store(!streaks.is_empty(), Ordering::Release);
+        }
+    }
+
+    pub(super) fn clear(&self) {
+        self.by_model.lock().clear();
+        self.any.store(false, Ordering::Release);
+    }
+
+    /// Counts a failure; answers the rest it leads to, if it is one too many.
+    pub(super) fn fail(&self, model: &Arc<str>, failure: SoftFailure, policy: &CoolingPolicy) -> Option<Penalty> {
+        let mut streaks = self.by_model.lock();
+        self.any.store(true, Ordering::Release);
+        if let Some((_, streak)) = streaks.iter_mut().find(|(name, _)| name == model) {
+            return streak.fail(failure, policy);
+        }
+        let mut streak = Streak::default();
+        let penalty = streak.fail(failure, policy);
+        streaks.push((model.clone(), streak));
+        penalty
+    }
+}
+
+/// A quota domain in memory.
+pub struct Team {
+    /// The upstream's team id, or `key:<token id>`.
+    pub id: Box<str>,
+    record: RwLock<Arc<TeamRecord>>,
+    /// Its usable tokens.
+    pub(super) live: RwLock<Vec<Arc<Token>>>,
+    /// Its tokens, usable or not: a team without any offers nothing.
+    pub(super) tokens: AtomicU32,
+    /// Where it stands in the set of each model it offers.
+    pub(super) positions: Mutex<Vec<(ModelId, u32)>>,
+    /// Where it stands in the set of teams whose models are not known.
+    pub(super) any_position: AtomicU32,
+    /// Times it was parked for want of credit since a call last succeeded: its probes come at growing intervals.
+    pub(super) parks: AtomicU32,
+    /// A save of its record is under way and will see the newest version.
+    pub(super) saving: AtomicBool,
+    /// What it has served since start, by model.
+    pub(super) models: DashMap<ModelId, Arc<TeamModel>>,
+}
+
+impl Team {
+    pub(super) fn new(record: TeamRecord) -> Team {
+        Team {
+            id: record.team.clone().into_boxed_str(),
+            record: RwLock::new(Arc::new(record)),
+            live: RwLock::new(Vec::new()),
+            tokens: AtomicU32::new(0),
+            positions: Mutex::new(Vec::new()),
+            any_position: AtomicU32::new(NOWHERE),
+            parks: AtomicU32::new(0),
+            saving: AtomicBool::new(false),
+            // Teams by the hundred thousand each get one: the default of four shards a core would cost 1 KiB apiece.
+            models: DashMap::with_shard_amount(2),
+        }
+    }
+
+    /// What is stored of it.
+    pub fn record(&self) -> Arc<TeamRecord> {
+        self.record.read().clone()
+    }
+
+    /// Changes the record; the version rises with it.
+    pub(super) fn change(&self, edit: impl FnOnce(&mut TeamRecord)) -> Arc<TeamRecord> {
+        let mut slot = self.record.write();
+        let mut record = TeamRecord::clone(&slot);
+        edit(&mut record);
+        record.version += 1;
+        *slot = Arc::new(record);
+        slot.clone()
+    }
+
+    /// How many of its tokens are usable.
+    pub fn live_tokens(&self) -> usize {
+        self.live.read().len()
+    }
+}
+
+/// A team for one model: what the upstream counts against.
+pub struct TeamModel {
+    /// The upstream model.
+    pub model: Arc<str>,
+    /// The meters that each call touches.
+    pub meters: ArcSwap<Vec<MeterUse>>,
+    /// Whether the upstream has answered since start (its headers may have told limits).
+    pub(super) answered: AtomicBool,
+    /// What the last head told of limits, mixed into one word: spares looking at what has not changed.
+    pub(super) told: AtomicU64,
+    /// When a limit that the upstream told was last taken over.
+    pub(super) raised_at: AtomicU64,
+}
+
+/// How a call draws on a meter.
+#[derive(Clone)]
+pub struct MeterUse {
+    /// The meter.
+    pub meter: Arc<HeldMeter>,
+    /// What a call takes of it.
+    pub takes: Takes,
+}
+
+/// What a call takes of a meter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Takes {
+    /// One unit.
+    One,
+    /// Its tokens, reserved then settled.
+    Tokens,
+    /// Its cost in USD ticks, reserved then settled.
+    UsdTicks,
+}
+
+impl TeamModel {
+    /// How much room the tightest meter has, 0..=1000.
+    pub fn headroom(&self) -> u32 {
+        self.meters
+            .load()
+            .iter()
+            .map(|used| used.meter.headroom())
+            .min()
+            .unwrap_or(1000)
+    }
+}

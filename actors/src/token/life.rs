@@ -1,0 +1,452 @@
+//! The pool's start, its background work and its end.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use grok2api_schemas::bus::subjects::buckets;
+use grok2api_schemas::token::{Cooling, CoolingCause, TeamRecord, TokenRecord, TokenSwitch};
+use secrecy::SecretString;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::cooling;
+use super::entry::{Team, Token};
+use super::pool::{Pool, PoolOptions, PoolParts};
+use super::probe::ProbeReport;
+use super::timers::Resting;
+use crate::bus::{BusError, BusErrorKind, KvEntry, codec};
+
+/// First retry of a probe that found the upstream away; doubles up to a minute.
+const PROBE_RETRY_MS: u64 = 1_000;
+const PROBE_RETRY_CAP_MS: u64 = 60_000;
+/// The log is told this often that the upstream is away, microseconds.
+const TELL_AWAY_EVERY_US: u64 = 30_000_000;
+/// Bindings are swept this often.
+const SWEEP_EVERY: Duration = Duration::from_secs(60);
+
+impl Pool {
+    /// Reads what is stored and starts the background work. Tokens whose domain is known serve at once; the others are
+    /// probed meanwhile.
+    ///
+    /// # Errors
+    /// When the bus cannot be read. A record that does not decode or a secret that does not open is reported and left
+    /// alone in the store.
+    pub async fn start(parts: PoolParts, options: PoolOptions) -> Result<Pool, BusError> {
+        let (tracker, stop) = (parts.tracker.clone(), parts.stop.clone());
+        let pool = Pool::build(parts, options);
+        pool.read_all().await?;
+        pool.plan_probes();
+        pool.run(tracker, stop);
+        Ok(pool)
+    }
+
+    /// Reads what is stored, and leaves time and probes to the caller.
+    #[cfg(test)]
+    pub(super) async fn start_still(parts: PoolParts, options: PoolOptions) -> Result<Pool, BusError> {
+        let pool = Pool::build(parts, options);
+        pool.read_all().await?;
+        pool.plan_probes();
+        Ok(pool)
+    }
+
+    async fn read_all(&self) -> Result<(), BusError> {
+        let bus = &self.0.bus;
+        for entry in bus.kv_list(buckets::TEAMS).await? {
+            match codec::decode::<TeamRecord>(&entry.value) {
+                Ok(record) => {
+                    let id = record.team.clone();
+                    self.with_writer(|| self.team_entry(&id, Some(record.clone())));
+                    self.rest_team(&record);
+                }
+                Err(error) => tracing::error!(%error, "a team's record does not decode and is left alone"),
+            }
+        }
+        let mut refused = 0_u64;
+        // Both buckets are in key order, so they are walked side by side, page by page.
+        let mut secrets = Walk::over(bus.kv_pages(buckets::SECRETS));
+        let mut tokens = Walk::over(bus.kv_pages(buckets::TOKENS));
+        while let Some(entry) = tokens.next().await? {
+            let sealed = secrets.at(&entry.key).await?;
+            match self.read_one(&entry.value, sealed.as_deref()) {
+                Ok(_) => {}
+                Err(error) => {
+                    refused += 1;
+                    if refused <= 5 {
+                        tracing::error!(%error, "a token cannot be read and is left alone");
+                    }
+                }
+            }
+        }
+        if refused > 0 {
+            tracing::error!(
+                refused,
+                "tokens cannot be read: is this the master key they were sealed with?"
+            );
+            if self.0.tokens.read().is_empty() {
+                return Err(BusError::new(
+                    BusErrorKind::Corrupt,
+                    format!(
+                        "none of {refused} stored tokens opens: the master key is not the one they were sealed with"
+                    ),
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    /// Plans the first probes of this process: at once of those that cannot serve for want of facts, soon of teams that
+    /// wait for credit, in their turn of all others.
+    fn plan_probes(&self) {
+        let now = self.0.clock.wall();
+        let every = self.0.options.refresh_every_ms;
+        let mut parked: BTreeSet<Box<str>> = BTreeSet::new();
+        let mut asked: BTreeSet<Box<str>> = BTreeSet::new();
+        for token in self.0.tokens.read().values() {
+            let record = token.record();
+            let waits = |cooling: Option<&Cooling>| {
+                cooling.is_some_and(|c| c.cause == CoolingCause::OutOfCredit && !cooling::is_over(c, now))
+            };
+            let Some(team) = token.team() else {
+                // One that the upstream refused before it told a team stays refused until an operator asks again.
+                if record.cooling.is_none() && record.switch == TokenSwitch::On {
+                    self.plan_probe(token, 0);
+                }
+                continue;
+            };
+            let of_team = team.record();
+            let is_on = record.switch == TokenSwitch::On;
+            if waits(record.cooling.as_ref())
+                || (is_on && waits(of_team.cooling.as_ref()) && parked.insert(team.id.clone()))
+            {
+                self.plan_probe(token, self.0.options.parked_probe_ms);
+            } else if of_team.models.is_none() && is_on && record.cooling.is_none() && asked.insert(team.id.clone()) {
+                // What it may serve was not written when the last process ended.
+                self.plan_probe(token, 0);
+            } else if every > 0 {
+                self.plan_probe(token, fastrand::u64(..every));
+            }
+        }
+    }
+
+    fn read_one(&self, value: &[u8], sealed: Option<&[u8]>) -> Result<Arc<Token>, String> {
+        let record: TokenRecord = codec::decode(value).map_err(|error| error.to_string())?;
+        let sealed = sealed.ok_or_else(|| format!("{} has no stored secret", record.id))?;
+        let plain = self
+            .0
+            .vault
+            .open_sealed(record.id.as_bytes(), sealed)
+            .map_err(|error| error.to_string())?;
+        let secret = std::str::from_utf8(&plain).map_err(|_| format!("{} has a secret that is not text", record.id))?;
+        let secret = SecretString::from(secret.to_owned());
+        Ok(self.add(record, secret))
+    }
+
+    /// Puts a token into the mirror and where its record says it belongs.
+    pub(super) fn add(&self, record: TokenRecord, secret: SecretString) -> Arc<Token> {
+        let team = record.team.clone();
+        let fingerprint = record.fingerprint;
+        let token = Arc::new(Token::new(record, secret));
+        self.0.by_fingerprint.insert(fingerprint, token.id);
+        self.0.tokens.write().insert(token.id, token.clone());
+        self.with_writer(|| {
+            if let Some(team) = team {
+                let team = self.team_entry(&team, None);
+                self.join(&token, &team);
+            }
+            self.place(&token);
+        });
+        self.rest_token(&token);
+        token
+    }
+
+    fn rest_token(&self, token: &Token) {
+        let record = token.record();
+        let ends = record
+            .cooling
+            .iter()
+            .chain(record.model_cooling.iter().map(|(_, cooling)| cooling));
+        for until in ends.filter_map(|cooling| cooling.until_ms) {
+            self.0.timers.add(until, Resting::Token(token.id));
+        }
+    }
+
+    fn rest_team(&self, record: &TeamRecord) {
+        if let Some(until) = record.cooling.as_ref().and_then(|cooling| cooling.until_ms) {
+            self.0.timers.add(until, Resting::Team(record.team.clone()));
+        }
+        for (model, cooling) in &record.model_cooling {
+            if let Some(until) = cooling.until_ms {
+                self.0
+                    .timers
+                    .add(until, Resting::TeamModel(record.team.clone(), model.clone()));
+            }
+        }
+    }
+
+    fn run(&self, tracker: TaskTracker, stop: CancellationToken) {
+        // As many workers as probes at a time: a hundred thousand new tokens wait as ids, not as tasks.
+        for _ in 0..self.0.options.probes.max(1) {
+            let (pool, stop) = (self.clone(), stop.clone());
+            tracker.spawn(async move {
+                loop {
+                    tokio::select! {
+                        () = stop.cancelled() => return,
+                        token = pool.0.probes.next() => {
+                            if let Some(token) = pool.find(token) {
+                                tokio::select! {
+                                    () = stop.cancelled() => return,
+                                    () = pool.probe_and_plan(&token) => {}
+                                }
+                            }
+                        }
+                    }
+                }
+            });
+        }
+        let pool = self.clone();
+        tracker.spawn(async move {
+            let mut swept = tokio::time::Instant::now();
+            while !stop.is_cancelled() {
+                let next = pool.wake_due();
+                if swept.elapsed() >= SWEEP_EVERY {
+                    pool.affinity().sweep(pool.0.clock.now());
+                    swept = tokio::time::Instant::now();
+                }
+                let sleep = next.map_or(SWEEP_EVERY.as_millis() as u64, |at| {
+                    at.saturating_sub(pool.0.clock.wall().0)
+                });
+                let sleep = Duration::from_millis(sleep.clamp(1, SWEEP_EVERY.as_millis() as u64));
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = pool.0.timers.changed() => {}
+                    () = tokio::time::sleep(sleep) => {}
+                }
+            }
+        });
+    }
+
+    /// Ends what is over; answers when the next is.
+    pub(super) fn wake_due(&self) -> Option<u64> {
+        let (due, next) = self.0.timers.due(self.0.clock.wall());
+        for resting in due {
+            self.wake(resting);
+        }
+        next
+    }
+
+    fn wake(&self, resting: Resting) {
+        match resting {
+            Resting::Token(id) => {
+                if let Some(token) = self.find(id) {
+                    self.end_rest(&token);
+                }
+            }
+            Resting::Team(id) => {
+                if let Some(team) = self.0.teams.get(&id).map(|team| team.clone()) {
+                    self.end_team_rest(&team);
+                }
+            }
+            Resting::TeamModel(id, _model) => {
+                if let Some(team) = self.0.teams.get(&id).map(|team| team.clone()) {
+                    self.end_team_rest(&team);
+                }
+            }
+            Resting::Probe(id) => {
+                if let Some(token) = self.find(id)
+                    && token.take_probe(self.0.clock.wall().0)
+                {
+                    self.0.probes.push(id);
+                }
+            }
+        }
+    }
+
+    fn end_rest(&self, token: &Arc<Token>) {
+        let now = self.0.clock.wall();
+        let record = token.record();
+        let over = record
+            .cooling
+            .as_ref()
+            .is_some_and(|cooling| cooling::is_over(cooling, now));
+        let models_over = record
+            .model_cooling
+            .iter()
+            .any(|(_, cooling)| cooling::is_over(cooling, now));
+        if !over && !models_over {
+            return;
+        }
+        self.with_writer(|| {
+            token.change(|record| {
+                // Looked at again: a new rest may have begun meanwhile.
+                if record
+                    .cooling
+                    .as_ref()
+                    .is_some_and(|cooling| cooling::is_over(cooling, now))
+                {
+                    record.cooling = None;
+                }
+                record
+                    .model_cooling
+                    .retain(|(_, cooling)| !cooling::is_over(cooling, now));
+            });
+            self.place(token);
+        });
+        tracing::info!(token = %token.id, masked = %record.masked, "recovered: its rest is over");
+        self.tell(token, "recovered");
+        self.0.actors.save(self, token);
+        self.notify_changed();
+    }
+
+    fn end_team_rest(&self, team: &Arc<Team>) {
+        let now = self.0.clock.wall();
+        let record = team.record();
+        let over = record
+            .cooling
+            .as_ref()
+            .is_some_and(|cooling| cooling::is_over(cooling, now));
+        let models_over = record
+            .model_cooling
+            .iter()
+            .any(|(_, cooling)| cooling::is_over(cooling, now));
+        // The rest was made longer after its timer was set.
+        if !over && !models_over {
+            return;
+        }
+        self.with_writer(|| {
+            team.change(|record| {
+                if record
+                    .cooling
+                    .as_ref()
+                    .is_some_and(|cooling| cooling::is_over(cooling, now))
+                {
+                    record.cooling = None;
+                }
+                record
+                    .model_cooling
+                    .retain(|(_, cooling)| !cooling::is_over(cooling, now));
+            });
+            self.place_team(team, now);
+        });
+        tracing::info!(team = %team.id, "recovered: the rest is over");
+        self.0.actors.save_team(self, team);
+    }
+
+    /// Probes a token and plans its next probe.
+    async fn probe_and_plan(&self, token: &Arc<Token>) {
+        let report = self.0.actors.probe(self, token).await;
+        if token.is_gone() {
+            return;
+        }
+        let fails = token.probe_failures.load(Ordering::Relaxed);
+        let next = match report {
+            Some(ProbeReport::Unreachable(reason)) => {
+                token.probe_failures.fetch_add(1, Ordering::Relaxed);
+                self.tell_away(&reason);
+                Some(
+                    PROBE_RETRY_MS
+                        .saturating_mul(1 << fails.min(10))
+                        .min(PROBE_RETRY_CAP_MS),
+                )
+            }
+            // Nobody answered, for the actor is gone or overrun: soon again.
+            None => Some(PROBE_RETRY_CAP_MS),
+            Some(_) => {
+                token.probe_failures.store(0, Ordering::Relaxed);
+                // A jitter of a tenth keeps a hundred thousand tokens from being probed in one breath for ever.
+                let every = self.0.options.refresh_every_ms;
+                (every > 0).then(|| every + fastrand::u64(..every / 10 + 1))
+            }
+        };
+        if let Some(in_ms) = next {
+            self.plan_probe(token, in_ms);
+        }
+    }
+
+    /// One line for an upstream that is away, however many tokens find it so.
+    fn tell_away(&self, reason: &str) {
+        let now = self.0.clock.now().0;
+        let last = self.0.told_away.load(Ordering::Relaxed);
+        let is_due = last == 0 || now.saturating_sub(last) >= TELL_AWAY_EVERY_US;
+        if is_due
+            && self
+                .0
+                .told_away
+                .compare_exchange(last, now, Ordering::Relaxed, Ordering::Relaxed)
+                .is_ok()
+        {
+            let probes = self.0.counters.probes_unreachable.load(Ordering::Relaxed);
+            tracing::warn!(%reason, probes, "the upstream does not answer probes; tokens keep their state, and are asked again");
+        }
+    }
+
+    /// Writes what is not written yet. Call it when no request is running any more.
+    pub async fn close(&self) {
+        self.0.actors.close().await;
+        // What no actor is left for, such as that of one that panicked.
+        let unsaved: Vec<Arc<Token>> = self
+            .0
+            .tokens
+            .read()
+            .values()
+            .filter(|token| token.is_unsaved())
+            .cloned()
+            .collect();
+        for token in &unsaved {
+            token.fold_uses();
+        }
+        if let Err(error) = self.write(&unsaved).await {
+            tracing::error!(tokens = unsaved.len(), %error, "the state of tokens could not be written at shutdown");
+        }
+    }
+}
+
+/// A bucket read entry by entry, in key order.
+struct Walk<'a> {
+    pages: BoxStream<'a, Result<Vec<KvEntry>, BusError>>,
+    page: std::iter::Peekable<std::vec::IntoIter<KvEntry>>,
+}
+
+impl<'a> Walk<'a> {
+    fn over(pages: BoxStream<'a, Result<Vec<KvEntry>, BusError>>) -> Walk<'a> {
+        Walk {
+            pages,
+            page: Vec::new().into_iter().peekable(),
+        }
+    }
+
+    /// Makes sure that an entry is at hand, if there is one left.
+    async fn fill(&mut self) -> Result<(), BusError> {
+        while self.page.peek().is_none() {
+            match self.pages.next().await {
+                Some(page) => self.page = page?.into_iter().peekable(),
+                None => return Ok(()),
+            }
+        }
+        Ok(())
+    }
+
+    async fn next(&mut self) -> Result<Option<KvEntry>, BusError> {
+        self.fill().await?;
+        Ok(self.page.next())
+    }
+
+    /// The value of a key; what comes before it is passed over.
+    async fn at(&mut self, key: &[u8]) -> Result<Option<Bytes>, BusError> {
+        loop {
+            self.fill().await?;
+            match self.page.peek() {
+                None => return Ok(None),
+                Some(entry) if entry.key[..] < *key => {
+                    self.page.next();
+                }
+                Some(entry) if entry.key[..] == *key => return Ok(self.page.next().map(|entry| entry.value)),
+                Some(_) => return Ok(None),
+            }
+        }
+    }
+}

@@ -1,0 +1,26 @@
+//! The pool of upstream tokens: what is known of each, which can serve now, which one serves next.
+//!
+//! [`cooling`] and [`limits`] are pure decisions; [`choice`] reads what [`pool`] keeps in memory; each token's actor writes,
+//! tells and probes; [`roster`] is what operators do.
+
+pub mod cooling;
+pub mod limits;
+mod eligible;
+mod entry;
+pub mod affinity;
+mod choice;
+mod pool;
+pub mod probe;
+mod timers;
+mod actor;
+mod life;
+mod roster;
+
+pub use choice::{Pick, Reason, Tried, Wish};
+pub use eligible::ModelId;
+pub use entry::{MeterUse, Takes, Team, TeamModel, Token};
+pub use pool::{Pool, PoolCounters, PoolOptions, PoolParts};
+pub use roster::mask;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,9 @@
+//! What the admin doors take and answer: the same types over HTTP, over the bus and on the command line.
+
+pub mod accounts;
+pub mod export;
+pub mod keys;
+pub mod limit;
+pub mod page;
+pub mod requests;
+pub mod tokens;

@@ -1,0 +1,124 @@
+//! What the gateway is to those who reach it: names, passwords, addresses, limits at the door.
+
+use super::spec::*;
+
+choice! {
+    /// How generated images are handed out where the request does not say.
+    pub enum ImageFormat {
+        /// As a link to this gateway.
+        Url = "url",
+        /// Inline, as a data URL.
+        Base64 = "base64",
+        /// Inline, in OpenAI's field of that name.
+        B64Json = "b64_json",
+    }
+}
+
+/// What the older project wrote into every file as `app.app_url`; it counts as not set.
+pub const OLDER_DEFAULT_APP_URL: &str = "http://127.0.0.1:8000";
+
+section! {
+    /// Names, passwords and links.
+    pub struct AppConfig in "app" {
+        /// Public address that links to files start with, such as `https://ai.example.org`. Not set: taken from the request's Host.
+        app_url: (text HttpUrl) = "";
+        /// Name of the administrator.
+        admin_username: (text Any) = "admin";
+        /// Password of the administrator. Not set: one is generated at the first start, printed once and stored hashed.
+        app_key: (secret) = "";
+        /// A client key for /v1 beside those in the store, exempt from quotas. It opens no admin route.
+        api_key: (secret) = "";
+        /// How images are handed out where the request does not say: a link (url) or inline (base64, b64_json).
+        image_format: (choice ImageFormat) = "url";
+        /// Kept from the older project, where it had no effect either: videos are handed out as links.
+        video_format: (text Any) = "url";
+    }
+}
+
+section! {
+    /// The door: where to listen and what to let in.
+    pub struct ServerConfig in "server" {
+        /// Address to listen on.
+        host: (text Host) = "0.0.0.0" [restart env "SERVER_HOST"];
+        /// Port to listen on; 0 takes any free one and prints it.
+        port: (int u16 0..=65535) = 8000 [restart env "SERVER_PORT"];
+        /// Largest request body, in MiB.
+        max_body_mb: (int u64 1..=1024) = 32;
+        /// How long a client may take to send the head of a request, in seconds.
+        header_read_timeout_secs: (int u64 1..=600) = 10 [restart];
+        /// Connections at a time; 0 derives the number from the limit on open files.
+        max_connections: (int u64 0..=1000000) = 0 [restart];
+        /// How long /readyz is red before the listener closes at shutdown, in seconds. Not set: 5 with NATS, 0 alone.
+        drain_delay_secs: (maybe int u64 0..=600) = unset;
+        /// How long running answers may go on at shutdown, in seconds.
+        grace_secs: (int u64 0..=86400) = 300;
+        /// Addresses and networks of proxies whose X-Forwarded-* headers are believed, such as ["10.0.0.0/8"].
+        trusted_proxies: (texts Network) = [];
+        /// Certificate chain, a PEM file. Set together with tls_key, the listener speaks TLS.
+        tls_cert: (text Any) = "" [restart];
+        /// Private key of the certificate, a PEM file.
+        tls_key: (text Any) = "" [restart];
+        /// An idle stream gets a comment this often so that nothing on the way cuts it, in seconds; 0 sends none.
+        keep_alive_secs: (int u64 0..=3600) = 15;
+    }
+}
+
+section! {
+    /// Sessions, secrets and who gets in.
+    pub struct SecurityConfig in "security" {
+        /// Encrypts stored credentials: at least 16 characters, or 64 hexadecimal digits. Not set: generated into `<data-dir>/master.key` (mode 0600).
+        master_key: (secret) = "" [restart];
+        /// Lets everybody use /v1 without a key. Leave it off unless nobody else can reach this address.
+        allow_anonymous: (flag) = false;
+        /// How long a login of the admin panel lasts, in hours.
+        session_hours: (int u64 1..=8760) = 8;
+        /// Failed logins from one address, or for one name, within login_window_secs before more are refused.
+        login_max_failures: (int u32 1..=1000) = 10;
+        /// Window in which failed logins are counted, in seconds.
+        login_window_secs: (int u64 10..=86400) = 300;
+    }
+}
+
+choice! {
+    /// How log lines look on stdout.
+    pub enum LogFormat {
+        /// Pretty on a terminal, JSON otherwise.
+        Auto = "auto",
+        /// For people.
+        Pretty = "pretty",
+        /// One JSON object a line.
+        Json = "json",
+    }
+}
+
+section! {
+    /// Logs, the request log and metrics.
+    pub struct TelemetryConfig in "telemetry" {
+        /// error, warn, info, debug or trace; or directives such as "info,grok2api=debug".
+        log_level: (text LogLevel) = "info" [restart env "LOG_LEVEL"];
+        /// How log lines look on stdout: auto (pretty on a terminal, JSON otherwise), pretty or json.
+        log_format: (choice LogFormat) = "auto" [restart];
+        /// Days that log files in `<data-dir>/logs` are kept.
+        log_retention_days: (int u32 1..=3650) = 14;
+        /// Largest size of the request log in the store, in MiB; the oldest records go first.
+        request_log_max_mb: (int u64 1..=1048576) = 256;
+        /// Days that records of the request log are kept.
+        request_log_days: (int u32 1..=3650) = 14;
+    }
+}
+
+section! {
+    /// NATS, for several nodes that act as one.
+    pub struct NatsConfig in "nats" {
+        /// Server, such as `nats://127.0.0.1:4222`; several with commas. Not set: this node works alone.
+        url: (text NatsUrl) = "" [restart env "NATS_URL"];
+    }
+}
+
+section! {
+    /// What the nodes of a cluster must agree on.
+    pub struct ClusterConfig in "cluster" {
+        /// How far the clocks of nodes may be apart, in seconds; charges of an earlier process are released that much later.
+        max_clock_skew_secs: (int u64 0..=300) = 5 [restart];
+    }
+}

@@ -1,0 +1,148 @@
+//! The admin API over HTTP: a thin door to [`crate::ops`]. Mounted at `/api/v1/admin`.
+//!
+//! Every route but login needs a session (see [`call`]); there is no other way in, and a client key is none.
+
+mod body;
+mod call;
+mod cookie;
+mod keys;
+mod older;
+mod query;
+mod requests;
+mod session;
+#[cfg(test)]
+mod tests;
+mod tokens;
+mod tokens_bulk;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use grok2api_actors::clock::Clock;
+use poem::http::StatusCode;
+use poem::{Endpoint, EndpointExt, IntoEndpoint, Request, Response, Route, get, post};
+
+use crate::engine::error::{ErrorKind, GatewayError};
+use crate::fronts::openai::error::error_response;
+use crate::ops::accounts::Accounts;
+use crate::ops::keys::KeyOps;
+use crate::ops::requests::RequestOps;
+use crate::ops::tokens::TokenOps;
+use call::{guarded, open, own};
+
+/// Where a request came from, as the door knows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Origin {
+    /// The client's address, proxies that we trust taken into account.
+    pub ip: IpAddr,
+    /// Whether it came over TLS, ours or that of such a proxy.
+    pub https: bool,
+}
+
+/// How large bodies may be, bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct BodyLimits {
+    /// Of everything but the two below.
+    pub ordinary: usize,
+    /// Of a whole list of tokens (`POST /tokens`), which is held in memory.
+    pub list: usize,
+    /// Of an import, which is read line by line.
+    pub import: u64,
+}
+
+impl Default for BodyLimits {
+    fn default() -> BodyLimits {
+        BodyLimits {
+            ordinary: 1024 * 1024,
+            list: 64 * 1024 * 1024,
+            import: 512 * 1024 * 1024,
+        }
+    }
+}
+
+/// What the routes need.
+#[derive(Clone)]
+pub struct Admin {
+    /// Operations on upstream credentials.
+    pub tokens: TokenOps,
+    /// Operations on client keys.
+    pub keys: KeyOps,
+    /// Operations on the request log.
+    pub requests: RequestOps,
+    /// Accounts and sessions.
+    pub accounts: Accounts,
+    /// For dates.
+    pub clock: Clock,
+    /// What `GET /storage` answers: `local`, or `nats` in a cluster.
+    pub storage: &'static str,
+    /// Limits of bodies.
+    pub limits: BodyLimits,
+    /// Where a request came from.
+    pub origin: Arc<dyn Fn(&Request) -> Origin + Send + Sync>,
+}
+
+/// The routes, without their prefix.
+pub fn routes(admin: Admin) -> impl Endpoint<Output = Response> {
+    let admin = Arc::new(admin);
+    // Shorter at each route.
+    let a = &admin;
+    Route::new()
+        .at("/login", post(open(a, session::login)))
+        .at("/logout", post(own(a, session::logout)))
+        .at("/session", get(guarded(a, session::current)))
+        .at("/storage", get(guarded(a, older::storage)))
+        .at(
+            "/tokens",
+            get(guarded(a, tokens::list)).post(guarded(a, tokens_bulk::whole_list)),
+        )
+        .at("/tokens/counts", get(guarded(a, tokens::counts)))
+        .at("/tokens/import", post(guarded(a, tokens_bulk::import)))
+        .at("/tokens/export", post(guarded(a, tokens_bulk::export)))
+        .at("/tokens/refresh", post(guarded(a, tokens::refresh_many)))
+        .at("/tokens/clear-cooling", post(guarded(a, tokens::clear_cooling_many)))
+        .at("/tokens/delete", post(guarded(a, tokens::delete_many)))
+        .at("/tokens/nsfw/refresh", post(guarded(a, older::not_offered)))
+        .at("/tokens/auto-register", post(guarded(a, older::not_offered)))
+        .at("/tokens/auto-register/status", get(guarded(a, older::register_status)))
+        .at("/tokens/auto-register/stop", post(guarded(a, older::register_status)))
+        .at(
+            "/tokens/:id",
+            get(guarded(a, tokens::get))
+                .patch(guarded(a, tokens::patch))
+                .delete(guarded(a, tokens::delete)),
+        )
+        .at("/tokens/:id/refresh", post(guarded(a, tokens::refresh)))
+        .at("/tokens/:id/clear-cooling", post(guarded(a, tokens::clear_cooling)))
+        .at("/keys", get(guarded(a, keys::list)).post(guarded(a, keys::create)))
+        .at("/keys/update", post(guarded(a, keys::update_older)))
+        .at("/keys/delete", post(guarded(a, keys::delete_older)))
+        .at(
+            "/keys/:id",
+            get(guarded(a, keys::get))
+                .patch(guarded(a, keys::update))
+                .delete(guarded(a, keys::delete)),
+        )
+        .at("/keys/:id/rotate", post(guarded(a, keys::rotate)))
+        .at("/requests", get(guarded(a, requests::list)))
+        .at("/requests/:id", get(guarded(a, requests::get)))
+        .at("/*rest", guarded(a, older::unknown))
+        .into_endpoint()
+        .around(|routes, request| async move {
+            let id = call::request_id(&request);
+            match routes.call(request).await {
+                Ok(response) => Ok(response),
+                Err(error) => Ok(error_response(&of_poem(&error), &id.to_string())),
+            }
+        })
+}
+
+/// An error of the router itself.
+fn of_poem(error: &poem::Error) -> GatewayError {
+    match error.status() {
+        StatusCode::METHOD_NOT_ALLOWED => {
+            GatewayError::new(ErrorKind::MethodNotAllowed, "This route does not take that method.")
+        }
+        StatusCode::NOT_FOUND => older::no_such_route(),
+        _ => GatewayError::internal(error.to_string()),
+    }
+}

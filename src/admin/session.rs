@@ -1,0 +1,78 @@
+//! Login, logout, and who is logged in.
+
+use grok2api_schemas::admin::accounts::{LoginAnswer, SessionView};
+use http::header::SET_COOKIE;
+use serde::Deserialize;
+use serde_json::json;
+use zeroize::Zeroizing;
+
+use super::call::{Answer, Call, Guarded, bearer, json as answer};
+use super::{body, cookie};
+
+#[derive(Deserialize)]
+struct LoginBody {
+    #[serde(default)]
+    username: Option<String>,
+    #[serde(default)]
+    password: Option<String>,
+}
+
+/// `POST /login`. As in the older project, a bearer stands for the password if the body has none.
+pub async fn login(call: Call) -> Answer {
+    let bytes = body::read(call.body, call.admin.limits.ordinary).await?;
+    let sent: LoginBody = body::json(&bytes)?;
+    let username = sent.username.unwrap_or_default();
+    let (username, password) = match sent.password.filter(|password| !password.trim().is_empty()) {
+        Some(password) => (username, password),
+        None => {
+            let username = if username.trim().is_empty() {
+                "admin".to_owned()
+            } else {
+                username
+            };
+            (username, bearer(&call.headers).unwrap_or_default().to_owned())
+        }
+    };
+    let accounts = &call.admin.accounts;
+    let opened = accounts
+        .login(call.origin.ip, &username, Zeroizing::new(password))
+        .await?;
+    let session = &opened.session;
+    let mut response = answer(&LoginAnswer {
+        status: "success".to_owned(),
+        token: opened.token.to_string(),
+        api_key: opened.token.to_string(),
+        expires_at: session.expires_ms / 1000,
+        username: session.username.clone(),
+        role: session.role,
+        csrf_token: session.csrf_token.clone(),
+    })?;
+    let seconds = (session.expires_ms - session.created_ms) / 1000;
+    if let Some(value) = cookie::set(&opened.token, seconds, call.origin.https) {
+        response.headers_mut().insert(SET_COOKIE, value);
+    }
+    Ok(response)
+}
+
+/// `POST /logout`: the session is over when this answers.
+pub async fn logout(guarded: Guarded) -> Answer {
+    guarded.call.admin.accounts.logout(&guarded.token).await?;
+    guarded.actor.did::<&str>("session.close", &[], "");
+    let mut response = answer(&json!({"status": "success"}))?;
+    if let Some(value) = cookie::clear(guarded.call.origin.https) {
+        response.headers_mut().insert(SET_COOKIE, value);
+    }
+    Ok(response)
+}
+
+/// `GET /session`.
+pub async fn current(guarded: Guarded) -> Answer {
+    let session = &guarded.session;
+    answer(&SessionView {
+        username: session.username.clone(),
+        role: session.role,
+        created_at: session.created_ms / 1000,
+        expires_at: session.expires_ms / 1000,
+        csrf_token: session.csrf_token.clone(),
+    })
+}

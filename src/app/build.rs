@@ -1,0 +1,272 @@
+//! Building the app, in order: each part needs those above it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use grok2api_actors::bus::BusHandle;
+use grok2api_actors::bus::local::LocalBus;
+use grok2api_actors::clients::ClientKeys;
+use grok2api_actors::clock::Clock;
+use grok2api_actors::egress::{Egress, EgressOptions, ProxySpec};
+use grok2api_actors::ledger::{Ledger, LedgerOptions};
+use grok2api_actors::runtime::ArbiterPool;
+use grok2api_actors::store::{Store, StoreOptions};
+use grok2api_actors::token::cooling::CoolingPolicy;
+use grok2api_actors::token::limits::LimitBook;
+use grok2api_actors::token::{Pool, PoolOptions, PoolParts};
+use grok2api_actors::vault::Vault;
+use grok2api_schemas::config::Config;
+use grok2api_schemas::ids::SessionId;
+use parking_lot::Mutex;
+use secrecy::SecretString;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use zeroize::Zeroizing;
+
+use super::App;
+use super::master_key::open_vault;
+use crate::bindings::Bindings;
+use crate::catalogue::{Catalogue, ListedModel};
+use crate::door::health::Readiness;
+use crate::engine::settings::EngineSettings;
+use crate::engine::telemetry::EngineTelemetry;
+use crate::engine::{Engine, EngineParts};
+use crate::ops::accounts::{AccountOptions, Accounts};
+use crate::providers::Provider;
+use crate::providers::xai::{Listed, Management, XaiOptions, XaiProber, XaiUpstream};
+use crate::request_log::{RequestLog, RequestLogOptions};
+use crate::telemetry::Metrics;
+
+/// Threads that actors run on. They write and probe; requests do not wait for them.
+const ARBITERS: usize = 2;
+/// Probes at a time: a hundred thousand new keys are asked about without a storm.
+const PROBES: usize = 32;
+const HOUR_MS: u64 = 60 * 60 * 1000;
+
+/// Why the process cannot start: one line that says what and how to mend it.
+#[derive(Debug)]
+pub struct BuildError(pub String);
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for BuildError {}
+
+fn cannot(what: &'static str) -> impl Fn(&dyn fmt::Display) -> BuildError {
+    move |error| BuildError(format!("{what}: {error}"))
+}
+
+/// Builds everything over a data directory.
+///
+/// # Errors
+/// One line for the operator; data that could not be used is left untouched.
+pub async fn build(
+    config: Config,
+    data_dir: &Path,
+    metrics: Arc<Metrics>,
+    readiness: Readiness,
+) -> Result<Arc<App>, BuildError> {
+    let clock = Clock::system();
+    let tracker = TaskTracker::new();
+    let stop = CancellationToken::new();
+
+    let catalogue = Catalogue::load(data_dir).map_err(|error| BuildError(error.to_string()))?;
+    let master_key = Some(config.security.master_key.expose())
+        .filter(|key| !key.is_empty())
+        .map(|key| SecretString::from(key.to_owned()));
+    let store = Store::open(&data_dir.join("store"), StoreOptions::default()).map_err(|e| cannot("the store")(&e))?;
+    let bus: BusHandle = LocalBus::new(store.clone(), clock.clone());
+    let vault = Arc::new(open_vault(&bus, master_key, &data_dir.join("master.key")).await?);
+    let arbiters = ArbiterPool::start(ARBITERS).map_err(|e| cannot("threads")(&e))?;
+
+    let options = LedgerOptions {
+        delivery_slack_ms: config.xai.delivery_slack_ms,
+        max_clock_skew_ms: config.cluster.max_clock_skew_secs * 1000,
+        day_offset_minutes: config.clients.reset_tz_offset_minutes,
+        ..LedgerOptions::alone(SessionId::generate())
+    };
+    let handles: Vec<_> = (0..arbiters.len()).map(|_| arbiters.pick()).collect();
+    let ledger = Ledger::start(bus.clone(), clock.clone(), tracker.clone(), &handles, options)
+        .await
+        .map_err(|e| cannot("the ledger")(&e))?;
+
+    let egress_options = EgressOptions {
+        connect_timeout: Duration::from_secs(config.xai.connect_timeout_secs),
+        ..EgressOptions::default()
+    };
+    // Kept-alive connections hold nothing that must be settled: the end of the process is theirs, and waits for none.
+    let egress = Egress::new(egress_options, TaskTracker::new()).map_err(|e| cannot("TLS for upstream calls")(&e))?;
+    let proxy = ProxySpec::parse(&config.xai.proxy).map_err(|e| BuildError(format!("xai.proxy: {e}")))?;
+    let xai = XaiOptions {
+        base_url: config.xai.base_url.clone(),
+        proxy: proxy.clone(),
+    };
+    let upstream = Arc::new(XaiUpstream::new(&xai, egress.clone(), clock.clone()).map_err(BuildError)?);
+    upstream.set_rules(&config).map_err(BuildError)?;
+
+    let catalogue = Arc::new(ArcSwap::from_pointee(catalogue));
+    let management = Some(config.xai.management_key.expose())
+        .filter(|key| !key.is_empty())
+        .map(|key| Management {
+            base_url: config.xai.management_url.clone(),
+            key: SecretString::from(key.to_owned()),
+        });
+    let prober = XaiProber::new(
+        &config.xai.base_url,
+        egress,
+        upstream.clone(),
+        note_listed(catalogue.clone()),
+        management,
+    );
+    let pool = start_pool(
+        &config, &bus, &vault, &clock, &ledger, prober, &arbiters, &tracker, &stop, proxy, &catalogue,
+    )
+    .await?;
+
+    let hash = vault.clone();
+    let keys = ClientKeys::load(bus.clone(), hash, clock.clone(), &tracker, stop.clone())
+        .await
+        .map_err(|e| cannot("client keys")(&e))?;
+    keys.set_config_key(Some(config.app.api_key.expose()));
+
+    let password = Some(config.app.app_key.expose()).filter(|password| !password.trim().is_empty());
+    let account_options = AccountOptions {
+        username: config.app.admin_username.clone(),
+        password: password.map(|password| Zeroizing::new(password.to_owned())),
+        session_hours: config.security.session_hours,
+    };
+    let (accounts, generated_password) =
+        Accounts::load(bus.clone(), clock.clone(), &tracker, stop.clone(), account_options)
+            .await
+            .map_err(|e| BuildError(format!("administrators: {}", e.detail.as_deref().unwrap_or(&e.message))))?;
+
+    let log_options = RequestLogOptions {
+        max_bytes: config.telemetry.request_log_max_mb * 1024 * 1024,
+        max_age_ms: u64::from(config.telemetry.request_log_days) * 24 * HOUR_MS,
+        ..RequestLogOptions::default()
+    };
+    let log = RequestLog::open(store.clone(), clock.clone(), log_options).map_err(|e| cannot("the request log")(&e))?;
+    log.start(&tracker, stop.clone());
+
+    let provider: Arc<dyn Provider> = upstream;
+    let parts = EngineParts {
+        clock: clock.clone(),
+        ledger: ledger.clone(),
+        pool: pool.clone(),
+        provider,
+        catalogue: catalogue.clone(),
+        settings: EngineSettings::of(&config),
+        log: log.clone(),
+        telemetry: EngineTelemetry::new(metrics.clone()),
+        tracker: tracker.clone(),
+    };
+    let engine = Engine::start(parts, stop.clone());
+    Ok(Arc::new(App {
+        started_secs: clock.wall().0 / 1000,
+        clock,
+        config: ArcSwap::from_pointee(config),
+        catalogue,
+        bindings: Bindings::new(bus.clone()),
+        store,
+        bus,
+        vault,
+        ledger,
+        pool,
+        keys,
+        accounts,
+        generated_password: Mutex::new(generated_password),
+        engine,
+        log,
+        metrics,
+        readiness,
+        arbiters,
+        tracker,
+        stop,
+    }))
+}
+
+#[expect(
+    clippy::too_many_arguments,
+    reason = "the pool draws on most of what was built before it; called once"
+)]
+async fn start_pool(
+    config: &Config,
+    bus: &BusHandle,
+    vault: &Arc<Vault>,
+    clock: &Clock,
+    ledger: &Ledger,
+    prober: XaiProber,
+    arbiters: &ArbiterPool,
+    tracker: &TaskTracker,
+    stop: &CancellationToken,
+    proxy: ProxySpec,
+    catalogue: &Arc<ArcSwap<Catalogue>>,
+) -> Result<Pool, BuildError> {
+    let names = catalogue.clone();
+    let options = PoolOptions {
+        provider: "xai",
+        cooling: CoolingPolicy {
+            cap_ms: config.xai.max_cooling_secs * 1000,
+            ..CoolingPolicy::default()
+        },
+        limits: LimitBook::new(config.xai.teams.clone()),
+        canonical: Arc::new(move |name| names.load().resolve(name).canonical.to_owned()),
+        swarm_share: config.clients.affinity_max_share,
+        binding_life_ms: config.clients.affinity_secs * 1000,
+        proxy,
+        probes: PROBES,
+        parked_probe_ms: config.xai.probe_interval_secs * 1000,
+        refresh_every_ms: if config.token.auto_refresh {
+            u64::from(config.token.refresh_interval_hours) * HOUR_MS
+        } else {
+            0
+        },
+    };
+    let parts = PoolParts {
+        bus: bus.clone(),
+        vault: vault.clone(),
+        clock: clock.clone(),
+        ledger: ledger.clone(),
+        prober: Arc::new(prober),
+        arbiters: arbiters.clone(),
+        tracker: tracker.clone(),
+        stop: stop.clone(),
+    };
+    Pool::start(parts, options)
+        .await
+        .map_err(|e| cannot("the token pool")(&e))
+}
+
+/// Lays what the upstream lists over the model table: names that it lists as models of their own are counted apart, its
+/// aliases together.
+fn note_listed(catalogue: Arc<ArcSwap<Catalogue>>) -> Listed {
+    let table = catalogue.load_full();
+    let known: Mutex<BTreeMap<String, Vec<String>>> = Mutex::new(BTreeMap::new());
+    Box::new(move |listed| {
+        let mut known = known.lock();
+        let mut is_new = false;
+        for model in listed {
+            if known.get(&model.id) != Some(&model.aliases) {
+                known.insert(model.id.clone(), model.aliases.clone());
+                is_new = true;
+            }
+        }
+        if is_new {
+            let all: Vec<ListedModel> = known
+                .iter()
+                .map(|(id, aliases)| ListedModel {
+                    id: id.clone(),
+                    aliases: aliases.clone(),
+                })
+                .collect();
+            catalogue.store(Arc::new(table.with_listed(&all)));
+        }
+    })
+}

@@ -1,0 +1,182 @@
+//! The composition root: everything that runs, built in order, before the first byte is accepted.
+
+mod build;
+mod first_start;
+mod master_key;
+mod gauges;
+mod watch;
+mod demo;
+pub mod serve;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::{ArcSwap, Guard};
+use grok2api_actors::bus::BusHandle;
+use grok2api_actors::clients::{ClientKeys, Identity};
+use grok2api_actors::clock::Clock;
+use grok2api_actors::ledger::Ledger;
+use grok2api_actors::runtime::ArbiterPool;
+use grok2api_actors::store::Store;
+use grok2api_actors::token::Pool;
+use grok2api_actors::vault::Vault;
+use grok2api_schemas::config::Config;
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use zeroize::Zeroizing;
+
+use crate::bindings::Bindings;
+use crate::catalogue::{Catalogue, Resolved};
+use crate::door::body::BodyLimits;
+use crate::door::health::Readiness;
+use crate::engine::Engine;
+use crate::engine::ask::Caller;
+use crate::engine::error::{ErrorKind, GatewayError, RefusalReason};
+use crate::engine::expectations::input_tokens;
+use crate::http::arrival::Arrival;
+use crate::ops::accounts::Accounts;
+use crate::request_log::RequestLog;
+use crate::telemetry::Metrics;
+
+pub use build::{BuildError, build};
+pub use first_start::FirstStart;
+
+/// Everything that runs, by name.
+pub struct App {
+    /// Time.
+    pub clock: Clock,
+    /// The configuration in force.
+    config: ArcSwap<Config>,
+    /// Models, prices, names: the table with what the upstream lists laid over it.
+    pub catalogue: Arc<ArcSwap<Catalogue>>,
+    /// Everything this node keeps.
+    pub store: Store,
+    /// What nodes share.
+    pub bus: BusHandle,
+    /// Seals and recognises secrets.
+    pub vault: Arc<Vault>,
+    /// Quotas.
+    pub ledger: Ledger,
+    /// Upstream tokens.
+    pub pool: Pool,
+    /// Client keys.
+    pub keys: ClientKeys,
+    /// Administrators and their sessions.
+    pub accounts: Accounts,
+    /// A password that was made at this start; taken when it is printed.
+    generated_password: Mutex<Option<Zeroizing<String>>>,
+    /// Which token made which object.
+    pub bindings: Bindings,
+    /// Answers requests.
+    pub engine: Arc<Engine>,
+    /// What became of requests.
+    pub log: RequestLog,
+    /// Counters.
+    pub metrics: Arc<Metrics>,
+    /// What keeps this node from being ready.
+    pub readiness: Readiness,
+    /// Threads of actors.
+    pub arbiters: ArbiterPool,
+    /// Tasks that shutdown waits for.
+    pub tracker: TaskTracker,
+    /// Ends background work.
+    pub stop: CancellationToken,
+    /// When this process started, Unix seconds.
+    pub started_secs: u64,
+}
+
+impl App {
+    /// The configuration in force.
+    pub fn config(&self) -> Guard<Arc<Config>> {
+        self.config.load()
+    }
+
+    /// What the body of a request may take.
+    pub fn body_limits(&self) -> BodyLimits {
+        BodyLimits::of_mebibytes(self.config().server.max_body_mb)
+    }
+
+    /// A request that never came to the engine: it is counted and logged all the same.
+    pub fn refused(&self, arrival: &Arrival, route: &'static str, error: &GatewayError) {
+        self.engine.refused(arrival, route, error);
+    }
+
+    /// Output tokens that a strict key's budget still pays for, per answer; `None` where nothing bounds them.
+    ///
+    /// # Errors
+    /// When the budget does not even pay for the input, or the model has no known price.
+    pub fn affordable_output(
+        &self,
+        caller: &Caller,
+        resolved: &Resolved<'_>,
+        input_bytes: usize,
+        answers: u64,
+    ) -> Result<Option<u64>, GatewayError> {
+        let Caller::Key(Identity::Key(key)) = caller else {
+            return Ok(None);
+        };
+        if !key.limits.strict {
+            return Ok(None);
+        }
+        let Some(budget) = key.limits.budget_ticks else {
+            return Ok(None);
+        };
+        let meters = self.engine.key_meters().of(key, &self.ledger);
+        let left = budget.saturating_sub(meters.spend.used_in_window());
+        let catalogue = self.catalogue.load();
+        let input = input_tokens(input_bytes);
+        let cost = |output: u64| catalogue.estimate_cost_ticks(resolved.canonical, input, output, 0);
+        let (Some(of_input), Some(with_output)) = (cost(0), cost(MANY)) else {
+            return Err(GatewayError::new(
+                ErrorKind::ClientBudget,
+                "This key's budget is strict, and this model has no known price to hold it by.",
+            )
+            .because(RefusalReason::ClientLimit));
+        };
+        let per_answer = left.saturating_sub(of_input) / answers.max(1);
+        let affordable = per_answer.saturating_mul(MANY) / with_output.saturating_sub(of_input).max(1);
+        if affordable == 0 {
+            let standing = self.ledger.status_of(meters.spend.meter());
+            let retry_ms = match standing {
+                // They reserve more than most of them use, and give the rest back.
+                Some(standing) if standing.in_flight > 0 => Some(1_000),
+                Some(standing) => standing.next_release_ms,
+                None => None,
+            };
+            return Err(GatewayError::new(
+                ErrorKind::ClientBudget,
+                "What is left of this key's budget for the day does not pay for this request.",
+            )
+            .retry_after(retry_ms)
+            .because(RefusalReason::ClientLimit));
+        }
+        let cap = resolved.entry.and_then(|entry| entry.max_output);
+        Ok(Some(cap.map_or(affordable, |cap| affordable.min(cap))))
+    }
+
+    /// Ends everything in order: what was in flight is settled, what is held goes back, what is written is durable.
+    pub async fn close(&self) {
+        self.stop.cancel();
+        self.pool.close().await;
+        self.ledger.close().await;
+        self.tracker.close();
+        if tokio::time::timeout(Duration::from_secs(5), self.tracker.wait())
+            .await
+            .is_err()
+        {
+            tracing::warn!(
+                tasks = self.tracker.len(),
+                "shutdown: some background work did not end within 5 s and is left behind"
+            );
+        }
+        if let Err(error) = self.log.flush().await {
+            tracing::error!(%error, "the last records of the request log could not be written");
+        }
+        self.arbiters.stop();
+        self.store.close();
+    }
+}
+
+/// Enough tokens that the price of one is not lost in rounding.
+const MANY: u64 = 100_000;

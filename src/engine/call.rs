@@ -1,0 +1,365 @@
+//! The state of one request on its way, and the one place where it ends: leases settled, metrics counted, the record
+//! written — whatever happened, a dropped future included.
+
+use std::sync::Arc;
+
+use grok2api_actors::clients::Identity;
+use grok2api_actors::clock::Mono;
+use grok2api_actors::ledger::{Actual, CallLease};
+use grok2api_actors::token::{Pick, Token};
+use grok2api_schemas::admin::requests::{
+    AttemptView, CandidateView, MAX_CANDIDATES, Outcome, PassedOver, RequestRecord, TimingView, UsageView,
+};
+use grok2api_schemas::client_key::DisconnectPolicy;
+
+use super::Engine;
+use super::ask::{Ask, Caller};
+use super::dialect::Told;
+use super::error::{ErrorKind, GatewayError};
+use crate::http::arrival::Arrival;
+use crate::telemetry::AttemptOutcome;
+
+/// A call that cost nothing.
+const FREE: Actual = Actual {
+    tokens: Some(0),
+    usd_ticks: Some(0),
+};
+
+/// One request on its way.
+pub(super) struct Call {
+    pub(super) engine: Arc<Engine>,
+    record: Box<RequestRecord>,
+    received: Mono,
+    /// Microseconds spent waiting for room.
+    pub(super) queued_us: u64,
+    /// Microseconds spent waiting for the upstream, before the answer began.
+    pub(super) upstream_us: u64,
+    /// What the client key was charged.
+    pub(super) key_lease: Option<CallLease>,
+    /// What the team was charged for the attempt under way.
+    pub(super) team_lease: Option<CallLease>,
+    /// The token of the attempt under way.
+    pub(super) pick: Option<Pick>,
+    /// Something was sent upstream under the key's lease.
+    pub(super) sent: bool,
+    /// The policy for a hang-up.
+    pub(super) on_disconnect: DisconnectPolicy,
+    /// Reserved per call.
+    pub(super) reserved: Reservation,
+    /// Bytes handed to the client.
+    pub(super) bytes_out: u64,
+    finished: bool,
+}
+
+/// What a call is expected to use.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Reservation {
+    pub(super) tokens: u64,
+    pub(super) usd_ticks: u64,
+}
+
+impl Call {
+    pub(super) fn begin(engine: Arc<Engine>, ask: &Ask) -> Call {
+        let settings = engine.settings();
+        let (key_id, key_name, on_disconnect) = match &ask.caller {
+            Caller::Key(Identity::Key(key)) => (Some(key.id), key.name.clone(), key.on_disconnect),
+            Caller::Key(Identity::Config) => (None, "app.api_key".to_owned(), settings.on_disconnect),
+            Caller::Anonymous => (None, "anonymous".to_owned(), settings.on_disconnect),
+        };
+        let record = Box::new(RequestRecord {
+            key_id,
+            key_name,
+            model: ask.model.clone(),
+            upstream_model: ask.upstream_model.clone(),
+            stream: ask.stream,
+            bytes_in: ask.bytes_in,
+            ..blank(&ask.arrival, ask.route)
+        });
+        Call {
+            record,
+            received: ask.arrival.received,
+            queued_us: 0,
+            upstream_us: 0,
+            key_lease: None,
+            team_lease: None,
+            pick: None,
+            sent: false,
+            on_disconnect,
+            reserved: Reservation::default(),
+            bytes_out: 0,
+            finished: false,
+            engine,
+        }
+    }
+
+    /// Microseconds since the request arrived.
+    pub(super) fn elapsed_us(&self) -> u64 {
+        self.engine.clock.now().us_since(self.received)
+    }
+
+    /// Notes that a token was looked at.
+    pub(super) fn considered(&mut self, token: &Token, reason: PassedOver, detail: String) {
+        if self.record.candidates.len() >= MAX_CANDIDATES {
+            self.record.candidates_left_out += 1;
+            return;
+        }
+        self.record.candidates.push(CandidateView {
+            token_id: token.id,
+            token: token.record().masked.clone(),
+            reason,
+            detail,
+        });
+    }
+
+    /// Notes how an attempt ended.
+    pub(super) fn attempted(
+        &mut self,
+        began_us: u64,
+        status: Option<u16>,
+        outcome: Outcome,
+        label: AttemptOutcome,
+        message: Option<String>,
+    ) {
+        let Some(pick) = &self.pick else { return };
+        let took_us = self.elapsed_us().saturating_sub(began_us);
+        self.record.attempts.push(AttemptView {
+            token_id: pick.token.id,
+            token: pick.token.record().masked.clone(),
+            team: Some(pick.team.id.to_string()),
+            status,
+            outcome,
+            message,
+            started_ms: (began_us / 1000) as u32,
+            took_ms: (took_us / 1000) as u32,
+        });
+        self.engine.telemetry.attempt(label);
+    }
+
+    /// The attempt under way is given up. Its lease goes back if it was not sent; if it was, it counts as a request, and
+    /// its amounts stay charged as reserved unless the upstream refused it (`free`).
+    pub(super) fn give_up_attempt(&mut self, free: bool) {
+        if let Some(lease) = self.team_lease.take()
+            && free
+            && lease.is_sent()
+        {
+            lease.settle(FREE);
+        }
+        self.pick = None;
+    }
+
+    /// Our own share of the time so far, microseconds.
+    pub(super) fn overhead_us(&self) -> u64 {
+        self.elapsed_us()
+            .saturating_sub(self.queued_us)
+            .saturating_sub(self.upstream_us)
+    }
+
+    /// Notes that the answer has begun.
+    pub(super) fn answered(&mut self, status: u16, first_byte_us: u64) {
+        self.record.status = status;
+        self.record.timing.upstream_first_byte_ms = Some((first_byte_us / 1000) as u32);
+        self.record.timing.overhead_us = self.overhead_us() as u32;
+        self.engine
+            .telemetry
+            .first_byte(&self.record.upstream_model, first_byte_us);
+    }
+
+    /// The request failed before its answer began.
+    pub(super) fn fail(&mut self, error: &GatewayError) {
+        self.record.status = error.http_status();
+        self.note_error(error);
+        self.finish(outcome_of(error.kind), Told::default());
+    }
+
+    /// Notes the error that the client is told.
+    pub(super) fn note_error(&mut self, error: &GatewayError) {
+        self.record.error_code = Some(error.public_code().to_owned());
+        self.record.error_message = Some(error.message.chars().take(300).collect());
+        if let Some(detail) = &error.detail {
+            tracing::debug!(request = %self.record.id, kind = ?error.kind, %detail, "{}", error.message);
+        }
+    }
+
+    /// The request is over. Whoever comes first decides; later calls change nothing.
+    pub(super) fn finish(&mut self, outcome: Outcome, told: Told) {
+        if std::mem::replace(&mut self.finished, true) {
+            return;
+        }
+        let engine = self.engine.clone();
+        let usage = told.usage;
+        let model = told.model.as_deref().unwrap_or(&self.record.upstream_model);
+        let cost = usage.and_then(|usage| usage.cost_in_usd_ticks.or_else(|| engine.price(model, &usage)));
+        let tokens = usage.and_then(|usage| usage.total_tokens());
+        if let Some(usage) = &usage
+            && let Some(completion) = usage.completion
+        {
+            engine
+                .expectations
+                .observe(&self.record.upstream_model, completion + usage.reasoning.unwrap_or(0));
+        }
+        let presumed = self.sent && tokens.is_none() && may_be_billed(outcome);
+        let actual = Actual {
+            tokens,
+            usd_ticks: cost,
+        };
+        if let Some(lease) = self.team_lease.take() {
+            lease.settle(actual);
+        }
+        if let Some(lease) = self.key_lease.take() {
+            // Sent and refused: it counts as a request, and cost nothing. Never sent: dropping the lease returns it.
+            if self.sent {
+                lease.settle(if may_be_billed(outcome) { actual } else { FREE });
+            }
+        }
+        if let Some(pick) = self.pick.take()
+            && matches!(outcome, Outcome::Success | Outcome::ClientGone)
+            && self.record.timing.upstream_first_byte_ms.is_some()
+        {
+            engine.pool.succeeded(&pick);
+        }
+        let record = &mut self.record;
+        record.outcome = outcome;
+        record.presumed = presumed;
+        record.cost_ticks = cost;
+        record.bytes_out = self.bytes_out;
+        if let Some(usage) = usage {
+            record.usage = UsageView {
+                prompt_tokens: usage.prompt,
+                cached_tokens: usage.cached,
+                completion_tokens: usage.completion,
+                reasoning_tokens: usage.reasoning,
+                total_tokens: usage.total,
+            };
+        }
+        if let Some(model) = told.model {
+            record.upstream_model = model;
+        }
+        let total_us = engine.clock.now().us_since(self.received);
+        record.timing.queue_ms = (self.queued_us / 1000) as u32;
+        record.timing.total_ms = (total_us / 1000) as u32;
+        if record.timing.overhead_us == 0 {
+            record.timing.overhead_us = total_us.saturating_sub(self.queued_us).saturating_sub(self.upstream_us) as u32;
+        }
+        engine.telemetry.finished(record, total_us);
+        tell(&engine, record);
+        engine.log.offer(RequestRecord::clone(record));
+    }
+}
+
+/// One line for what the operator should know of; what clients do to themselves is in the request log and the metrics.
+fn tell(engine: &Engine, record: &RequestRecord) {
+    let is_ours = matches!(
+        record.outcome,
+        Outcome::UpstreamFailed
+            | Outcome::UpstreamTimeout
+            | Outcome::UpstreamBusy
+            | Outcome::StreamBroken
+            | Outcome::PoolLimit
+            | Outcome::PoolUnusable
+            | Outcome::Internal
+    );
+    // An outage refuses thousands a second: a line for each would be a second outage.
+    let untold = if is_ours {
+        engine.lines.admit(record.outcome, engine.clock.now())
+    } else {
+        None
+    };
+    match untold {
+        Some(untold) => tracing::warn!(
+            request = %record.id, model = %record.model, key = %record.key_name, outcome = record.outcome.as_str(),
+            status = record.status, attempts = record.attempts.len(), total_ms = record.timing.total_ms,
+            error = record.error_message.as_deref().unwrap_or(""), untold, "a request was not answered"
+        ),
+        None => tracing::debug!(
+            request = %record.id, model = %record.model, outcome = record.outcome.as_str(), status = record.status,
+            total_ms = record.timing.total_ms, "a request ended"
+        ),
+    }
+}
+
+/// Writes down a request that was refused before it became a call.
+pub(super) fn refused(engine: &Engine, arrival: &Arrival, route: &'static str, error: &GatewayError) {
+    let record = RequestRecord {
+        status: error.http_status(),
+        outcome: outcome_of(error.kind),
+        error_code: Some(error.public_code().to_owned()),
+        error_message: Some(error.message.chars().take(300).collect()),
+        ..blank(arrival, route)
+    };
+    let total_us = engine.clock.now().us_since(arrival.received);
+    engine.telemetry.finished(&record, total_us);
+    tracing::debug!(request = %record.id, route, outcome = record.outcome.as_str(), error = %error.message, "refused");
+    engine.log.offer(record);
+}
+
+fn blank(arrival: &Arrival, route: &str) -> RequestRecord {
+    RequestRecord {
+        id: arrival.id,
+        time_ms: arrival.time_ms,
+        node: String::new(),
+        key_id: None,
+        key_name: String::new(),
+        route: route.to_owned(),
+        model: String::new(),
+        upstream_model: String::new(),
+        stream: false,
+        client_ip: arrival.ip.clone(),
+        status: 0,
+        outcome: Outcome::ClientGone,
+        error_code: None,
+        error_message: None,
+        candidates: Vec::new(),
+        candidates_left_out: 0,
+        attempts: Vec::new(),
+        timing: TimingView::default(),
+        usage: UsageView::default(),
+        cost_ticks: None,
+        presumed: false,
+        bytes_in: 0,
+        bytes_out: 0,
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        // Nobody finished it, so its future was dropped: the client hung up.
+        self.finish(Outcome::ClientGone, Told::default());
+    }
+}
+
+/// Whether a request that ended so, once sent, may have cost something.
+fn may_be_billed(outcome: Outcome) -> bool {
+    matches!(
+        outcome,
+        Outcome::Success | Outcome::ClientGone | Outcome::StreamBroken | Outcome::UpstreamTimeout
+    )
+}
+
+/// The label of a request that failed with an error of this kind.
+pub(super) fn outcome_of(kind: ErrorKind) -> Outcome {
+    match kind {
+        ErrorKind::InvalidBody
+        | ErrorKind::InvalidField
+        | ErrorKind::RejectedByUpstream
+        | ErrorKind::ContextTooLong
+        | ErrorKind::UnknownModel
+        | ErrorKind::NotFound
+        | ErrorKind::MethodNotAllowed
+        | ErrorKind::TooLarge
+        | ErrorKind::UnsupportedMediaType
+        | ErrorKind::Conflict => Outcome::BadRequest,
+        ErrorKind::Unauthenticated => Outcome::Unauthenticated,
+        ErrorKind::Forbidden => Outcome::Forbidden,
+        ErrorKind::ClientLimit => Outcome::ClientLimit,
+        ErrorKind::ClientBudget => Outcome::ClientBudget,
+        ErrorKind::PoolLimit => Outcome::PoolLimit,
+        ErrorKind::PoolUnusable => Outcome::PoolUnusable,
+        ErrorKind::UpstreamBusy => Outcome::UpstreamBusy,
+        ErrorKind::UpstreamFailed => Outcome::UpstreamFailed,
+        ErrorKind::UpstreamTimeout => Outcome::UpstreamTimeout,
+        ErrorKind::Overloaded => Outcome::Overloaded,
+        ErrorKind::ShuttingDown => Outcome::ShuttingDown,
+        ErrorKind::NotOffered => Outcome::NotOffered,
+        ErrorKind::Internal => Outcome::Internal,
+    }
+}

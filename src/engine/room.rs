@@ -1,0 +1,297 @@
+//! Finding room for a call: a token that can serve it, with a unit of every meter that it touches. Node-local and without
+//! waiting where grants are at hand; with a deadline where an owner must be asked, or where room has to come back first.
+
+use std::time::Duration;
+
+use grok2api_actors::ledger::{CallLease, Shortage, ShortageKind, Want};
+use grok2api_actors::token::{MeterUse, ModelId, Pick, Reason, Takes, Tried, Wish};
+use grok2api_schemas::admin::requests::PassedOver;
+use grok2api_schemas::token::CoolingCause;
+use tokio::time::Instant;
+
+use super::Engine;
+use super::ask::Ask;
+use super::call::{Call, Reservation};
+use super::error::{ErrorKind, GatewayError, RefusalReason};
+use super::waiting::{Place, RoomKey};
+
+/// How long a request waits for the owner of a domain that is cold here.
+const COLD_WAIT: Duration = Duration::from_millis(500);
+/// A wait for room is looked through at least this often, whatever signals come.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+
+/// A chosen token, and the right to call with it.
+pub(super) struct Room {
+    pub(super) pick: Pick,
+    pub(super) lease: CallLease,
+}
+
+/// Why nothing was found in one look.
+#[derive(Default)]
+struct Look {
+    /// Tokens were eligible, but a meter of each was short.
+    blocked: bool,
+    /// The earliest time that a meter expects units back, milliseconds.
+    retry_ms: Option<u64>,
+    /// Every meter that was short can never serve this call.
+    never: bool,
+}
+
+impl Engine {
+    /// Finds room for an attempt, waiting for it if that may help.
+    pub(super) async fn find_room(
+        &self,
+        call: &mut Call,
+        ask: &Ask,
+        model: ModelId,
+        tried: &Tried,
+    ) -> Result<Room, GatewayError> {
+        let settings = self.settings();
+        let room = RoomKey::Model(model.0);
+        let party = party_of(ask);
+        let began = Instant::now();
+        let patience = settings.max_wait.saturating_sub(Duration::from_micros(call.queued_us));
+        let deadline = began + patience;
+        let mut had_turn = false;
+        let mut place: Option<Place> = None;
+        // Whoever waits already goes first.
+        if !self.rooms.is_occupied(&room) {
+            match self.look(call, ask, model, tried, true).await {
+                Ok(found) => return Ok(found),
+                Err(look) => self.refuse_if_hopeless(ask, &look, patience)?,
+            }
+            had_turn = true;
+        }
+        let result = loop {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                let look = match self.look(call, ask, model, tried, true).await {
+                    Ok(found) => break Ok(found),
+                    Err(look) => look,
+                };
+                break Err(self.refusal(ask, &look));
+            }
+            if place.is_none() {
+                place = self.rooms.enter(&room, party, had_turn);
+            }
+            let Some(mine) = &mut place else {
+                break Err(
+                    GatewayError::new(ErrorKind::Overloaded, "Too many requests are waiting for this model.")
+                        .retry_after(Some(1_000)),
+                );
+            };
+            had_turn = tokio::select! {
+                () = mine.turn() => true,
+                () = tokio::time::sleep(left.min(LOOK_AGAIN)) => false,
+            };
+            if had_turn {
+                // Used up: if it was in vain, the next one is in front.
+                place = None;
+            }
+            match self.look(call, ask, model, tried, false).await {
+                Ok(found) => {
+                    self.rooms.call_next(&room);
+                    break Ok(found);
+                }
+                Err(look) => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    if let Err(refusal) = self.refuse_if_hopeless(ask, &look, left) {
+                        self.rooms.call_next(&room);
+                        break Err(refusal);
+                    }
+                }
+            }
+        };
+        call.queued_us += began.elapsed().as_micros() as u64;
+        result
+    }
+
+    /// One look through the tokens that could serve. `note` writes those passed over into the record.
+    async fn look(&self, call: &mut Call, ask: &Ask, model: ModelId, tried: &Tried, note: bool) -> Result<Room, Look> {
+        let mut look = Look {
+            never: true,
+            ..Look::default()
+        };
+        let mut short = tried.clone();
+        loop {
+            let wish = Wish {
+                model,
+                conversation: ask.conversation,
+                tried: &short,
+            };
+            let Some(pick) = self.pool.choose(&wish, self.clock.now(), self.clock.wall()) else {
+                return Err(look);
+            };
+            let shortage = {
+                let meters = pick.at.meters.load();
+                let wants = wants(&meters, call.reserved);
+                match self.ledger.try_take(&wants) {
+                    Ok(lease) => return Ok(found(call, pick, lease, note)),
+                    Err(shortage) if shortage.kind == ShortageKind::Cold => None.or(Some((shortage, true))),
+                    Err(shortage) => Some((shortage, false)),
+                }
+            };
+            let shortage = match shortage {
+                Some((_, true)) => {
+                    let meters = pick.at.meters.load_full();
+                    let wants = wants(&meters, call.reserved);
+                    match self.ledger.take(&wants, COLD_WAIT).await {
+                        Ok(lease) => return Ok(found(call, pick, lease, note)),
+                        Err(shortage) => shortage,
+                    }
+                }
+                Some((shortage, false)) => shortage,
+                None => return Err(look),
+            };
+            look.blocked = true;
+            look.never &= shortage.kind == ShortageKind::Zero;
+            look.retry_ms = match (look.retry_ms, shortage.retry_after_ms) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (a, b) => a.or(b),
+            };
+            if note {
+                let reason = match shortage.meter.kind {
+                    grok2api_schemas::meter::MeterKind::Concurrency => PassedOver::NoSlots,
+                    _ => PassedOver::NoUnits,
+                };
+                call.considered(&pick.token, reason, describe(&shortage));
+            }
+            short.team(&pick.team);
+        }
+    }
+
+    /// Refuses now if nothing can come within the time left.
+    fn refuse_if_hopeless(&self, ask: &Ask, look: &Look, left: Duration) -> Result<(), GatewayError> {
+        let may_come = if look.blocked {
+            !look.never && look.retry_ms.is_none_or(|ms| Duration::from_millis(ms) <= left)
+        } else {
+            self.next_recovery_ms(ask)
+                .is_some_and(|ms| Duration::from_millis(ms) <= left)
+        };
+        if may_come && !left.is_zero() {
+            Ok(())
+        } else {
+            Err(self.refusal(ask, look))
+        }
+    }
+
+    /// Milliseconds until some token that rests now may serve the model.
+    fn next_recovery_ms(&self, ask: &Ask) -> Option<u64> {
+        let now = self.clock.wall().0;
+        let hindrances = self.hindrances(&ask.upstream_model);
+        hindrances
+            .iter()
+            .filter_map(|(_, _, until)| *until)
+            .min()
+            .map(|until| until.saturating_sub(now))
+    }
+
+    /// What the client is told when there is no room.
+    fn refusal(&self, ask: &Ask, look: &Look) -> GatewayError {
+        if look.blocked {
+            if look.never {
+                return GatewayError::new(
+                    ErrorKind::PoolUnusable,
+                    format!(
+                        "Every team that offers {} is limited to less than this request needs.",
+                        ask.model
+                    ),
+                )
+                .because(RefusalReason::Pool);
+            }
+            return GatewayError::new(
+                ErrorKind::PoolLimit,
+                format!(
+                    "The upstream quota for {} is used up at the moment. Try again later.",
+                    ask.model
+                ),
+            )
+            .retry_after(look.retry_ms.or(Some(1_000)))
+            .because(RefusalReason::Pool);
+        }
+        if self.pool.is_empty() {
+            return GatewayError::new(
+                ErrorKind::PoolUnusable,
+                "No upstream credential is enrolled. Add one in the panel, with XAI_API_KEY, or over the admin API.",
+            )
+            .because(RefusalReason::Pool);
+        }
+        let hindrances = self.hindrances(&ask.upstream_model);
+        let retry_ms = self.next_recovery_ms(ask);
+        let why = match hindrances.first() {
+            Some((cause, _, _)) => explain(*cause),
+            None => "the upstream has not told yet what their credentials may use, or all are switched off",
+        };
+        let message = format!("No upstream credential can serve {} now: {why}.", ask.model);
+        match retry_ms {
+            Some(ms) => {
+                let kind = match hindrances.first() {
+                    Some((CoolingCause::RateLimited, _, _)) | None => ErrorKind::PoolLimit,
+                    Some(_) => ErrorKind::UpstreamBusy,
+                };
+                GatewayError::new(kind, message)
+                    .retry_after(Some(ms))
+                    .because(RefusalReason::Pool)
+            }
+            None => GatewayError::new(ErrorKind::PoolUnusable, message).because(RefusalReason::Pool),
+        }
+    }
+}
+
+fn found(call: &mut Call, pick: Pick, lease: CallLease, note: bool) -> Room {
+    if note {
+        let how = match pick.reason {
+            Reason::Affinity => "the conversation is bound to it",
+            Reason::Balance => "the better of two drawn at random",
+        };
+        call.considered(&pick.token, PassedOver::Chosen, how.to_owned());
+    }
+    Room { pick, lease }
+}
+
+/// What a call takes of each meter.
+pub(super) fn wants(meters: &[MeterUse], reserved: Reservation) -> Vec<Want> {
+    meters
+        .iter()
+        .map(|used| Want {
+            meter: used.meter.clone(),
+            units: match used.takes {
+                Takes::One => 1,
+                Takes::Tokens => reserved.tokens.max(1),
+                Takes::UsdTicks => reserved.usd_ticks.max(1),
+            },
+        })
+        .collect()
+}
+
+fn describe(shortage: &Shortage) -> String {
+    match shortage.retry_after_ms {
+        Some(ms) => format!("no units: {}, back in {ms} ms", shortage.meter),
+        None => format!("no units: {}", shortage.meter),
+    }
+}
+
+/// Requests of one key share a queue; those without a key share one.
+fn party_of(ask: &Ask) -> u64 {
+    match &ask.caller {
+        super::ask::Caller::Key(grok2api_actors::clients::Identity::Key(key)) => {
+            u64::from_le_bytes(key.id.as_bytes()[8..].try_into().unwrap_or_default())
+        }
+        super::ask::Caller::Key(grok2api_actors::clients::Identity::Config) => 1,
+        super::ask::Caller::Anonymous => 0,
+    }
+}
+
+/// The dominating cause, in words for the caller.
+fn explain(cause: CoolingCause) -> &'static str {
+    match cause {
+        CoolingCause::RateLimited => "the upstream's rate limits are reached",
+        CoolingCause::Capacity => "the upstream is at capacity",
+        CoolingCause::ServerErrors => "the upstream answers with errors",
+        CoolingCause::Timeouts => "the upstream does not answer in time",
+        CoolingCause::OutOfCredit => "their teams have no credit left, or reached their spending limit",
+        CoolingCause::BadCredential => "the upstream refuses the credentials",
+        CoolingCause::NoModelAccess => "they have no access to the model",
+        CoolingCause::Operator => "they rest by an operator's rule",
+    }
+}

@@ -1,0 +1,5 @@
+//! The protocols that clients speak to us. A front never names a provider.
+
+pub mod json;
+pub mod openai;
+pub mod sse;

@@ -1,0 +1,172 @@
+//! The URL map of the public surface, on one screen, and what every answer has in common.
+
+pub mod arrival;
+pub mod auth;
+
+use std::sync::Arc;
+
+use grok2api_schemas::ids::RequestId;
+use http::{HeaderValue, StatusCode, Version, header};
+use poem::endpoint::{BoxEndpoint, make};
+use poem::{Endpoint, EndpointExt, Request, Response, Route, RouteMethod};
+
+use crate::admin::{self, Admin};
+use crate::app::App;
+use crate::door::health;
+use crate::door::origin::{ClientOrigin, ClientScheme};
+use crate::engine::error::{ErrorKind, GatewayError};
+use crate::fronts::openai::error::error_response;
+use crate::fronts::openai::{chat, deferred, models};
+use crate::ops::keys::KeyOps;
+use crate::ops::requests::RequestOps;
+use crate::ops::tokens::TokenOps;
+use crate::ops::usage::LedgerUsage;
+use crate::telemetry::metrics;
+
+/// Every route there is.
+pub fn routes(app: &Arc<App>) -> BoxEndpoint<'static, Response> {
+    let chat_app = app.clone();
+    let chat = make(move |request: Request| {
+        let app = chat_app.clone();
+        async move { chat::chat(&app, request).await }
+    });
+    let deferred_app = app.clone();
+    let deferred = make(move |request: Request| {
+        let app = deferred_app.clone();
+        async move {
+            let id = request.raw_path_param("id").unwrap_or_default().to_owned();
+            deferred::completion(&app, request, &id).await
+        }
+    });
+    let list_app = app.clone();
+    let list = make(move |request: Request| {
+        let app = list_app.clone();
+        async move { models::list(&app, &request) }
+    });
+    let model_app = app.clone();
+    let model = make(move |request: Request| {
+        let app = model_app.clone();
+        async move {
+            let id = request.raw_path_param("id").map(decode).unwrap_or_default();
+            models::one(&app, &request, &id)
+        }
+    });
+    Route::new()
+        .at("/v1/chat/completions", RouteMethod::new().post(chat))
+        .at("/v1/chat/deferred-completion/:id", RouteMethod::new().get(deferred))
+        .at("/v1/models", RouteMethod::new().get(list))
+        .at("/v1/models/*id", RouteMethod::new().get(model))
+        .nest("/api/v1/admin", admin::routes(admin_parts(app)))
+        .at("/livez", health::livez())
+        .at("/readyz", health::readyz(app.readiness.clone()))
+        .at("/health", health::health())
+        .at("/metrics", metrics::endpoint(app.metrics.clone()))
+        .around(|endpoint, request| async move {
+            let id = request.extensions().get::<RequestId>().copied();
+            let uri = request.uri().clone();
+            let is_http1 = request.version() < Version::HTTP_2;
+            let has_body = request.headers().contains_key(header::TRANSFER_ENCODING)
+                || request
+                    .headers()
+                    .get(header::CONTENT_LENGTH)
+                    .is_some_and(|length| length != "0");
+            let mut response = match endpoint.call(request).await {
+                Ok(response) => response,
+                Err(error) => misdirected(&error, uri.path(), id.unwrap_or_else(RequestId::generate)),
+            };
+            if is_http1 && has_body && leaves_body_unread(response.status()) {
+                response
+                    .headers_mut()
+                    .insert(header::CONNECTION, HeaderValue::from_static("close"));
+            }
+            Ok(response)
+        })
+        .map_to_response()
+        .boxed()
+}
+
+/// What the admin routes need.
+fn admin_parts(app: &Arc<App>) -> Admin {
+    let usage = LedgerUsage {
+        ledger: app.ledger.clone(),
+        clock: app.clock.clone(),
+        day_offset_minutes: app.config().clients.reset_tz_offset_minutes,
+    };
+    Admin {
+        tokens: TokenOps::new(Arc::new(app.pool.clone())),
+        keys: KeyOps::new(app.keys.clone(), Arc::new(usage), app.clock.clone()),
+        requests: RequestOps::new(app.log.clone()),
+        accounts: app.accounts.clone(),
+        clock: app.clock.clone(),
+        storage: "local",
+        limits: admin::BodyLimits::default(),
+        origin: Arc::new(|request| match request.extensions().get::<ClientOrigin>() {
+            Some(origin) => admin::Origin {
+                ip: origin.ip,
+                https: origin.scheme == ClientScheme::Https,
+            },
+            None => admin::Origin {
+                ip: std::net::Ipv4Addr::LOCALHOST.into(),
+                https: false,
+            },
+        }),
+    }
+}
+
+/// Whether an answer of this status may come before the request's body was read. The connection cannot serve another
+/// request then, and the client has to be told, or it meets a closed connection at its next one.
+fn leaves_body_unread(status: StatusCode) -> bool {
+    matches!(
+        status.as_u16(),
+        401 | 403 | 404 | 405 | 408 | 411 | 413 | 415 | 501 | 503
+    )
+}
+
+/// The answer to a path or method that there is not.
+fn misdirected(error: &poem::Error, path: &str, id: RequestId) -> Response {
+    let error = match error.status() {
+        StatusCode::NOT_FOUND => GatewayError::new(ErrorKind::NotFound, format!("There is no {path} here.")),
+        StatusCode::METHOD_NOT_ALLOWED => GatewayError::new(
+            ErrorKind::MethodNotAllowed,
+            format!("{path} does not take this method."),
+        ),
+        status => GatewayError::internal(format!("{path}: {status}: {error}")),
+    };
+    error_response(&error, &id.to_string())
+}
+
+/// A path segment without its percent-encoding; what does not decode stays as it came.
+fn decode(raw: &str) -> String {
+    let mut bytes = Vec::with_capacity(raw.len());
+    let mut rest = raw.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        let escaped = (first == b'%')
+            .then(|| tail.get(..2))
+            .flatten()
+            .and_then(|hex| std::str::from_utf8(hex).ok())
+            .and_then(|hex| u8::from_str_radix(hex, 16).ok());
+        match escaped {
+            Some(byte) => {
+                bytes.push(byte);
+                rest = tail.get(2..).unwrap_or_default();
+            }
+            None => {
+                bytes.push(first);
+                rest = tail;
+            }
+        }
+    }
+    String::from_utf8(bytes).unwrap_or_else(|_| raw.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::decode;
+
+    #[test]
+    fn a_model_id_may_come_encoded() {
+        assert_eq!(decode("org%2Fmodel-1"), "org/model-1");
+        assert_eq!(decode("100%"), "100%");
+        assert_eq!(decode("%ff"), "%ff");
+    }
+}

@@ -1,0 +1,287 @@
+//! Accounts of administrators and their sessions. Both live on the bus, so a session opened on one node counts on all
+//! of them and survives a restart; tokens and passwords are stored hashed.
+
+mod sessions;
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use grok2api_actors::bus::{BusErrorKind, BusHandle, Expect};
+use grok2api_actors::clock::Clock;
+use grok2api_actors::mirror::Mirror;
+use grok2api_actors::vault::random_secret;
+use grok2api_schemas::admin::accounts::{AccountRecord, Role, SessionRecord};
+use grok2api_schemas::bus::subjects::buckets;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use zeroize::Zeroizing;
+
+use super::audit::Actor;
+use super::password::Hasher;
+use super::throttle::Throttle;
+use super::unavailable;
+use crate::engine::error::{ErrorKind, GatewayError};
+
+pub use sessions::Opened;
+
+/// Keys of accounts in the bucket.
+const ACCOUNTS: &[u8] = b"user/";
+/// Keys of sessions in the bucket: this and the hash of the token.
+const SESSIONS: &[u8] = b"session/";
+/// Longest username, bytes: it is part of a key on the bus.
+const LONGEST_USERNAME: usize = 64;
+/// Longest password, bytes.
+const LONGEST_PASSWORD: usize = 1_024;
+/// Shortest password of an account that is made here, bytes. A configured one is the operator's own affair.
+const SHORTEST_PASSWORD: usize = 8;
+/// Random bytes of a generated password: 24 characters.
+const PASSWORD_BYTES: usize = 18;
+
+/// How administrators log in.
+#[derive(Clone)]
+pub struct AccountOptions {
+    /// The first administrator (`app.admin_username`).
+    pub username: String,
+    /// Its password (`app.app_key`); `None` = one is made at the first start.
+    pub password: Option<Zeroizing<String>>,
+    /// How long a session lasts (`security.session_hours`).
+    pub session_hours: u64,
+}
+
+/// Accounts and sessions; clones share them.
+#[derive(Clone)]
+pub struct Accounts {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    accounts: Arc<Mirror<AccountRecord>>,
+    sessions: Arc<Mirror<SessionRecord>>,
+    clock: Clock,
+    session_ms: u64,
+    hasher: Hasher,
+    throttle: Throttle,
+}
+
+impl Accounts {
+    /// Reads accounts and sessions and follows them until `stop`. Answers the generated password as well, if this was
+    /// the first start without a configured one: it is to be printed once and is nowhere else.
+    ///
+    /// # Errors
+    /// The bus cannot be read or written; a username or password that cannot be one.
+    pub async fn load(
+        bus: BusHandle,
+        clock: Clock,
+        tracker: &TaskTracker,
+        stop: CancellationToken,
+        options: AccountOptions,
+    ) -> Result<(Accounts, Option<Zeroizing<String>>), GatewayError> {
+        let accounts = Mirror::start(
+            bus.clone(),
+            buckets::ADMIN,
+            ACCOUNTS,
+            tracker,
+            stop.clone(),
+            Box::new(|_, _| {}),
+        )
+        .await
+        .map_err(|error| unavailable(&error))?;
+        let sessions = Mirror::start(
+            bus,
+            buckets::ADMIN,
+            SESSIONS,
+            tracker,
+            stop.clone(),
+            Box::new(|_, _| {}),
+        )
+        .await
+        .map_err(|error| unavailable(&error))?;
+        let accounts = Accounts {
+            inner: Arc::new(Inner {
+                accounts,
+                sessions,
+                clock,
+                session_ms: options.session_hours.saturating_mul(3_600_000),
+                hasher: Hasher::default(),
+                throttle: Throttle::default(),
+            }),
+        };
+        let generated = accounts.first_administrator(options).await?;
+        accounts.sweep_until(tracker, stop);
+        Ok((accounts, generated))
+    }
+
+    /// Hashes for others that need argon2.
+    pub fn hasher(&self) -> &Hasher {
+        &self.inner.hasher
+    }
+
+    /// Opens a session.
+    ///
+    /// # Errors
+    /// 400 for a missing name or password, 401 for wrong ones, 429 with the time to wait after too many attempts.
+    pub async fn login(&self, ip: IpAddr, username: &str, password: Zeroizing<String>) -> Result<Opened, GatewayError> {
+        let username = username.trim();
+        if username.is_empty() || password.trim().is_empty() {
+            return Err(GatewayError::field("password", "Missing username or password").with_code("missing"));
+        }
+        let account = self.verified(ip, username, password).await?;
+        let opened = self.open_session(&account, ip).await?;
+        let actor = Actor {
+            username: account.username.clone(),
+            role: account.role,
+            ip: Some(ip),
+        };
+        actor.did::<&str>("session.open", &[], "");
+        Ok(opened)
+    }
+
+    /// Asks for the password again, before something that a stolen session must not do.
+    ///
+    /// # Errors
+    /// As [`Accounts::login`].
+    pub async fn confirm(&self, actor: &Actor, password: Zeroizing<String>) -> Result<(), GatewayError> {
+        let ip = actor.ip.unwrap_or(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
+        self.verified(ip, &actor.username, password)
+            .await
+            .map(drop)
+            .map_err(|error| {
+                if error.kind == ErrorKind::Unauthenticated {
+                    // The session is good: 401 would make a client log in again.
+                    GatewayError::new(ErrorKind::Forbidden, "The password is wrong.")
+                        .with_code("wrong_password")
+                        .with_param("password")
+                } else {
+                    error
+                }
+            })
+    }
+
+    async fn verified(
+        &self,
+        ip: IpAddr,
+        username: &str,
+        password: Zeroizing<String>,
+    ) -> Result<Arc<AccountRecord>, GatewayError> {
+        let wrong = || {
+            GatewayError::new(ErrorKind::Unauthenticated, "Invalid username or password")
+                .with_code("invalid_credentials")
+        };
+        if username.len() > LONGEST_USERNAME || password.len() > LONGEST_PASSWORD {
+            return Err(wrong());
+        }
+        let attempt = self
+            .inner
+            .throttle
+            .begin(ip, username, self.inner.clock.now())
+            .map_err(|wait_ms| {
+                GatewayError::new(
+                    ErrorKind::ClientLimit,
+                    "Too many failed logins. Wait before you try again.",
+                )
+                .with_code("too_many_attempts")
+                .retry_after(Some(wait_ms))
+            })?;
+        let account = self.account(username);
+        let hash = account.as_ref().map(|account| account.password_hash.clone());
+        let right = self.inner.hasher.verify(password, hash).await?;
+        match account {
+            Some(account) if right => {
+                attempt.succeeded();
+                Ok(account)
+            }
+            _ => {
+                tracing::warn!(target: "audit", action = "session.refused", from = %ip, "wrong username or password");
+                Err(wrong())
+            }
+        }
+    }
+
+    /// Makes an account.
+    ///
+    /// # Errors
+    /// `InvalidField` for a name or password that cannot be one, `Conflict` if the name is taken; the bus cannot be
+    /// written.
+    pub async fn create(&self, username: &str, role: Role, password: Zeroizing<String>) -> Result<(), GatewayError> {
+        let username = username.trim();
+        if username.is_empty() || username.len() > LONGEST_USERNAME || username.chars().any(char::is_control) {
+            return Err(GatewayError::field(
+                "username",
+                format!("`username` must have 1 to {LONGEST_USERNAME} printable bytes."),
+            ));
+        }
+        if !(SHORTEST_PASSWORD..=LONGEST_PASSWORD).contains(&password.len()) {
+            return Err(GatewayError::field(
+                "password",
+                format!("`password` must have {SHORTEST_PASSWORD} to {LONGEST_PASSWORD} bytes."),
+            ));
+        }
+        let record = AccountRecord {
+            username: username.to_owned(),
+            role,
+            password_hash: self.inner.hasher.hash(password).await?,
+            created_ms: self.inner.clock.wall().0,
+        };
+        let put = self.inner.accounts.put(account_key(username), record, Expect::Absent);
+        put.await.map(drop).map_err(|error| unavailable(&error))
+    }
+
+    fn account(&self, username: &str) -> Option<Arc<AccountRecord>> {
+        self.inner.accounts.get(&account_key(username)).map(|row| row.value)
+    }
+
+    /// Sees to it that the configured administrator exists; answers its password if it was made up.
+    async fn first_administrator(&self, options: AccountOptions) -> Result<Option<Zeroizing<String>>, GatewayError> {
+        let username = match options.username.trim() {
+            "" => "admin".to_owned(),
+            name if name.len() > LONGEST_USERNAME => {
+                return Err(GatewayError::field(
+                    "app.admin_username",
+                    format!("`app.admin_username` is longer than {LONGEST_USERNAME} bytes."),
+                ));
+            }
+            name => name.to_owned(),
+        };
+        let row = self.inner.accounts.get(&account_key(&username));
+        let configured = options.password.filter(|password| !password.trim().is_empty());
+        if configured
+            .as_ref()
+            .is_some_and(|password| password.len() > LONGEST_PASSWORD)
+        {
+            return Err(GatewayError::field(
+                "app.app_key",
+                format!("`app.app_key` is longer than {LONGEST_PASSWORD} bytes."),
+            ));
+        }
+        let (password, generated) = match (configured, &row) {
+            (Some(password), Some(row)) => {
+                let stored = Some(row.value.password_hash.clone());
+                if self.inner.hasher.verify(password.clone(), stored).await? {
+                    return Ok(None);
+                }
+                (password, false)
+            }
+            (Some(password), None) => (password, false),
+            (None, Some(_)) => return Ok(None),
+            (None, None) => (Zeroizing::new(random_secret("", PASSWORD_BYTES)), true),
+        };
+        let record = AccountRecord {
+            username: username.clone(),
+            role: Role::Admin,
+            password_hash: self.inner.hasher.hash(password.clone()).await?,
+            created_ms: self.inner.clock.wall().0,
+        };
+        // Of several nodes that start at the same moment, one generates; a configured password is written over.
+        let expect = if generated { Expect::Absent } else { Expect::Any };
+        match self.inner.accounts.put(account_key(&username), record, expect).await {
+            Ok(_) => Ok(generated.then_some(password)),
+            Err(error) if error.kind == BusErrorKind::Conflict => Ok(None),
+            Err(error) => Err(unavailable(&error)),
+        }
+    }
+}
+
+fn account_key(username: &str) -> Bytes {
+    [ACCOUNTS, username.as_bytes()].concat().into()
+}

@@ -1,0 +1,53 @@
+//! What an operator can see of past requests.
+
+use std::sync::Arc;
+
+use grok2api_schemas::admin::requests::{RequestPage, RequestQuery, RequestRecord};
+use grok2api_schemas::ids::RequestId;
+
+use crate::engine::error::{ErrorKind, GatewayError};
+use crate::request_log::RequestLog;
+
+/// Operations on the request log.
+#[derive(Clone)]
+pub struct RequestOps {
+    log: RequestLog,
+}
+
+impl RequestOps {
+    /// Operations on this log.
+    pub fn new(log: RequestLog) -> RequestOps {
+        RequestOps { log }
+    }
+
+    /// A page of requests, newest first.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn list(&self, query: RequestQuery) -> Result<RequestPage, GatewayError> {
+        let log = self.log.clone();
+        tokio::task::spawn_blocking(move || log.page(&query))
+            .await
+            .map_err(|error| GatewayError::internal(format!("reading the request log: {error}")))?
+            .map_err(|error| GatewayError::internal(format!("reading the request log: {error}")))
+    }
+
+    /// One request.
+    ///
+    /// # Errors
+    /// `NotFound`; the store cannot be read.
+    pub async fn get(&self, id: RequestId) -> Result<Arc<RequestRecord>, GatewayError> {
+        let log = self.log.clone();
+        tokio::task::spawn_blocking(move || log.get(id))
+            .await
+            .map_err(|error| GatewayError::internal(format!("reading the request log: {error}")))?
+            .map_err(|error| GatewayError::internal(format!("reading the request log: {error}")))?
+            .ok_or_else(|| {
+                GatewayError::new(
+                    ErrorKind::NotFound,
+                    "No such request in the log. It may have been pruned (telemetry.request_log_days, request_log_max_mb).",
+                )
+                .with_code("request_not_found")
+            })
+    }
+}

@@ -1,0 +1,12 @@
+//! The official xAI API.
+
+pub mod classify;
+pub mod ratelimit;
+pub mod rules;
+pub mod sanitise;
+mod upstream;
+mod management;
+mod probe;
+
+pub use probe::{Listed, Management, XaiProber};
+pub use upstream::{XaiOptions, XaiUpstream};

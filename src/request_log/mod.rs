@@ -1,0 +1,254 @@
+//! The request log: every request with the tokens that were looked at, attempts, timings, usage, cost and outcome. A
+//! ring in the store, limited by bytes and age.
+//!
+//! The hot path pushes a record to a bounded queue in memory and goes on; a task writes what has gathered, at most four
+//! times a second, in one batch. A record can be read from the moment it is offered. If the queue is full, the record
+//! is dropped and counted: the log never slows a request down.
+
+mod outcome;
+mod ring;
+mod search;
+#[cfg(test)]
+mod tests;
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use grok2api_actors::bus::codec;
+use grok2api_actors::clock::Clock;
+use grok2api_actors::store::{Store, StoreError, StoreWrite};
+use grok2api_schemas::admin::requests::{RequestPage, RequestQuery, RequestRecord};
+use grok2api_schemas::ids::RequestId;
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use ring::Sizes;
+
+/// Records by inverted id: the newest first.
+const RECORDS: &str = "request_log";
+/// Bytes and records by minute of arrival.
+const SIZES: &str = "request_log_sizes";
+
+/// How large the log may grow.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestLogOptions {
+    /// Bytes of records; the store needs about twice that on the disk.
+    pub max_bytes: u64,
+    /// Age of a record, milliseconds.
+    pub max_age_ms: u64,
+    /// How often waiting records are written. Four times a second keeps a cluster's log within its message budget.
+    pub write_every: Duration,
+    /// Records that may wait to be written.
+    pub queue: usize,
+    /// Written records that stay in memory, for `GET /requests/{id}` of what just happened.
+    pub keep: usize,
+}
+
+impl Default for RequestLogOptions {
+    fn default() -> RequestLogOptions {
+        RequestLogOptions {
+            max_bytes: 256 * 1024 * 1024,
+            max_age_ms: 14 * 24 * 3_600_000,
+            write_every: Duration::from_millis(250),
+            queue: 8_192,
+            keep: 512,
+        }
+    }
+}
+
+/// Most records of one batch: about 2 MB.
+const BATCH: usize = 2_048;
+
+/// A handle on the log; clones share it.
+#[derive(Clone)]
+pub struct RequestLog {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    store: Store,
+    clock: Clock,
+    options: RequestLogOptions,
+    recent: Mutex<Recent>,
+    /// Held by whoever writes, so that batches and prunings do not mix.
+    sizes: tokio::sync::Mutex<Sizes>,
+    stored: AtomicU64,
+    dropped: AtomicU64,
+}
+
+/// Records in memory, oldest first; the last `waiting` of them are not written yet.
+#[derive(Default)]
+struct Recent {
+    records: VecDeque<Arc<RequestRecord>>,
+    waiting: usize,
+}
+
+impl RequestLog {
+    /// Opens the log in a store.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn open(store: Store, clock: Clock, options: RequestLogOptions) -> Result<RequestLog, StoreError> {
+        let sizes = Sizes::load(&store)?;
+        Ok(RequestLog {
+            inner: Arc::new(Inner {
+                stored: AtomicU64::new(sizes.records()),
+                sizes: tokio::sync::Mutex::new(sizes),
+                recent: Mutex::new(Recent::default()),
+                dropped: AtomicU64::new(0),
+                store,
+                clock,
+                options,
+            }),
+        })
+    }
+
+    /// Starts writing; what still waits at `stop` is written before the task ends.
+    pub fn start(&self, tracker: &TaskTracker, stop: CancellationToken) {
+        let log = self.clone();
+        tracker.spawn(async move {
+            let mut failing = false;
+            loop {
+                let stopping = tokio::select! {
+                    () = stop.cancelled() => true,
+                    () = tokio::time::sleep(log.inner.options.write_every) => false,
+                };
+                match log.flush().await {
+                    Ok(()) => failing = false,
+                    Err(error) if !failing => {
+                        failing = true;
+                        tracing::warn!(%error, "request log is not written; records wait in memory");
+                    }
+                    Err(_) => {}
+                }
+                if stopping {
+                    return;
+                }
+            }
+        });
+    }
+
+    /// Hands in a record; readable at once. False if it was dropped because the queue is full.
+    pub fn offer(&self, record: RequestRecord) -> bool {
+        let record = Arc::new(record);
+        let mut recent = self.inner.recent.lock();
+        if recent.waiting >= self.inner.options.queue {
+            drop(recent);
+            self.inner.dropped.fetch_add(1, Ordering::Relaxed);
+            return false;
+        }
+        recent.records.push_back(record);
+        recent.waiting += 1;
+        true
+    }
+
+    /// Records dropped since the start because the queue was full.
+    pub fn dropped(&self) -> u64 {
+        self.inner.dropped.load(Ordering::Relaxed)
+    }
+
+    /// Records in the log.
+    pub fn len(&self) -> u64 {
+        self.inner.stored.load(Ordering::Relaxed) + self.inner.recent.lock().waiting as u64
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The record of an id. Reads the store: call it where blocking is allowed.
+    ///
+    /// # Errors
+    /// The store cannot be read, or the record does not decode.
+    pub fn get(&self, id: RequestId) -> Result<Option<Arc<RequestRecord>>, StoreError> {
+        let in_memory = {
+            let recent = self.inner.recent.lock();
+            recent.records.iter().rev().find(|record| record.id == id).cloned()
+        };
+        if in_memory.is_some() {
+            return Ok(in_memory);
+        }
+        match self.inner.store.get(RECORDS, &ring::key(id))? {
+            Some(bytes) => decode(&bytes).map(|record| Some(Arc::new(record))),
+            None => Ok(None),
+        }
+    }
+
+    /// A page of the log, newest first. Reads the store: call it where blocking is allowed.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn page(&self, query: &RequestQuery) -> Result<RequestPage, StoreError> {
+        let waiting: Vec<Arc<RequestRecord>> = {
+            let recent = self.inner.recent.lock();
+            let written = recent.records.len() - recent.waiting;
+            recent.records.range(written..).cloned().collect()
+        };
+        search::page(&self.inner.store, waiting, query, self.len())
+    }
+
+    /// Writes what waits, then forgets what is too old or too much.
+    ///
+    /// # Errors
+    /// The store cannot be written; the records go on waiting.
+    pub async fn flush(&self) -> Result<(), StoreError> {
+        let mut sizes = self.inner.sizes.lock().await;
+        loop {
+            let batch: Vec<Arc<RequestRecord>> = {
+                let recent = self.inner.recent.lock();
+                let written = recent.records.len() - recent.waiting;
+                recent.records.range(written..).take(BATCH).cloned().collect()
+            };
+            if batch.is_empty() {
+                break;
+            }
+            self.write(&mut sizes, &batch).await?;
+            let mut recent = self.inner.recent.lock();
+            recent.waiting -= batch.len();
+            while recent.records.len() - recent.waiting > self.inner.options.keep {
+                recent.records.pop_front();
+            }
+        }
+        let now = self.inner.clock.wall();
+        let oldest_kept = now.0.saturating_sub(self.inner.options.max_age_ms);
+        sizes
+            .prune(&self.inner.store, oldest_kept, self.inner.options.max_bytes)
+            .await?;
+        self.inner.stored.store(sizes.records(), Ordering::Relaxed);
+        Ok(())
+    }
+
+    async fn write(&self, sizes: &mut Sizes, batch: &[Arc<RequestRecord>]) -> Result<(), StoreError> {
+        let mut writes = Vec::with_capacity(batch.len() + 2);
+        let mut after = sizes.begin();
+        for record in batch {
+            match codec::encode(codec::VERSION, record.as_ref()) {
+                Ok(bytes) => {
+                    let key = ring::key(record.id);
+                    after.add(record.id, (key.len() + bytes.len()) as u64);
+                    writes.push(StoreWrite {
+                        tree: RECORDS,
+                        key,
+                        value: Some(bytes),
+                    });
+                }
+                // Over the codec's limit, which no record of ours reaches. It must not hold up the others.
+                Err(error) => tracing::error!(id = %record.id, %error, "request record is not written"),
+            }
+        }
+        writes.extend(after.writes(sizes));
+        self.inner.store.write(writes).await?;
+        sizes.commit(after);
+        Ok(())
+    }
+}
+
+fn decode(bytes: &[u8]) -> Result<RequestRecord, StoreError> {
+    codec::decode(bytes).map_err(|error| StoreError::Corrupt {
+        reason: format!("request log: {error}"),
+    })
+}

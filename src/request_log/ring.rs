@@ -1,0 +1,231 @@
+//! How records lie in the store, and what is pruned. Keys are inverted ids, so the newest record comes first; ids begin
+//! with their time, so a minute's records lie together. A small tree counts bytes and records of each minute: the
+//! ring's size is known without reading it, at start as well.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use grok2api_actors::store::{Store, StoreError, StoreWrite};
+use grok2api_schemas::ids::RequestId;
+
+use super::{RECORDS, SIZES};
+
+const MINUTE_MS: u64 = 60_000;
+/// Records forgotten in one batch.
+const PRUNE_BATCH: usize = 1_000;
+/// Batches of pruning at one time: four times a second, ten times the rate that records can come in.
+const PRUNE_BATCHES: usize = 20;
+
+/// The key of a record.
+pub(super) fn key(id: RequestId) -> Bytes {
+    Bytes::copy_from_slice(&inverted(*id.as_bytes()))
+}
+
+/// The id behind a key.
+pub(super) fn id_of(key: &[u8]) -> Option<RequestId> {
+    <[u8; 16]>::try_from(key)
+        .ok()
+        .map(|bytes| RequestId::from_bytes(inverted(bytes)))
+}
+
+/// The key of the first id of a time, inverted: smaller keys are later, that key itself and larger ones are not.
+pub(super) fn bound(time_ms: u64) -> [u8; 16] {
+    let mut id = [0u8; 16];
+    let time = time_ms.min((1 << 48) - 1).to_be_bytes();
+    for (place, byte) in id.iter_mut().zip(&time[2..]) {
+        *place = *byte;
+    }
+    inverted(id)
+}
+
+fn inverted(mut bytes: [u8; 16]) -> [u8; 16] {
+    for byte in &mut bytes {
+        *byte = !*byte;
+    }
+    bytes
+}
+
+/// The time that an id was made, Unix milliseconds.
+fn time_of(id: RequestId) -> u64 {
+    let [a, b, c, d, e, f, ..] = *id.as_bytes();
+    u64::from_be_bytes([0, 0, a, b, c, d, e, f])
+}
+
+/// Bytes and records of a minute.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Size {
+    bytes: u64,
+    records: u64,
+}
+
+/// Bytes and records of all minutes.
+#[derive(Debug, Default)]
+pub(super) struct Sizes {
+    minutes: BTreeMap<u64, Size>,
+    total: Size,
+}
+
+/// What a batch adds, until it is written.
+#[derive(Debug, Default)]
+pub(super) struct Added {
+    minutes: BTreeMap<u64, Size>,
+}
+
+impl Added {
+    pub(super) fn add(&mut self, id: RequestId, bytes: u64) {
+        let size = self.minutes.entry(time_of(id) / MINUTE_MS).or_default();
+        size.bytes += bytes;
+        size.records += 1;
+    }
+
+    /// The counts after the batch, to be written with it.
+    pub(super) fn writes(&self, before: &Sizes) -> Vec<StoreWrite> {
+        self.minutes
+            .iter()
+            .map(|(&minute, added)| {
+                let size = before.minutes.get(&minute).copied().unwrap_or_default().plus(*added);
+                StoreWrite {
+                    tree: SIZES,
+                    key: Bytes::copy_from_slice(&minute.to_be_bytes()),
+                    value: Some(size.to_bytes()),
+                }
+            })
+            .collect()
+    }
+}
+
+impl Size {
+    fn plus(self, other: Size) -> Size {
+        Size {
+            bytes: self.bytes + other.bytes,
+            records: self.records + other.records,
+        }
+    }
+
+    fn to_bytes(self) -> Bytes {
+        let mut bytes = Vec::with_capacity(16);
+        bytes.extend_from_slice(&self.bytes.to_be_bytes());
+        bytes.extend_from_slice(&self.records.to_be_bytes());
+        bytes.into()
+    }
+
+    fn from_bytes(bytes: &[u8]) -> Option<Size> {
+        let (first, second) = bytes.split_at_checked(8)?;
+        Some(Size {
+            bytes: u64::from_be_bytes(first.try_into().ok()?),
+            records: u64::from_be_bytes(second.try_into().ok()?),
+        })
+    }
+}
+
+impl Sizes {
+    pub(super) fn load(store: &Store) -> Result<Sizes, StoreError> {
+        let mut sizes = Sizes::default();
+        store.visit(SIZES, &[], |minute, size| {
+            if let (Ok(minute), Some(size)) = (<[u8; 8]>::try_from(minute), Size::from_bytes(size)) {
+                sizes.minutes.insert(u64::from_be_bytes(minute), size);
+                sizes.total = sizes.total.plus(size);
+            }
+        })?;
+        Ok(sizes)
+    }
+
+    pub(super) fn records(&self) -> u64 {
+        self.total.records
+    }
+
+    #[cfg(test)]
+    pub(super) fn bytes(&self) -> u64 {
+        self.total.bytes
+    }
+
+    pub(super) fn begin(&self) -> Added {
+        Added::default()
+    }
+
+    pub(super) fn commit(&mut self, added: Added) {
+        for (minute, size) in added.minutes {
+            let known = self.minutes.entry(minute).or_default();
+            *known = known.plus(size);
+            self.total = self.total.plus(size);
+        }
+    }
+
+    /// Forgets whole minutes, the oldest first, until all are at least `oldest_kept` (ms) and `max_bytes` hold; at most
+    /// so much at a time that writing goes on.
+    pub(super) async fn prune(&mut self, store: &Store, oldest_kept: u64, max_bytes: u64) -> Result<(), StoreError> {
+        let mut batches = 0;
+        while let Some((&minute, &size)) = self.minutes.first_key_value() {
+            let too_old = (minute + 1) * MINUTE_MS <= oldest_kept;
+            if !too_old && self.total.bytes <= max_bytes {
+                return Ok(());
+            }
+            // Everything before the minute's end; the last batch takes the minute's count with it, so that a crash in
+            // between leaves the count, and the next pruning comes back.
+            let from = after(&bound((minute + 1) * MINUTE_MS));
+            loop {
+                let rows = store.scan_range(RECORDS, &from, None, PRUNE_BATCH)?;
+                let last = rows.len() < PRUNE_BATCH;
+                let mut writes: Vec<StoreWrite> = rows
+                    .into_iter()
+                    .map(|(key, _)| StoreWrite {
+                        tree: RECORDS,
+                        key,
+                        value: None,
+                    })
+                    .collect();
+                if last {
+                    writes.push(StoreWrite {
+                        tree: SIZES,
+                        key: Bytes::copy_from_slice(&minute.to_be_bytes()),
+                        value: None,
+                    });
+                }
+                store.write(writes).await?;
+                batches += 1;
+                if last {
+                    break;
+                }
+                if batches >= PRUNE_BATCHES {
+                    return Ok(());
+                }
+            }
+            self.minutes.remove(&minute);
+            self.total.bytes = self.total.bytes.saturating_sub(size.bytes);
+            self.total.records = self.total.records.saturating_sub(size.records);
+            if batches >= PRUNE_BATCHES {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The first key behind this one.
+pub(super) fn after(key: &[u8; 16]) -> [u8; 17] {
+    let mut next = [0u8; 17];
+    for (place, byte) in next.iter_mut().zip(key) {
+        *place = *byte;
+    }
+    next
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn later_ids_have_smaller_keys_and_bounds_lie_between() {
+        let id = RequestId::generate();
+        let time = time_of(id);
+        let own = key(id);
+        assert_eq!(id_of(&own), Some(id));
+        assert!(
+            own[..] <= bound(time)[..],
+            "an id of a time is at or before the time's bound"
+        );
+        assert!(own[..] > bound(time + 1)[..]);
+        let later = RequestId::generate();
+        assert!(key(later) < own);
+    }
+}

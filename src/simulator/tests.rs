@@ -1,0 +1,7 @@
+//! The simulator over a socket, as a client sees it.
+
+mod client;
+mod limits;
+mod misbehaviour;
+mod shapes;
+mod validation;

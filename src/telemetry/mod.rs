@@ -1,0 +1,11 @@
+//! What the gateway tells about itself: log lines, traces, metrics.
+
+mod json_lines;
+pub mod logs;
+pub mod metrics;
+mod outcome;
+pub mod traces;
+
+pub use self::logs::{LogFormat, LogOptions, Telemetry, TelemetryError, init};
+pub use self::metrics::{Metrics, Operation};
+pub use self::outcome::AttemptOutcome;

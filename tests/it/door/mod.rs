@@ -1,0 +1,10 @@
+//! The door over real sockets.
+
+mod clients;
+mod connections;
+mod exhaustion;
+mod limits;
+mod nginx;
+mod shutdown;
+mod stand;
+mod tls;

@@ -1,0 +1,10 @@
+//! Long forms: minutes each. `tests/run --long` runs them.
+
+#[cfg(test)]
+#[path = "../it/support/mod.rs"]
+mod support;
+
+#[cfg(test)]
+mod saturation;
+#[cfg(test)]
+mod soak;
