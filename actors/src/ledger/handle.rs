@@ -106,6 +106,7 @@ impl Ledger {
         options: LedgerOptions,
     ) -> Result<Ledger, LedgerError> {
         let node = Arc::new(Node::new(clock.clone(), options));
+        let stop = CancellationToken::new();
         let contexts = (0..SHARDS).map(|shard| ShardContext {
             shard,
             bus: bus.clone(),
@@ -113,6 +114,7 @@ impl Ledger {
             options,
             counters: node.counters.clone(),
             stepped_down: Arc::new(AtomicBool::new(false)),
+            stop: stop.clone(),
         });
         let opening = contexts.enumerate().map(|(index, context)| {
             let arbiter = arbiters.get(index % arbiters.len().max(1)).cloned();
@@ -128,7 +130,6 @@ impl Ledger {
             }
         });
         let links = Arc::new(futures::future::try_join_all(opening).await?);
-        let stop = CancellationToken::new();
         let pump = Pump::new(node.clone(), links.clone(), tracker.clone(), stop.clone());
         tracker.spawn(pump.run());
         Ok(Ledger {

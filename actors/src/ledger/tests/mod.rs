@@ -5,6 +5,7 @@ mod harness;
 mod kinds;
 mod memory_bus;
 mod properties;
+mod restart;
 mod saturation;
 mod simulation;
 mod traces;
