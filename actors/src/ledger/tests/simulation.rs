@@ -359,11 +359,7 @@ impl Simulation {
                 append,
                 result,
             } => self.appended(node, owner, append, result),
-<<<<<<< HEAD
-            Event::Tick { node, owner } if self.nodes[node].owner_life == owner => {
-=======
             Event::Tick { node, owner } if self.nodes[node].owner_life == owner && self.nodes[node].owner.is_some() => {
->>>>>>> ledger
                 let moment = self.moment(node);
                 if let Some(owner) = &mut self.nodes[node].owner {
                     owner.tick(moment);
