@@ -177,6 +177,8 @@ async fn a_second_signal_forces() {
     client.until("first").await;
     let (ending, trigger, settled) = begin(&stand, PLAN);
     phase(&stand, DoorPhase::Draining).await;
+    // Within a quarter of a second it would be an echo of the first.
+    tokio::time::sleep(Duration::from_millis(300)).await;
     let asked = Instant::now();
     trigger.ask("impatience");
     assert_eq!(timeout(PATIENCE, ending).await.unwrap().unwrap(), Outcome::Forced);
