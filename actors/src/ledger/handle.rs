@@ -263,14 +263,26 @@ impl Ledger {
     pub async fn close(&self) {
         let inner = &self.inner;
         inner.node.start_closing();
-        for entry in inner.meters.iter() {
-            let meter = entry.value();
-            meter.state.lock().wind_up();
-            inner.node.activate(meter);
-            inner.node.hurry(meter, false);
-        }
         let settled = async {
-            while !inner.meters.iter().all(|entry| entry.value().state.lock().is_settled()) {
+            // Again and again: the answer to an ask that was under way may bring units that nobody will use.
+            loop {
+                let mut is_settled = true;
+                for entry in inner.meters.iter() {
+                    let meter = entry.value();
+                    let settled = {
+                        let mut held = meter.state.lock();
+                        held.wind_up();
+                        held.is_settled()
+                    };
+                    if !settled {
+                        is_settled = false;
+                        inner.node.activate(meter);
+                        inner.node.hurry(meter, false);
+                    }
+                }
+                if is_settled {
+                    break;
+                }
                 tokio::time::sleep(CLOSE_LOOK).await;
             }
             for link in inner.links.iter() {

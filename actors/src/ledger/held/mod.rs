@@ -389,7 +389,7 @@ impl Held {
 
     /// Whether anything is in hand or in flight that the owner must hear of.
     pub fn is_settled(&self) -> bool {
-        self.grants.iter().all(|grant| grant.report == grant.acknowledged)
+        self.asked.is_none() && self.grants.iter().all(|grant| grant.report == grant.acknowledged)
     }
 
     /// An estimate of what counts against the limit now: exact at each answer of the owner, fading with the window.
