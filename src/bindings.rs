@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use dashmap::DashMap;
+use futures::StreamExt;
 use grok2api_actors::bus::{BusError, BusErrorKind, BusHandle, Expect, codec};
 use grok2api_schemas::bus::subjects::buckets;
 use grok2api_schemas::ids::TokenId;
@@ -66,7 +67,8 @@ impl Bindings {
         self.bus
             .kv_put(buckets::BINDINGS, Bytes::from(key.clone()), value, Expect::Any)
             .await?;
-        if self.recent.len() < IN_MEMORY {
+        // Answers stay on disk: fifty thousand of them are no longer small.
+        if binding.answer.is_none() && self.recent.len() < IN_MEMORY {
             self.recent.insert(key, binding);
         } else {
             self.recent.remove(&key);
@@ -102,13 +104,24 @@ impl Bindings {
     pub async fn sweep(&self, now_ms: u64) -> Result<usize, BusError> {
         self.recent.retain(|_, binding| binding.expires_ms > now_ms);
         let mut forgotten = 0;
-        for entry in self.bus.kv_list(buckets::BINDINGS).await? {
-            let expired = codec::decode::<Binding>(&entry.value).is_ok_and(|binding| binding.expires_ms <= now_ms);
-            if expired {
-                self.bus
+        // Page by page, for answers are among them.
+        let mut pages = self.bus.kv_pages(buckets::BINDINGS);
+        while let Some(page) = pages.next().await {
+            for entry in page? {
+                let expired = codec::decode::<Binding>(&entry.value).is_ok_and(|binding| binding.expires_ms <= now_ms);
+                if !expired {
+                    continue;
+                }
+                let deleted = self
+                    .bus
                     .kv_delete(buckets::BINDINGS, entry.key, Expect::Revision(entry.revision))
-                    .await?;
-                forgotten += 1;
+                    .await;
+                match deleted {
+                    Ok(_) => forgotten += 1,
+                    // It was written anew meanwhile, and is looked at next time.
+                    Err(error) if error.kind == BusErrorKind::Conflict => {}
+                    Err(error) => return Err(error),
+                }
             }
         }
         Ok(forgotten)

@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::Stream;
 use grok2api_actors::egress::UpstreamBody;
+use grok2api_actors::token::cooling::SoftFailure;
 use grok2api_schemas::admin::requests::Outcome;
 use grok2api_schemas::client_key::DisconnectPolicy;
 use grok2api_schemas::ids::TokenId;
@@ -94,6 +95,11 @@ impl Drop for AnswerStream {
             DisconnectPolicy::Drain => None,
             DisconnectPolicy::DrainUpTo(secs) => Some(Duration::from_secs(u64::from(secs))),
         };
+        if tokio::runtime::Handle::try_current().is_err() {
+            // The process is ending, and nothing can be read any more.
+            live.leave();
+            return;
+        }
         live.unread = true;
         let tracker = live.call.engine.tracker.clone();
         tracker.spawn(async move {
@@ -182,11 +188,16 @@ impl LiveStream {
                         self.finish(Outcome::Success);
                         return Poll::Ready(Some(bytes));
                     }
-                    Step::Fault(verdict) => return self.fail(verdict.client),
+                    Step::Fault(verdict) => {
+                        self.call.blame(Ok(&verdict));
+                        return self.fail(verdict.client);
+                    }
                     Step::Cut => {
+                        self.call.blame(Err(SoftFailure::ServerError));
                         return self.fail(broken("The upstream broke off in the middle of its answer."));
                     }
                     Step::TooLarge(limit) => {
+                        self.call.blame(Err(SoftFailure::ServerError));
                         return self.fail(
                             broken("The upstream sent more in one event than is accepted.")
                                 .with_detail(format!("over {limit} bytes")),
@@ -205,7 +216,10 @@ impl LiveStream {
                 Poll::Ready(None) => self.relay.end(true, &mut self.steps),
                 Poll::Pending => match self.poll_alarm(cx) {
                     Poll::Ready(Some(bytes)) => return self.send(bytes),
-                    Poll::Ready(None) => return self.fail(stalled()),
+                    Poll::Ready(None) => {
+                        self.call.blame(Err(SoftFailure::Timeout));
+                        return self.fail(stalled());
+                    }
                     Poll::Pending => return Poll::Pending,
                 },
             }

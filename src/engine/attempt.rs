@@ -1,6 +1,7 @@
 //! One call upstream: connect, check the lease on the connected socket, send, and read up to the point from which on
 //! nothing can be retried.
 
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -58,6 +59,9 @@ pub(super) enum Failure {
     TimedOut(&'static str),
     /// The connection broke, or the answer makes no sense. It may have been billed.
     Broken { status: Option<u16>, what: String },
+    /// A kept connection broke before anything came back: most likely the upstream closed it in the moment that the
+    /// request was written. It may have been billed.
+    Stale(String),
 }
 
 impl Engine {
@@ -91,12 +95,16 @@ impl Engine {
 
         let connected = connections.connect().await.map_err(Failure::NoConnection)?;
         let connected = self.check_leases(call, connected)?;
+        let confirmed = Instant::now();
         let exchange = match self.head(connected, request, answer_by).await {
             Ok(exchange) => exchange,
             Err(Unanswered::NotSent(request)) => {
-                // A kept connection had gone stale; the same lease is good for a new one, for nothing was written.
+                // A kept connection had gone stale; the same lease is good for a new one, for nothing was written. But it
+                // counts from the moment it was confirmed: what comes to the upstream later than D needs another.
                 let connected = connections.connect_anew().await.map_err(Failure::NoConnection)?;
-                let connected = self.check_leases(call, connected)?;
+                if confirmed.elapsed() > self.settings().delivery_slack {
+                    return Err(Failure::Lapsed);
+                }
                 match self.head(connected, *request, answer_by).await {
                     Ok(exchange) => exchange,
                     Err(Unanswered::NotSent(_)) => {
@@ -126,6 +134,7 @@ impl Engine {
             let _ = lease.confirm_send();
         }
         call.sent = true;
+        call.reader.is_sent.store(true, Ordering::Release);
         Ok(connected)
     }
 
@@ -140,13 +149,13 @@ impl Engine {
             Err(_) => Err(Unanswered::Failed(Failure::TimedOut("no answer"))),
             Ok(Ok(exchange)) => Ok(exchange),
             Ok(Err(SendFailure::NotSent(request))) => Err(Unanswered::NotSent(request)),
-            Ok(Err(SendFailure::Broken(what))) => {
-                let which = if reused { "a kept connection" } else { "the connection" };
-                Err(Unanswered::Failed(Failure::Broken {
-                    status: None,
-                    what: format!("{which} broke: {what}"),
-                }))
-            }
+            Ok(Err(SendFailure::Broken(what))) if reused => Err(Unanswered::Failed(Failure::Stale(format!(
+                "a kept connection broke: {what}"
+            )))),
+            Ok(Err(SendFailure::Broken(what))) => Err(Unanswered::Failed(Failure::Broken {
+                status: None,
+                what: format!("the connection broke: {what}"),
+            })),
         }
     }
 

@@ -2,10 +2,12 @@
 //! written — whatever happened, a dropped future included.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use grok2api_actors::clients::Identity;
 use grok2api_actors::clock::Mono;
 use grok2api_actors::ledger::{Actual, CallLease};
+use grok2api_actors::token::cooling::{Penalty, SoftFailure};
 use grok2api_actors::token::{Pick, Token};
 use grok2api_schemas::admin::requests::{
     AttemptView, CandidateView, MAX_CANDIDATES, Outcome, PassedOver, RequestRecord, TimingView, UsageView,
@@ -16,7 +18,9 @@ use super::Engine;
 use super::ask::{Ask, Caller};
 use super::dialect::Told;
 use super::error::{ErrorKind, GatewayError};
+use super::run::scope_of;
 use crate::http::arrival::Arrival;
+use crate::providers::Verdict;
 use crate::telemetry::AttemptOutcome;
 
 /// A call that cost nothing.
@@ -42,6 +46,8 @@ pub(super) struct Call {
     pub(super) pick: Option<Pick>,
     /// Something was sent upstream under the key's lease.
     pub(super) sent: bool,
+    /// Who waits for the answer.
+    pub(super) reader: Arc<Reader>,
     /// The policy for a hang-up.
     pub(super) on_disconnect: DisconnectPolicy,
     /// Reserved per call.
@@ -49,6 +55,22 @@ pub(super) struct Call {
     /// Bytes handed to the client.
     pub(super) bytes_out: u64,
     finished: bool,
+}
+
+/// Whoever waits for an answer, as the call and its waiter both see it.
+#[derive(Default)]
+pub(super) struct Reader {
+    pub(super) is_sent: AtomicBool,
+    is_gone: AtomicBool,
+}
+
+impl Reader {
+    /// The client hung up; answers whether nothing was sent upstream until now: then there is nothing to be read, and
+    /// nothing is to be sent for nobody.
+    pub(super) fn leaves_unsent(&self) -> bool {
+        self.is_gone.store(true, Ordering::Release);
+        !self.is_sent.load(Ordering::Acquire)
+    }
 }
 
 /// What a call is expected to use.
@@ -84,6 +106,7 @@ impl Call {
             team_lease: None,
             pick: None,
             sent: false,
+            reader: Arc::default(),
             on_disconnect,
             reserved: Reservation::default(),
             bytes_out: 0,
@@ -147,6 +170,33 @@ impl Call {
         self.pick = None;
     }
 
+    /// The upstream failed in the middle of its answer: whoever is at fault rests, as far as one request may decide.
+    pub(super) fn blame(&self, fault: Result<&Verdict, SoftFailure>) {
+        let Some(pick) = &self.pick else { return };
+        let pool = &self.engine.pool;
+        match fault {
+            Ok(Verdict {
+                cool: Some(cool),
+                detail,
+                ..
+            }) => {
+                let penalty = Penalty {
+                    scope: scope_of(cool.scope),
+                    cause: cool.cause,
+                    for_ms: cool.for_ms,
+                    detail: detail.clone(),
+                };
+                pool.penalise(&pick.token, &pick.team, &pick.at.model, &penalty);
+            }
+            Ok(_) => {
+                pool.failed_softly(pick, SoftFailure::ServerError);
+            }
+            Err(failure) => {
+                pool.failed_softly(pick, failure);
+            }
+        }
+    }
+
     /// Our own share of the time so far, microseconds.
     pub(super) fn overhead_us(&self) -> u64 {
         self.elapsed_us()
@@ -191,6 +241,10 @@ impl Call {
             return;
         }
         let engine = self.engine.clone();
+        let outcome = match outcome {
+            Outcome::Success if self.reader.is_gone.load(Ordering::Acquire) => Outcome::ClientGone,
+            outcome => outcome,
+        };
         let usage = told.usage;
         let model = told.model.as_deref().unwrap_or(&self.record.upstream_model);
         let cost = usage.and_then(|usage| usage.cost_in_usd_ticks.or_else(|| engine.price(model, &usage)));
@@ -202,7 +256,7 @@ impl Call {
                 .expectations
                 .observe(&self.record.upstream_model, completion + usage.reasoning.unwrap_or(0));
         }
-        let presumed = self.sent && tokens.is_none() && outcome != Outcome::Success;
+        let presumed = self.sent && tokens.is_none() && may_be_billed(outcome);
         let actual = Actual {
             tokens,
             usd_ticks: cost,

@@ -5,7 +5,9 @@ use bytes::Bytes;
 
 use super::error::GatewayError;
 use super::usage::Usage;
-use crate::providers::Verdict;
+
+/// A failure that the upstream reported, and what follows from it.
+pub use crate::providers::Verdict as Fault;
 
 /// How a dialect reads and writes answers.
 pub trait Dialect: Send + Sync + 'static {
@@ -23,7 +25,7 @@ pub trait Dialect: Send + Sync + 'static {
 }
 
 /// Tells whether an event of the upstream's stream, by its name and data, reports a failure.
-pub type FaultFinder = Box<dyn FnMut(Option<&[u8]>, &[u8]) -> Option<Verdict> + Send>;
+pub type FaultFinder = Box<dyn FnMut(Option<&[u8]>, &[u8]) -> Option<Fault> + Send>;
 
 /// Follows one streamed answer: takes what the upstream sends, says what the client gets.
 pub trait Relay: Send {
@@ -48,7 +50,7 @@ pub enum Step {
     /// Send these bytes, and that was all.
     Done(Bytes),
     /// The upstream reports a failure.
-    Fault(Box<Verdict>),
+    Fault(Box<Fault>),
     /// The upstream broke off.
     Cut,
     /// The upstream sent an event over the limit, bytes.

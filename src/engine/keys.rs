@@ -165,6 +165,7 @@ impl Engine {
         let began = Instant::now();
         let deadline = began + self.settings().max_wait;
         let mut had_turn = false;
+        let mut place = None;
         let result = loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let wants = meters.wants(ask, call);
@@ -190,13 +191,18 @@ impl Engine {
                 self.rooms.call_next(&room);
                 break Err(refusal(&shortage, may_return || meters.is_divided_anew(&shortage)));
             }
-            let Some(mut place) = self.rooms.enter(&room, 0, had_turn) else {
+            let Some(mut waits) = place.take().or_else(|| self.rooms.enter(&room, 0, had_turn)) else {
                 break Err(refusal(&shortage, may_return));
             };
             had_turn = tokio::select! {
-                () = place.turn() => true,
+                () = waits.turn() => true,
                 () = tokio::time::sleep(left.min(std::time::Duration::from_millis(250))) => false,
             };
+            if had_turn {
+                waits.used();
+            } else {
+                place = Some(waits);
+            }
         };
         call.queued_us += began.elapsed().as_micros() as u64;
         result

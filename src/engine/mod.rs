@@ -82,6 +82,8 @@ pub struct Engine {
     expectations: Expectations,
     key_meters: KeyMeters,
     hindrances: Mutex<Option<Hindrances>>,
+    /// Whether tokens wait for their first probe, as of a moment.
+    unprobed: Mutex<Option<(Mono, bool)>>,
     lines: lines::Lines,
 }
 
@@ -115,6 +117,7 @@ impl Engine {
             expectations: Expectations::default(),
             key_meters: KeyMeters::default(),
             hindrances: Mutex::new(None),
+            unprobed: Mutex::new(None),
             lines: lines::Lines::default(),
         });
         let waker = engine.clone();
@@ -197,6 +200,20 @@ impl Engine {
     /// The offered name that a mistyped one was meant to be.
     fn suggest(&self, name: &str, offered: &[Arc<str>]) -> Option<String> {
         crate::settings::nearest(name, offered.iter().map(AsRef::as_ref)).map(str::to_owned)
+    }
+
+    /// Whether some token waits for its first probe.
+    fn has_unprobed(&self) -> bool {
+        let now = self.clock.now();
+        let mut slot = self.unprobed.lock();
+        match *slot {
+            Some((as_of, known)) if now.ms_since(as_of) < HINDRANCES_FOR_MS => known,
+            _ => {
+                let found = self.pool.is_finding_out();
+                *slot = Some((now, found));
+                found
+            }
+        }
     }
 
     fn hindrances(&self, model: &str) -> Causes {

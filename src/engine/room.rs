@@ -17,12 +17,14 @@ use super::waiting::RoomKey;
 
 /// How long a request waits for the owner of a domain that is cold here.
 const COLD_WAIT: Duration = Duration::from_millis(500);
-/// How often a request that came before the first probe was answered looks again.
-const LISTING_LOOK: Duration = Duration::from_millis(25);
 /// When to come back while the upstream has not answered any probe.
 const UNTOLD_MS: u64 = 5_000;
 /// A wait for room is looked through at least this often, whatever signals come.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
+
+/// Teams that may turn out short in one look. Their headroom said otherwise, or nobody's is any better: the next look is
+/// near, and going through thousands for each request would make an overload worse.
+const SHORT_AT_MOST: u32 = 32;
 
 /// A chosen token, and the right to call with it.
 pub(super) struct Room {
@@ -57,6 +59,7 @@ impl Engine {
         let patience = settings.max_wait.saturating_sub(Duration::from_micros(call.queued_us));
         let deadline = began + patience;
         let mut had_turn = false;
+        let mut place = None;
         // Whoever waits already goes first.
         if !self.rooms.is_occupied(&room) {
             match self.look(call, ask, model, tried, true).await {
@@ -74,30 +77,36 @@ impl Engine {
                 };
                 break Err(self.refusal(ask, &look));
             }
-            let Some(mut place) = self.rooms.enter(&room, party, had_turn) else {
+            // A look without a turn does not cost the place; a turn in vain leads to the front again.
+            let Some(mut waits) = place.take().or_else(|| self.rooms.enter(&room, party, had_turn)) else {
                 break Err(
                     GatewayError::new(ErrorKind::Overloaded, "Too many requests are waiting for this model.")
                         .retry_after(Some(1_000)),
                 );
             };
-            let is_turn = tokio::select! {
-                () = place.turn() => true,
+            had_turn = tokio::select! {
+                () = waits.turn() => true,
                 () = tokio::time::sleep(left.min(LOOK_AGAIN)) => false,
             };
-            drop(place);
-            had_turn = is_turn;
             match self.look(call, ask, model, tried, false).await {
                 Ok(found) => {
+                    waits.used();
+                    // There may be more.
                     self.rooms.call_next(&room);
                     break Ok(found);
                 }
                 Err(look) => {
                     let left = deadline.saturating_duration_since(Instant::now());
+                    // Whoever leaves with a turn hands it on.
                     if let Err(refusal) = self.refuse_if_hopeless(ask, &look, left) {
-                        self.rooms.call_next(&room);
                         break Err(refusal);
                     }
                 }
+            }
+            if had_turn {
+                waits.used();
+            } else {
+                place = Some(waits);
             }
         };
         call.queued_us += began.elapsed().as_micros() as u64;
@@ -111,6 +120,7 @@ impl Engine {
             ..Look::default()
         };
         let mut short = tried.clone();
+        let mut left = SHORT_AT_MOST;
         loop {
             let wish = Wish {
                 model,
@@ -125,12 +135,11 @@ impl Engine {
                 let wants = wants(&meters, call.reserved);
                 match self.ledger.try_take(&wants) {
                     Ok(lease) => return Ok(found(call, pick, lease, note)),
-                    Err(shortage) if shortage.kind == ShortageKind::Cold => None.or(Some((shortage, true))),
-                    Err(shortage) => Some((shortage, false)),
+                    Err(shortage) => shortage,
                 }
             };
-            let shortage = match shortage {
-                Some((_, true)) => {
+            let shortage = match shortage.kind {
+                ShortageKind::Cold => {
                     let meters = pick.at.meters.load_full();
                     let wants = wants(&meters, call.reserved);
                     match self.ledger.take(&wants, COLD_WAIT).await {
@@ -138,8 +147,7 @@ impl Engine {
                         Err(shortage) => shortage,
                     }
                 }
-                Some((shortage, false)) => shortage,
-                None => return Err(look),
+                ShortageKind::Dry | ShortageKind::Zero => shortage,
             };
             look.blocked = true;
             look.never &= shortage.kind == ShortageKind::Zero;
@@ -155,27 +163,16 @@ impl Engine {
                 call.considered(&pick.token, reason, describe(&shortage));
             }
             short.team(&pick.team);
+            left -= 1;
+            if left == 0 {
+                return Err(look);
+            }
         }
     }
 
-    /// Waits until the upstream has told what any credential may use: before that, nothing can be said about a model.
-    ///
-    /// # Errors
-    /// What stands in the way, where nothing was told in time.
-    pub(super) async fn await_first_listing(&self, ask: &Ask, call: &mut Call) -> Result<(), GatewayError> {
-        let began = Instant::now();
-        let deadline = began + self.settings().max_wait;
-        let result = loop {
-            if !self.pool.offered_models().is_empty() {
-                break Ok(());
-            }
-            if !self.hindrances(&ask.upstream_model).is_empty() || Instant::now() >= deadline {
-                break Err(self.refusal(ask, &Look::default()));
-            }
-            tokio::time::sleep(LISTING_LOOK).await;
-        };
-        call.queued_us += began.elapsed().as_micros() as u64;
-        result
+    /// Why nothing can be said about any model: no credential was ever told what it may use.
+    pub(super) fn nothing_listed(&self, ask: &Ask) -> GatewayError {
+        self.refusal(ask, &Look::default())
     }
 
     /// Refuses now if nothing can come within the time left.

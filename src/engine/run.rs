@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use grok2api_actors::token::Tried;
 use grok2api_actors::token::cooling::{Penalty, Scope, SoftFailure};
+use grok2api_actors::token::{ModelId, Tried};
 use grok2api_schemas::admin::requests::Outcome;
 use grok2api_schemas::client_key::DisconnectPolicy;
 use tokio::time::Instant;
@@ -54,10 +54,12 @@ impl Engine {
     pub async fn run(self: &Arc<Self>, ask: Ask) -> Result<Answer, GatewayError> {
         let call = Call::begin(self.clone(), &ask);
         let policy = call.on_disconnect;
-        if policy == DisconnectPolicy::Cancel || ask.stream {
+        if policy == DisconnectPolicy::Cancel {
             return self.serve(call, ask).await;
         }
-        // The answer is read to its end even if nobody waits for it any more.
+        // What was sent is read to its end even if nobody waits for it any more; a stream that has begun then sees to
+        // that itself.
+        let reader = call.reader.clone();
         let engine = self.clone();
         let (mut send, receive) = tokio::sync::oneshot::channel();
         self.tracker.spawn(async move {
@@ -66,6 +68,7 @@ impl Engine {
             let result = tokio::select! {
                 result = &mut serve => result,
                 () = send.closed() => match policy {
+                    _ if reader.leaves_unsent() => return,
                     DisconnectPolicy::DrainUpTo(secs) => {
                         match tokio::time::timeout(Duration::from_secs(u64::from(secs)), &mut serve).await {
                             Ok(result) => result,
@@ -96,19 +99,7 @@ impl Engine {
     async fn try_all(self: &Arc<Self>, call: &mut Call, ask: &Ask) -> Result<Begun, GatewayError> {
         let settings = self.settings();
         let timeouts = self.timeouts(&ask.upstream_model, &settings.timeouts);
-        let offered = || {
-            let model = self.pool.model(&ask.upstream_model);
-            model.filter(|&model| self.pool.is_offered(model))
-        };
-        let model = match offered() {
-            Some(model) => model,
-            None => {
-                if !self.pool.is_empty() {
-                    self.await_first_listing(ask, call).await?;
-                }
-                offered().ok_or_else(|| self.unknown_model(ask))?
-            }
-        };
+        let model = self.offered_model(call, ask, settings.max_wait).await?;
         call.reserved = self.reservation(ask, &settings);
         call.key_lease = self.take_from_key(call, ask).await?;
         let deadline = Instant::now() + timeouts.request;
@@ -127,10 +118,14 @@ impl Engine {
                 // What the upstream said says more than that nobody else is left.
                 Err(nowhere) => return Err(effort.last.take().unwrap_or(nowhere)),
             };
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                // Even one look at an attempt could send it.
+                return Err(effort.last.take().unwrap_or_else(too_long));
+            }
             call.pick = Some(pick);
             call.team_lease = Some(lease);
             let began_us = call.elapsed_us();
-            let left = deadline.saturating_duration_since(Instant::now());
             let tried = match tokio::time::timeout(left, self.attempt(call, ask, &timeouts)).await {
                 Ok(tried) => tried,
                 Err(_) => Err(Failure::TimedOut("the whole call took too long")),
@@ -157,6 +152,38 @@ impl Engine {
                         .await?
                 }
             }
+        }
+    }
+
+    /// The model, once some team is known to offer it. Credentials that were added a moment ago are still being asked what
+    /// they may use: that is worth waiting for.
+    async fn offered_model(&self, call: &mut Call, ask: &Ask, max_wait: Duration) -> Result<ModelId, GatewayError> {
+        let began = Instant::now();
+        let known = loop {
+            // Looked for first, so that no change between the look and the wait is missed.
+            let changed = self.pool.changed();
+            if let Some(model) = self.pool.model(&ask.upstream_model)
+                && (self.pool.is_offered(model) || self.pool.is_empty())
+            {
+                break Some(model);
+            }
+            let left = max_wait.saturating_sub(began.elapsed());
+            if left.is_zero() || !self.has_unprobed() {
+                break None;
+            }
+            let _ = tokio::time::timeout(left.min(Duration::from_millis(100)), changed).await;
+        };
+        call.queued_us += began.elapsed().as_micros() as u64;
+        match known {
+            Some(model) => Ok(model),
+            None if self.has_unprobed() => Err(GatewayError::new(
+                ErrorKind::UpstreamBusy,
+                "The upstream has not told yet what the enrolled credentials may use. Try again in a moment.",
+            )
+            .retry_after(Some(1_000))
+            .because(RefusalReason::Pool)),
+            None if self.pool.offered_models().is_empty() => Err(self.nothing_listed(ask)),
+            None => Err(self.unknown_model(ask)),
         }
     }
 
@@ -206,10 +233,10 @@ impl Engine {
                 );
                 effort.attempts += 1;
                 pause = true;
-                if error.kind == grok2api_actors::egress::ConnectErrorKind::Proxy
-                    && let Some(pick) = &call.pick
-                {
-                    self.pool.failed_softly(pick, SoftFailure::ServerError);
+                // Where a kept connection was found dead first, the lease counts as sent, but nothing was.
+                free = true;
+                if error.kind == grok2api_actors::egress::ConnectErrorKind::Proxy {
+                    self.fail_softly(call, effort, SoftFailure::ServerError, settings);
                     effort.tried.token(&token);
                 }
                 effort.last = Some(upstream(
@@ -228,9 +255,7 @@ impl Engine {
                 );
                 effort.attempts += 1;
                 effort.timeouts += 1;
-                if let Some(pick) = &call.pick {
-                    self.pool.failed_softly(pick, SoftFailure::Timeout);
-                }
+                self.fail_softly(call, effort, SoftFailure::Timeout, settings);
                 effort.tried.token(&token);
                 effort.last = Some(upstream(
                     ErrorKind::UpstreamTimeout,
@@ -247,10 +272,24 @@ impl Engine {
                     Some(what.clone()),
                 );
                 effort.attempts += 1;
-                if let Some(pick) = &call.pick {
-                    self.pool.failed_softly(pick, SoftFailure::ServerError);
-                }
+                self.fail_softly(call, effort, SoftFailure::ServerError, settings);
                 effort.tried.token(&token);
+                effort.last = Some(upstream(
+                    ErrorKind::UpstreamFailed,
+                    "The upstream's answer broke off or made no sense.",
+                    what,
+                ));
+            }
+            Failure::Stale(what) => {
+                // Nobody's fault, and the same token may be asked again: with one key there is no other.
+                call.attempted(
+                    began_us,
+                    None,
+                    Outcome::UpstreamFailed,
+                    AttemptOutcome::ConnectFailed,
+                    Some(what.clone()),
+                );
+                effort.attempts += 1;
                 effort.last = Some(upstream(
                     ErrorKind::UpstreamFailed,
                     "The upstream's answer broke off or made no sense.",
@@ -305,8 +344,8 @@ impl Engine {
                 }
                 if verdict.class == Class::Transient || verdict.maybe_executed {
                     effort.attempts += 1;
-                    if !blamed && let Some(pick) = &call.pick {
-                        self.pool.failed_softly(pick, SoftFailure::ServerError);
+                    if !blamed {
+                        self.fail_softly(call, effort, SoftFailure::ServerError, settings);
                     }
                 } else {
                     free = true;
@@ -330,6 +369,16 @@ impl Engine {
             call.queued_us += began.elapsed().as_micros() as u64;
         }
         Ok(())
+    }
+
+    /// Counts a failure that blames nobody by itself; a rest that it leads to counts like any other.
+    fn fail_softly(&self, call: &Call, effort: &mut Effort, failure: SoftFailure, settings: &EngineSettings) {
+        if effort.penalties < settings.max_penalties
+            && let Some(pick) = &call.pick
+            && self.pool.failed_softly(pick, failure).is_some()
+        {
+            effort.penalties += 1;
+        }
     }
 
     fn answer(self: &Arc<Self>, mut call: Call, ask: Ask, begun: Begun) -> Answer {
@@ -415,7 +464,13 @@ impl Engine {
     }
 }
 
-fn scope_of(scope: CoolScope) -> Scope {
+fn too_long() -> GatewayError {
+    GatewayError::new(ErrorKind::UpstreamTimeout, "The upstream did not answer in time.")
+        .with_detail("the whole call took too long".to_owned())
+        .because(RefusalReason::Upstream)
+}
+
+pub(super) fn scope_of(scope: CoolScope) -> Scope {
     match scope {
         CoolScope::Token => Scope::Token,
         CoolScope::TokenModel => Scope::TokenModel,

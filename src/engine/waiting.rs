@@ -40,13 +40,27 @@ pub struct Room {
 #[derive(Default)]
 struct Queues {
     by_party: HashMap<Party, VecDeque<oneshot::Sender<()>>>,
-    /// Parties with waiters, the next to be served in front.
+    /// Parties with entries, the next to be served in front.
     rotation: VecDeque<Party>,
+    /// Those that wait still.
     waiters: usize,
+    /// Entries of the queues: waiters, and some that have given up.
+    entries: usize,
 }
+
+/// Entries of waiters that gave up are cleared away once there are so many more of them than of others.
+const LEFT_BEHIND: usize = 64;
 
 impl Queues {
     fn add(&mut self, party: Party, waiter: oneshot::Sender<()>, in_front: bool) {
+        if self.entries > 2 * self.waiters + LEFT_BEHIND {
+            self.by_party.retain(|_, queue| {
+                queue.retain(|waiter| !waiter.is_closed());
+                !queue.is_empty()
+            });
+            self.rotation.retain(|party| self.by_party.contains_key(party));
+            self.entries = self.waiters;
+        }
         let queue = self.by_party.entry(party).or_default();
         if queue.is_empty() {
             if in_front {
@@ -61,26 +75,44 @@ impl Queues {
             queue.push_back(waiter);
         }
         self.waiters += 1;
+        self.entries += 1;
     }
 
-    /// Takes the next waiter and sends its party to the back of the rotation.
-    fn next(&mut self) -> Option<oneshot::Sender<()>> {
-        let party = self.rotation.pop_front()?;
-        let queue = self.by_party.get_mut(&party)?;
-        let waiter = queue.pop_front();
-        if queue.is_empty() {
-            self.by_party.remove(&party);
-        } else {
-            self.rotation.push_back(party);
+    /// Gives the next waiter its turn, and sends its party to the back of the rotation.
+    fn call(&mut self) {
+        while let Some(party) = self.rotation.pop_front() {
+            let Some(queue) = self.by_party.get_mut(&party) else {
+                continue;
+            };
+            let mut is_called = false;
+            while let Some(waiter) = queue.pop_front() {
+                self.entries -= 1;
+                // One that gave up is passed over, and does not cost its party the turn.
+                if waiter.send(()).is_ok() {
+                    is_called = true;
+                    break;
+                }
+            }
+            if queue.is_empty() {
+                self.by_party.remove(&party);
+            } else {
+                self.rotation.push_back(party);
+            }
+            if is_called {
+                self.waiters -= 1;
+                return;
+            }
         }
-        self.waiters -= usize::from(waiter.is_some());
-        waiter
     }
 }
 
-/// A place in a room's queue; resolves when it is this one's turn to try. Dropped unresolved, it is passed over.
+/// A place in a room's queue; resolves when it is this one's turn to try. Dropped with a turn that was not used, it hands
+/// the turn on.
 pub struct Place {
+    room: Arc<Room>,
     turn: oneshot::Receiver<()>,
+    is_called: bool,
+    keeps_turn: bool,
     _count: Count,
 }
 
@@ -96,8 +128,30 @@ impl Drop for Count {
 impl Place {
     /// Waits for the turn.
     pub async fn turn(&mut self) {
-        // An error means that the room is gone, and then trying is right, too.
-        let _ = (&mut self.turn).await;
+        if !self.is_called {
+            // An error means that the room is gone, and then trying is right, too.
+            let _ = (&mut self.turn).await;
+            self.is_called = true;
+        }
+    }
+
+    /// The turn, if there was one, is used up.
+    pub fn used(mut self) {
+        self.keeps_turn = true;
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut queues = self.room.queues.lock();
+        self.turn.close();
+        if self.is_called || self.turn.try_recv().is_ok() {
+            if !self.keeps_turn {
+                queues.call();
+            }
+        } else {
+            queues.waiters = queues.waiters.saturating_sub(1);
+        }
     }
 }
 
@@ -125,7 +179,10 @@ impl WaitingRooms {
         }
         self.waiting.fetch_add(1, Ordering::Relaxed);
         Some(Place {
+            room,
             turn,
+            is_called: false,
+            keeps_turn: false,
             _count: Count(self.clone()),
         })
     }
@@ -133,18 +190,7 @@ impl WaitingRooms {
     /// Gives one waiter of a room its turn. One who found room calls it again: there may be more.
     pub fn call_next(&self, key: &RoomKey) {
         if let Some(room) = self.rooms.get(key).map(|room| room.clone()) {
-            loop {
-                let next = room.queues.lock().next();
-                match next {
-                    Some(waiter) => {
-                        // One that has given up meanwhile is passed over.
-                        if waiter.send(()).is_ok() {
-                            return;
-                        }
-                    }
-                    None => return,
-                }
-            }
+            room.queues.lock().call();
         }
     }
 
@@ -168,7 +214,8 @@ mod tests {
     use super::*;
 
     fn is_called(place: &mut Place) -> bool {
-        place.turn.try_recv().is_ok()
+        place.is_called |= place.turn.try_recv().is_ok();
+        place.is_called
     }
 
     #[test]
@@ -184,6 +231,38 @@ mod tests {
         drop(greedy.remove(1));
         rooms.call_next(&room);
         assert!(is_called(&mut greedy[1]), "one that gave up is passed over");
+    }
+
+    #[test]
+    fn a_turn_that_nobody_uses_goes_to_the_next() {
+        let rooms = Arc::new(WaitingRooms::default());
+        let room = RoomKey::Model(1);
+        let first = rooms.enter(&room, 1, false).unwrap();
+        let mut second = rooms.enter(&room, 1, false).unwrap();
+        let mut third = rooms.enter(&room, 1, false).unwrap();
+        rooms.call_next(&room);
+        drop(first);
+        assert!(is_called(&mut second), "the first hung up with its turn");
+        second.used();
+        assert!(!is_called(&mut third), "a turn that was used is not handed on");
+        drop(third);
+        assert!(!rooms.is_occupied(&room));
+        assert_eq!(rooms.waiting(), 0);
+    }
+
+    #[test]
+    fn those_who_gave_up_neither_fill_a_room_nor_cost_their_party_a_turn() {
+        let rooms = Arc::new(WaitingRooms::default());
+        let room = RoomKey::Model(1);
+        for _ in 0..3 * WAITERS_PER_ROOM {
+            drop(rooms.enter(&room, 1, false).unwrap());
+        }
+        let entries = rooms.rooms.get(&room).unwrap().queues.lock().entries;
+        assert!(entries <= LEFT_BEHIND + 1, "{entries}");
+        let mut patient = rooms.enter(&room, 1, false).unwrap();
+        let mut other = rooms.enter(&room, 2, false).unwrap();
+        rooms.call_next(&room);
+        assert!(is_called(&mut patient) && !is_called(&mut other));
     }
 
     #[test]

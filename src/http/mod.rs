@@ -5,7 +5,8 @@ pub mod auth;
 
 use std::sync::Arc;
 
-use http::StatusCode;
+use grok2api_schemas::ids::RequestId;
+use http::{HeaderValue, StatusCode, Version, header};
 use poem::endpoint::{BoxEndpoint, make};
 use poem::{Endpoint, EndpointExt, Request, Response, Route, RouteMethod};
 
@@ -21,7 +22,6 @@ use crate::ops::requests::RequestOps;
 use crate::ops::tokens::TokenOps;
 use crate::ops::usage::LedgerUsage;
 use crate::telemetry::metrics;
-use arrival::Arrival;
 
 /// Every route there is.
 pub fn routes(app: &Arc<App>) -> BoxEndpoint<'static, Response> {
@@ -51,7 +51,6 @@ pub fn routes(app: &Arc<App>) -> BoxEndpoint<'static, Response> {
             models::one(&app, &request, &id)
         }
     });
-    let fallback = app.clone();
     Route::new()
         .at("/v1/chat/completions", RouteMethod::new().post(chat))
         .at("/v1/chat/deferred-completion/:id", RouteMethod::new().get(deferred))
@@ -62,16 +61,25 @@ pub fn routes(app: &Arc<App>) -> BoxEndpoint<'static, Response> {
         .at("/readyz", health::readyz(app.readiness.clone()))
         .at("/health", health::health())
         .at("/metrics", metrics::endpoint(app.metrics.clone()))
-        .around(move |endpoint, request| {
-            let app = fallback.clone();
-            async move {
-                let arrival = Arrival::of(&request, &app);
-                let path = request.uri().path().to_owned();
-                match endpoint.call(request).await {
-                    Ok(response) => Ok(response),
-                    Err(error) => Ok(misdirected(&error, &path, &arrival)),
-                }
+        .around(|endpoint, request| async move {
+            let id = request.extensions().get::<RequestId>().copied();
+            let uri = request.uri().clone();
+            let is_http1 = request.version() < Version::HTTP_2;
+            let has_body = request.headers().contains_key(header::TRANSFER_ENCODING)
+                || request
+                    .headers()
+                    .get(header::CONTENT_LENGTH)
+                    .is_some_and(|length| length != "0");
+            let mut response = match endpoint.call(request).await {
+                Ok(response) => response,
+                Err(error) => misdirected(&error, uri.path(), id.unwrap_or_else(RequestId::generate)),
+            };
+            if is_http1 && has_body && leaves_body_unread(response.status()) {
+                response
+                    .headers_mut()
+                    .insert(header::CONNECTION, HeaderValue::from_static("close"));
             }
+            Ok(response)
         })
         .map_to_response()
         .boxed()
@@ -105,8 +113,17 @@ fn admin_parts(app: &Arc<App>) -> Admin {
     }
 }
 
+/// Whether an answer of this status may come before the request's body was read. The connection cannot serve another
+/// request then, and the client has to be told, or it meets a closed connection at its next one.
+fn leaves_body_unread(status: StatusCode) -> bool {
+    matches!(
+        status.as_u16(),
+        401 | 403 | 404 | 405 | 408 | 411 | 413 | 415 | 501 | 503
+    )
+}
+
 /// The answer to a path or method that there is not.
-fn misdirected(error: &poem::Error, path: &str, arrival: &Arrival) -> Response {
+fn misdirected(error: &poem::Error, path: &str, id: RequestId) -> Response {
     let error = match error.status() {
         StatusCode::NOT_FOUND => GatewayError::new(ErrorKind::NotFound, format!("There is no {path} here.")),
         StatusCode::METHOD_NOT_ALLOWED => GatewayError::new(
@@ -115,7 +132,7 @@ fn misdirected(error: &poem::Error, path: &str, arrival: &Arrival) -> Response {
         ),
         status => GatewayError::internal(format!("{path}: {status}: {error}")),
     };
-    error_response(&error, &arrival.id.to_string())
+    error_response(&error, &id.to_string())
 }
 
 /// A path segment without its percent-encoding; what does not decode stays as it came.

@@ -86,7 +86,7 @@ async fn the_calls_of_the_readme_work_as_they_stand() {
     let calls = curls(README);
     assert!(!calls.is_empty(), "the README has no curl to paste");
     let mut streamed = false;
-    for call in calls.iter().filter(|call| call.contains("/v1/")) {
+    for call in calls.iter().filter(|call| call.contains("8000/v1/")) {
         let call = call
             .replace("http://127.0.0.1:8000", &demo.url)
             .replace("http://localhost:8000", &demo.url)

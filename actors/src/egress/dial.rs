@@ -86,7 +86,10 @@ impl ProxySpec {
             .parse()
             .map_err(|_| "the proxy is not a URL such as http://host:port".to_owned())?;
         match (parsed.scheme_str(), parsed.authority()) {
-            (Some("http" | "socks5" | "socks5h"), Some(_)) => Ok(ProxySpec(Some(url.trim_end_matches('/').to_owned()))),
+            (Some(scheme @ ("http" | "socks5" | "socks5h")), Some(_)) => {
+                let behind = url.split_once("://").map_or("", |(_, behind)| behind);
+                Ok(ProxySpec(Some(format!("{scheme}://{}", behind.trim_end_matches('/')))))
+            }
             (Some(scheme), Some(_)) => Err(format!(
                 "proxies of scheme {scheme}:// are not supported: use http:// or socks5://"
             )),
@@ -264,8 +267,8 @@ fn split_proxy(url: &str) -> Result<(Uri, Option<(String, String)>), ConnectErro
         None => (None, rest),
     };
     let credentials = credentials.map(|text| match text.split_once(':') {
-        Some((user, password)) => (user.to_owned(), password.to_owned()),
-        None => (text.to_owned(), String::new()),
+        Some((user, password)) => (decoded(user), decoded(password)),
+        None => (decoded(text), String::new()),
     });
     let host = if host
         .rsplit_once(':')
@@ -280,6 +283,29 @@ fn split_proxy(url: &str) -> Result<(Uri, Option<(String, String)>), ConnectErro
     // The connector underneath dials by authority; the scheme only has to be one that it parses.
     let uri = format!("http://{host}").parse().map_err(|_| malformed())?;
     Ok((uri, credentials))
+}
+
+/// A user or password as it stands in a URL, where some characters can only be written as `%` and two digits.
+fn decoded(text: &str) -> String {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&byte, behind)) = rest.split_first() {
+        let code = behind.get(..2).filter(|_| byte == b'%').and_then(|digits| {
+            let digits = std::str::from_utf8(digits).ok()?;
+            digits.bytes().all(|b| b.is_ascii_hexdigit()).then_some(digits)
+        });
+        match code.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(value) => {
+                bytes.push(value);
+                rest = behind.get(2..).unwrap_or_default();
+            }
+            None => {
+                bytes.push(byte);
+                rest = behind;
+            }
+        }
+    }
+    String::from_utf8(bytes).unwrap_or_else(|_| text.to_owned())
 }
 
 /// An error with its causes on one line.
@@ -305,6 +331,9 @@ mod tests {
         assert!(!format!("{proxy:?}").contains("cret"));
         assert!(ProxySpec::parse("ftp://proxy").unwrap_err().contains("ftp"));
         assert_eq!(ProxySpec::parse("  ").unwrap(), ProxySpec::DIRECT);
+        let odd = ProxySpec::parse("HTTP://me:p%40ss%2@proxy").unwrap();
+        let (_, credentials) = split_proxy(odd.url().unwrap()).map_err(|e| e.message).unwrap();
+        assert_eq!(credentials.unwrap(), ("me".to_owned(), "p@ss%2".to_owned()));
         let (address, credentials) = split_proxy("socks5://me:pw@[::1]").map_err(|e| e.message).unwrap();
         assert_eq!(
             (address.port_u16(), credentials.unwrap().1),

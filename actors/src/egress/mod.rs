@@ -50,6 +50,7 @@ struct Inner {
     tracker: TaskTracker,
     tls: tokio_rustls::TlsConnector,
     pools: DashMap<(Origin, ProxySpec), Arc<ConnectionPool>>,
+    clients: DashMap<(ProxySpec, Duration), reqwest::Client>,
 }
 
 impl Egress {
@@ -70,6 +71,7 @@ impl Egress {
             tracker,
             tls: tokio_rustls::TlsConnector::from(Arc::new(tls)),
             pools: DashMap::new(),
+            clients: DashMap::new(),
         })))
     }
 
@@ -97,11 +99,16 @@ impl Egress {
             .clone()
     }
 
-    /// A client for calls off the hot path.
+    /// A client for calls off the hot path. Made once for a proxy and a time limit: making one reads the machine's
+    /// certificates, and each would keep connections of its own.
     ///
     /// # Errors
     /// When the proxy's address or the certificate store is unusable.
     pub fn client(&self, proxy: &ProxySpec, timeout: Duration) -> Result<reqwest::Client, reqwest::Error> {
+        let kind = (proxy.clone(), timeout);
+        if let Some(client) = self.0.clients.get(&kind) {
+            return Ok(client.clone());
+        }
         #[expect(
             clippy::disallowed_methods,
             reason = "this is the one place that builds reqwest clients"
@@ -113,10 +120,11 @@ impl Egress {
             .tcp_nodelay(true)
             .redirect(reqwest::redirect::Policy::none())
             .user_agent(concat!("grok2api/", env!("CARGO_PKG_VERSION")));
-        match proxy.url() {
+        let client = match proxy.url() {
             Some(url) => builder.proxy(reqwest::Proxy::all(url)?),
             None => builder.no_proxy(),
         }
-        .build()
+        .build()?;
+        Ok(self.0.clients.entry(kind).or_insert(client).clone())
     }
 }

@@ -11,6 +11,7 @@ use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message, 
 use grok2api_schemas::ledger::{OwnerReply, OwnerRequest};
 use grok2api_schemas::meter::Meter;
 use tokio::sync::oneshot;
+use tokio_util::sync::CancellationToken;
 
 use super::counters::LedgerCounters;
 use super::owner::{Append, Owner};
@@ -75,6 +76,8 @@ pub(super) struct ShardContext {
     pub(super) counters: Arc<LedgerCounters>,
     /// Set when another session took the shard over: it is left alone for a while.
     pub(super) stepped_down: Arc<AtomicBool>,
+    /// The node's end.
+    pub(super) stop: CancellationToken,
 }
 
 /// Owns a shard.
@@ -217,6 +220,9 @@ impl Actor for ShardActor {
 
     fn started(&mut self, ctx: &mut Self::Context) {
         ctx.set_mailbox_capacity(MAILBOX);
+        // An actor with a timer outlives its addresses; this one ends with its node.
+        let stop = self.context.stop.clone();
+        ctx.spawn(stop.cancelled_owned().into_actor(self).map(|(), _, ctx| ctx.stop()));
         ctx.run_interval(TICK, |actor, ctx| {
             actor.owner.tick(Moment::now(&actor.context.clock));
             actor.report_counts();

@@ -30,7 +30,7 @@ impl Demand {
     }
 
     /// Somebody wants units, in hand or not.
-    pub fn wanted(&mut self, _units: u64) {
+    pub fn wanted(&mut self) {
         self.wanted_since_turn = true;
     }
 

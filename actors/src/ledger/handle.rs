@@ -41,7 +41,7 @@ pub struct Ledger {
 struct Inner {
     node: Arc<Node>,
     links: Arc<Vec<ShardLink>>,
-    meters: DashMap<Meter, Arc<HeldMeter>>,
+    meters: DashMap<Arc<Meter>, Arc<HeldMeter>>,
     stop: CancellationToken,
 }
 
@@ -106,6 +106,7 @@ impl Ledger {
         options: LedgerOptions,
     ) -> Result<Ledger, LedgerError> {
         let node = Arc::new(Node::new(clock.clone(), options));
+        let stop = CancellationToken::new();
         let contexts = (0..SHARDS).map(|shard| ShardContext {
             shard,
             bus: bus.clone(),
@@ -113,6 +114,7 @@ impl Ledger {
             options,
             counters: node.counters.clone(),
             stepped_down: Arc::new(AtomicBool::new(false)),
+            stop: stop.clone(),
         });
         let opening = contexts.enumerate().map(|(index, context)| {
             let arbiter = arbiters.get(index % arbiters.len().max(1)).cloned();
@@ -128,7 +130,6 @@ impl Ledger {
             }
         });
         let links = Arc::new(futures::future::try_join_all(opening).await?);
-        let stop = CancellationToken::new();
         let pump = Pump::new(node.clone(), links.clone(), tracker.clone(), stop.clone());
         tracker.spawn(pump.run());
         Ok(Ledger {
@@ -154,11 +155,12 @@ impl Ledger {
             return held.clone();
         }
         let node = &self.inner.node;
+        let name = Arc::new(meter.clone());
         let fresh = || {
             let shard = shard_of(&meter.domain);
-            Arc::new(HeldMeter::new(meter.clone(), shard, limit, &node.options, node.clone()))
+            Arc::new(HeldMeter::new(name.clone(), shard, limit, &node.options, node.clone()))
         };
-        self.inner.meters.entry(meter.clone()).or_insert_with(fresh).clone()
+        self.inner.meters.entry(name.clone()).or_insert_with(fresh).clone()
     }
 
     /// Takes units of every meter, or of none. No I/O, no waiting; a shortage has been reported to the owner already.
@@ -166,7 +168,7 @@ impl Ledger {
     /// # Errors
     /// The first meter that was short.
     pub fn try_take(&self, wants: &[Want]) -> Result<CallLease, Shortage> {
-        CallLease::take(&self.inner.node, wants)
+        CallLease::take(&self.inner.node, wants, false)
     }
 
     /// Takes units of every meter, waiting up to `wait` for what is short, first come first served on each meter. Answers
@@ -176,8 +178,9 @@ impl Ledger {
     /// The meter that was short at the end.
     pub async fn take(&self, wants: &[Want], wait: Duration) -> Result<CallLease, Shortage> {
         let deadline = tokio::time::Instant::now() + wait;
+        let mut again = false;
         loop {
-            let shortage = match self.try_take(wants) {
+            let shortage = match CallLease::take(&self.inner.node, wants, again) {
                 Ok(lease) => return Ok(lease),
                 Err(shortage) => shortage,
             };
@@ -188,7 +191,8 @@ impl Ledger {
             let mut freed = std::pin::pin!(queue.meter.freed.notified());
             // From here on no signal is lost; so look once more.
             freed.as_mut().enable();
-            let shortage = match self.try_take(wants) {
+            again = true;
+            let shortage = match CallLease::take(&self.inner.node, wants, again) {
                 Ok(lease) => return Ok(lease),
                 Err(shortage) => shortage,
             };
@@ -263,7 +267,7 @@ impl Ledger {
             let meter = entry.value();
             meter.state.lock().wind_up();
             inner.node.activate(meter);
-            inner.node.hurry(meter);
+            inner.node.hurry(meter, false);
         }
         let settled = async {
             while !inner.meters.iter().all(|entry| entry.value().state.lock().is_settled()) {
@@ -287,7 +291,16 @@ impl Ledger {
         inner.stop.cancel();
     }
 
-    /// The node, for tests that end it without grace.
+    /// Ends one shard's actor as a fault would, for tests.
+    #[cfg(test)]
+    pub(super) async fn fault(&self, shard: u16) {
+        let addr = self.inner.links[usize::from(shard)].addr.load_full().unwrap();
+        let (done, gone) = oneshot::channel();
+        addr.try_send(Finish(done)).unwrap();
+        gone.await.unwrap();
+    }
+
+    /// Ends the node without grace, for tests.
     #[cfg(test)]
     pub(super) fn kill(&self) {
         self.inner.stop.cancel();

@@ -21,14 +21,20 @@ use crate::clock::Mono;
 const UNKNOWN: u64 = u64::MAX;
 /// One meter, as this node holds it. Callers keep the `Arc`.
 pub struct HeldMeter {
-    meter: Meter,
+    meter: Arc<Meter>,
     shard: u16,
     first_calls: bool,
     pub(super) state: Mutex<Held>,
+    /// Calls in line.
     pub(super) waiting: AtomicU64,
     pub(super) freed: Notify,
     pub(super) listed: AtomicBool,
+    /// Waits for a turn at once.
     pub(super) hurried: AtomicBool,
+    /// A turn is arranged for when the owner may have units again.
+    pub(super) retrying: AtomicBool,
+    /// A look at it while it rests is arranged.
+    pub(super) resting: AtomicBool,
     limit: AtomicU64,
     used: AtomicU64,
     headroom: AtomicU32,
@@ -43,7 +49,7 @@ impl fmt::Debug for HeldMeter {
 
 impl HeldMeter {
     pub(super) fn new(
-        meter: Meter,
+        meter: Arc<Meter>,
         shard: u16,
         limit: Option<u64>,
         options: &LedgerOptions,
@@ -60,6 +66,8 @@ impl HeldMeter {
             freed: Notify::new(),
             listed: AtomicBool::new(false),
             hurried: AtomicBool::new(false),
+            retrying: AtomicBool::new(false),
+            resting: AtomicBool::new(false),
             limit: AtomicU64::new(UNKNOWN),
             used: AtomicU64::new(0),
             headroom: AtomicU32::new(1000),
@@ -120,15 +128,14 @@ impl HeldMeter {
         };
         if changed {
             self.node.activate(self);
-            // Past any turn that was arranged before the change.
-            self.node.urgent.lock().push(self.clone());
-            self.node.wake.notify_one();
+            self.node.hurry(self, false);
         }
     }
 
     /// Stands in line for units until dropped.
     pub(super) fn queue(self: &Arc<Self>, units: u64) -> Queued {
-        self.waiting.fetch_add(units, Ordering::AcqRel);
+        self.state.lock().enqueue(units);
+        self.waiting.fetch_add(1, Ordering::AcqRel);
         Queued {
             meter: self.clone(),
             units,
@@ -149,18 +156,22 @@ impl HeldMeter {
             None => 1000,
             Some(0) => 0,
             Some(limit) => {
-                let free = u128::from(limit.saturating_sub(used));
-                (free * 1000).div_ceil(u128::from(limit)).min(1000) as u32
+                let free = limit.saturating_sub(used);
+                let thousandths = match free.checked_mul(1000) {
+                    Some(scaled) => scaled.div_ceil(limit),
+                    None => free / (limit / 1000).max(1),
+                };
+                thousandths.min(1000) as u32
             }
         };
         self.headroom.store(headroom, Ordering::Relaxed);
     }
 
     /// Takes units, or says why not.
-    pub(super) fn reserve(self: &Arc<Self>, now: Mono, units: u64) -> Result<u32, Shortage> {
+    pub(super) fn reserve(self: &Arc<Self>, now: Mono, units: u64, again: bool) -> Result<u32, Shortage> {
         let result = {
             let mut held = self.state.lock();
-            let result = held.reserve(now, units, self.first_calls);
+            let result = held.reserve(now, units, self.first_calls, again);
             self.publish(&held);
             result
         };
@@ -172,14 +183,23 @@ impl HeldMeter {
                 Lack::Zero => (ShortageKind::Zero, None),
             };
             if kind != ShortageKind::Zero {
-                self.node.hurry(self);
+                self.node.hurry(self, kind == ShortageKind::Dry);
             }
             Shortage {
-                meter: self.meter.clone(),
+                meter: (*self.meter).clone(),
                 retry_after_ms,
                 kind,
             }
         })
+    }
+
+    /// The call that failed on another meter will want these units, too: they are asked for at the same time.
+    pub(super) fn foresee(self: &Arc<Self>, now: Mono, units: u64) {
+        let short = self.state.lock().foresee(now, units);
+        self.node.activate(self);
+        if short {
+            self.node.hurry(self, false);
+        }
     }
 
     pub(super) fn unreserve(&self, key: u32, units: u64) {
@@ -236,6 +256,7 @@ pub(super) struct Queued {
 
 impl Drop for Queued {
     fn drop(&mut self) {
-        self.meter.waiting.fetch_sub(self.units, Ordering::AcqRel);
+        self.meter.state.lock().dequeue(self.units);
+        self.meter.waiting.fetch_sub(1, Ordering::AcqRel);
     }
 }

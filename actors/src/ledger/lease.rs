@@ -48,8 +48,8 @@ impl fmt::Debug for CallLease {
 }
 
 impl CallLease {
-    /// Takes of every meter or of none.
-    pub(super) fn take(node: &Arc<Node>, wants: &[Want]) -> Result<CallLease, Shortage> {
+    /// Takes of every meter or of none; `again` marks a call that has tried before.
+    pub(super) fn take(node: &Arc<Node>, wants: &[Want], again: bool) -> Result<CallLease, Shortage> {
         let now = node.clock.now();
         let mut lease = CallLease {
             items: Default::default(),
@@ -59,9 +59,12 @@ impl CallLease {
             confirmed_at: now,
         };
         for (index, want) in wants.iter().enumerate() {
-            let key = match want.meter.reserve(now, want.units) {
+            let key = match want.meter.reserve(now, want.units, again) {
                 Ok(key) => key,
                 Err(shortage) => {
+                    for later in wants.iter().skip(index + 1).filter(|_| !again) {
+                        later.meter.foresee(now, later.units);
+                    }
                     lease.undo();
                     return Err(shortage);
                 }

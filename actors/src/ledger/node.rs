@@ -64,8 +64,12 @@ impl Node {
         }
     }
 
-    /// The meter is short: it gets a turn at once, unless one is arranged already.
-    pub(super) fn hurry(&self, meter: &Arc<HeldMeter>) {
+    /// The meter is short: it gets a turn at once. If the owner is known to have nothing, and a turn is arranged for when
+    /// that may have changed, that one is soon enough.
+    pub(super) fn hurry(&self, meter: &Arc<HeldMeter>, known_dry: bool) {
+        if known_dry && meter.retrying.load(Ordering::Acquire) {
+            return;
+        }
         if !meter.hurried.swap(true, Ordering::AcqRel) {
             self.urgent.lock().push(meter.clone());
             self.wake.notify_one();
@@ -77,6 +81,11 @@ impl Node {
         if !self.freed.load(Ordering::Relaxed) && !self.freed.swap(true, Ordering::AcqRel) {
             self.wake.notify_one();
         }
+    }
+
+    /// Whether a signal is due.
+    pub(super) fn is_freed(&self) -> bool {
+        self.freed.load(Ordering::Acquire)
     }
 
     /// Whether capacity came back since the last call.

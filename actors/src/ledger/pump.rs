@@ -1,6 +1,7 @@
 //! Carries asks and settlements from this node's meters to the shards' owners, and answers back. One task; it looks at a
 //! meter at once when somebody waits for it, and at every meter in use four times a second.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -56,6 +57,9 @@ pub(super) struct Pump {
     pending: FuturesUnordered<BoxFuture<'static, (Sent, Option<OwnerReply>)>>,
     batches: Vec<Batch>,
     retries: Vec<(Mono, Arc<HeldMeter>)>,
+    /// Meters at rest whose published figures still change with time.
+    resting: BTreeMap<(Mono, u64), Arc<HeldMeter>>,
+    looks: u64,
     beaten_at: Mono,
     signalled_at: Mono,
 }
@@ -88,6 +92,8 @@ impl Pump {
             stop,
             pending: FuturesUnordered::new(),
             retries: Vec::new(),
+            resting: BTreeMap::new(),
+            looks: 0,
         }
     }
 
@@ -113,6 +119,13 @@ impl Pump {
         } else {
             (BEAT.as_micros() as u64).saturating_sub(now.us_since(self.beaten_at))
         };
+        if let Some(((at, _), _)) = self.resting.first_key_value() {
+            // A beat late is early enough.
+            pause_us = pause_us.min(at.us_since(now).max(BEAT.as_micros() as u64));
+        }
+        if self.node.is_freed() {
+            pause_us = pause_us.min(SIGNAL_MS * 1000);
+        }
         for (at, _) in &self.retries {
             pause_us = pause_us.min(at.us_since(now));
         }
@@ -130,7 +143,7 @@ impl Pump {
         while index < self.retries.len() {
             if self.retries.get(index).is_some_and(|(at, _)| *at <= now) {
                 let (_, meter) = self.retries.swap_remove(index);
-                meter.hurried.store(false, Ordering::Release);
+                meter.retrying.store(false, Ordering::Release);
                 self.turn(now, &meter);
             } else {
                 index += 1;
@@ -139,6 +152,7 @@ impl Pump {
         if now.us_since(self.beaten_at) >= BEAT.as_micros() as u64 {
             self.beaten_at = now;
             self.beat(now);
+            self.look_at_resting(now);
         }
         self.dispatch(now);
         if now.ms_since(self.signalled_at) >= SIGNAL_MS && self.node.take_freed() {
@@ -167,12 +181,23 @@ impl Pump {
         self.node.active.lock().append(&mut still);
     }
 
+    fn look_at_resting(&mut self, now: Mono) {
+        while let Some(first) = self.resting.first_entry()
+            && first.key().0 <= now
+        {
+            let meter = first.remove();
+            meter.resting.store(false, Ordering::Release);
+            if !meter.listed.load(Ordering::Acquire) {
+                self.turn(now, &meter);
+            }
+        }
+    }
+
     /// One meter's turn; answers whether it is at rest.
     fn turn(&mut self, now: Mono, meter: &Arc<HeldMeter>) -> bool {
-        let waiting = meter.waiting.load(Ordering::Acquire);
         let out = {
             let mut held = meter.state.lock();
-            let out = held.turn(now, meter.meter(), waiting, !self.node.is_closing());
+            let out = held.turn(now, meter.meter(), !self.node.is_closing());
             meter.publish(&held);
             out
         };
@@ -183,9 +208,16 @@ impl Pump {
             urgent,
             again_at,
             at_rest,
+            look_at,
         } = out;
+        if let Some(look_at) = look_at
+            && !meter.resting.swap(true, Ordering::AcqRel)
+        {
+            self.looks += 1;
+            self.resting.insert((look_at, self.looks), meter.clone());
+        }
         if let Some(again_at) = again_at
-            && !meter.hurried.swap(true, Ordering::AcqRel)
+            && !meter.retrying.swap(true, Ordering::AcqRel)
         {
             self.retries.push((again_at, meter.clone()));
         }
@@ -282,7 +314,7 @@ impl Pump {
                 meter.wake(fresh);
             }
             if meter.waiting.load(Ordering::Acquire) > 0 {
-                self.node.hurry(meter);
+                self.node.hurry(meter, false);
             }
             self.node.activate(meter);
         }

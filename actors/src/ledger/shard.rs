@@ -81,6 +81,12 @@ impl ShardState {
         self.meters.iter()
     }
 
+    /// Everything that is charged, over all meters.
+    pub fn charged(&self) -> u64 {
+        let charged = self.meters.values().map(OwnerMeter::charges_total);
+        charged.fold(0, u64::saturating_add)
+    }
+
     /// Every meter, to change.
     pub fn meters_mut(&mut self) -> impl Iterator<Item = (&Meter, &mut OwnerMeter)> {
         self.meters.iter_mut()

@@ -191,8 +191,9 @@ impl Pool {
         self.0.changed.notified().await;
     }
 
-    /// One waiter is woken, or the next that comes: there is one, and it must not miss what happens while it is busy.
+    /// Wakes all who wait, and one that comes next: it may have been busy with the last change.
     pub(super) fn notify_changed(&self) {
+        self.0.changed.notify_waiters();
         self.0.changed.notify_one();
     }
 
@@ -346,6 +347,16 @@ impl Pool {
             }
         }
         self.0.actors.save_team(self, team);
+    }
+
+    /// Whether some usable token has not been told its domain by the upstream yet.
+    pub fn is_finding_out(&self) -> bool {
+        self.0.tokens.read().values().any(|token| {
+            token.team.load().is_none() && {
+                let record = token.record();
+                record.switch == TokenSwitch::On && record.cooling.is_none()
+            }
+        })
     }
 
     /// Messages that wait for token actors now.

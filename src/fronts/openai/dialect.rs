@@ -5,9 +5,8 @@ use bytes::Bytes;
 use super::error::error_event;
 use super::usage::read_answer;
 use super::usage_strip::{self, StripOptions, UsageStrip};
-use crate::engine::dialect::{Dialect, FaultFinder, Relay, Step, Told};
+use crate::engine::dialect::{Dialect, Fault, FaultFinder, Relay, Step, Told};
 use crate::engine::error::GatewayError;
-use crate::providers::Verdict;
 
 /// Chat completions.
 #[derive(Clone, Copy, Debug)]
@@ -53,7 +52,7 @@ impl Dialect for ChatDialect {
 struct ChatRelay {
     strip: UsageStrip,
     faults: FaultFinder,
-    scratch: Vec<usage_strip::Step<Verdict>>,
+    scratch: Vec<usage_strip::Step<Fault>>,
 }
 
 impl ChatRelay {

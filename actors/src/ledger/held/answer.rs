@@ -2,35 +2,42 @@
 
 use grok2api_schemas::ledger::{Answer, GrantId, Report, Standing};
 
-use super::Held;
 use super::grant::{HeldGrant, retire, retire_anew};
+use super::{Asked, Held};
 use crate::clock::Mono;
 use crate::ledger::meter::merge;
 use crate::ledger::mutants::{Mutant, active};
+use crate::ledger::rules::Class;
 
 /// The longest and shortest pause before an owner that had nothing is asked again, milliseconds.
 const RETRY_MS: std::ops::RangeInclusive<u64> = 20..=100;
+/// The pause before units are asked for ahead of demand again, if there were none, milliseconds.
+const AHEAD_AGAIN_MS: u64 = 1_000;
 
 impl Held {
     /// The owner answered. Answers how many calls that wait may find something now.
     pub fn answer(&mut self, now: Mono, answer: &Answer) -> u64 {
-        let asked = self.asked.filter(|(number, _, _)| *number == answer.ask);
+        let asked = self.asked.filter(|asked| asked.number == answer.ask);
         let mut fresh = 0;
         if let Some(granted) = &answer.granted
             && !self.grants.iter().any(|grant| grant.id == granted.grant)
         {
             // A grant that nobody asked for (any more) is not used, only given back.
-            let asked_at = asked.map_or(Mono(0), |(_, at, _)| at);
+            let asked_at = asked.map_or(Mono(0), |asked| asked.at);
             let counted_from = if active(Mutant::LifeFromReceipt) { now } else { asked_at };
             let key = self.next_key;
             self.next_key = self.next_key.wrapping_add(1).max(1);
+            let life_end = granted
+                .life_ms
+                .map_or(Mono(u64::MAX), |life| counted_from.plus_ms(life));
+            if self.rules.daily && asked.is_some() {
+                self.day_end = Some(life_end);
+            }
             self.grants.push(HeldGrant {
                 key,
                 id: granted.grant,
                 units: granted.units,
-                life_end: granted
-                    .life_ms
-                    .map_or(Mono(u64::MAX), |life| counted_from.plus_ms(life)),
+                life_end,
                 day: granted.day,
                 taken: 0,
                 report: Report::default(),
@@ -47,7 +54,13 @@ impl Held {
                 fresh = granted.units.unwrap_or(u64::MAX);
             }
         }
-        let Some((_, asked_at, _)) = asked else {
+        let Some(Asked {
+            at: asked_at,
+            least,
+            urgent,
+            ..
+        }) = asked
+        else {
             return fresh;
         };
         for id in &answer.renewed {
@@ -56,15 +69,20 @@ impl Held {
             }
         }
         self.asked = None;
-        self.stand(
-            now,
-            &answer.standing,
-            answer.granted.is_none() && answer.renewed.is_empty(),
-        );
+        let refused = answer.granted.is_none() && answer.renewed.is_empty();
+        self.stand(now, &answer.standing);
+        if refused && urgent {
+            self.refused = least;
+            self.dry(now, &answer.standing);
+        } else if refused {
+            self.ahead_after = now.plus_ms(AHEAD_AGAIN_MS);
+        } else {
+            self.heard_no = false;
+        }
         fresh
     }
 
-    fn stand(&mut self, now: Mono, standing: &Standing, refused: bool) {
+    fn stand(&mut self, now: Mono, standing: &Standing) {
         if self.learned.is_none() && standing.limit != self.limit {
             self.limit = standing.limit;
             for grant in &mut self.grants {
@@ -73,22 +91,32 @@ impl Held {
                 }
             }
         }
-        self.used = (standing.charged + standing.outstanding).saturating_sub(self.stock(now));
+        let in_hand = if self.limit.is_some() && self.rules.class != Class::Share {
+            self.stock(now)
+        } else {
+            0
+        };
+        self.used = (standing.charged + standing.outstanding + self.untold()).saturating_sub(in_hand);
         self.used_at = now;
         self.standing = *standing;
-        self.heard_no = refused;
         self.release_at = standing.next_release_ms.map(|ms| now.plus_ms(ms));
-        if refused {
-            let pause = (self.rules.window_ms / 200).clamp(*RETRY_MS.start(), *RETRY_MS.end());
-            let release = standing.next_release_ms.unwrap_or(pause);
-            // Others give back meanwhile, so a distant release is no reason to wait for it alone.
-            self.dry_until = now.plus_ms(release.clamp(pause, 1_000));
+        if self.rules.daily && self.release_at.is_some() {
+            self.day_end = self.release_at;
         }
+    }
+
+    /// Nothing for now: when the owner is asked again.
+    fn dry(&mut self, now: Mono, standing: &Standing) {
+        self.heard_no = true;
+        let pause = (self.rules.window_ms / 200).clamp(*RETRY_MS.start(), *RETRY_MS.end());
+        let release = standing.next_release_ms.unwrap_or(pause);
+        // Others give back meanwhile, so a distant release is no reason to wait for it alone.
+        self.dry_until = now.plus_ms(release.clamp(pause, 1_000));
     }
 
     /// The ask got lost: the owner may be asked again.
     pub fn ask_failed(&mut self, number: u64, now: Mono) {
-        if self.asked.is_some_and(|(asked, _, _)| asked == number) {
+        if self.asked.is_some_and(|asked| asked.number == number) {
             self.asked = None;
             self.dry_until = now.plus_ms(*RETRY_MS.end());
         }

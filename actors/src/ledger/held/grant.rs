@@ -33,6 +33,16 @@ impl HeldGrant {
         }
     }
 
+    /// Whether calls may take of it without a number.
+    pub(super) fn unnumbered(&self) -> bool {
+        self.units.is_none() && !self.retired
+    }
+
+    /// Units that the owner was last told are used or in flight.
+    pub(super) fn told_load(&self) -> u64 {
+        self.told.cost + self.told.sent.saturating_sub(self.told.done)
+    }
+
     /// Units of calls whose end is not known yet.
     pub(super) fn flight(&self) -> u64 {
         self.report.sent - self.report.done.min(self.report.sent)

@@ -6,7 +6,7 @@ mod grant;
 mod pace;
 mod turn;
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use grok2api_schemas::ledger::Standing;
 use grok2api_schemas::meter::Meter;
@@ -32,6 +32,15 @@ pub enum Lack {
     Zero,
 }
 
+/// An ask that waits for its answer.
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    number: u64,
+    at: Mono,
+    urgent: bool,
+    least: u64,
+}
+
 /// The holder's side of one meter.
 #[derive(Clone, Debug)]
 pub struct Held {
@@ -43,16 +52,23 @@ pub struct Held {
     learned: Option<u64>,
     grants: Vec<HeldGrant>,
     next_key: u32,
-    asked: Option<(u64, Mono, bool)>,
+    asked: Option<Asked>,
     next_ask: u64,
     /// The owner had nothing: ask again then; and when it expects units back.
     dry_until: Mono,
+    /// The owner had nothing to hoard: do not ask ahead before.
+    ahead_after: Mono,
     release_at: Option<Mono>,
     heard_no: bool,
+    /// The fewest units that were refused; a call that wants less is worth asking for.
+    refused: u64,
     demand: Demand,
     /// Units that a failed take wanted since the last ask, and the fewest of use.
     missed: u64,
     missed_least: u64,
+    /// What calls wait for: how many calls by units, and the sum.
+    queue: BTreeMap<u64, u32>,
+    queued: u64,
     /// Calls that took of this meter and are not settled.
     open: u64,
     /// The upstream has answered a call: the first-calls bound is over.
@@ -64,6 +80,8 @@ pub struct Held {
     used: u64,
     used_at: Mono,
     standing: Standing,
+    /// When the day that is counted ends, for meters by the day.
+    day_end: Option<Mono>,
 }
 
 impl Held {
@@ -79,11 +97,15 @@ impl Held {
             asked: None,
             next_ask: 1,
             dry_until: Mono(0),
+            ahead_after: Mono(0),
             release_at: None,
             heard_no: false,
+            refused: 0,
             demand: Demand::new(now),
             missed: 0,
             missed_least: 0,
+            queue: BTreeMap::new(),
+            queued: 0,
             open: 0,
             answered: false,
             stamps: VecDeque::new(),
@@ -92,12 +114,14 @@ impl Held {
             used: 0,
             used_at: now,
             standing: Standing::default(),
+            day_end: None,
         }
     }
 
-    /// Takes units, or says why not. `first_calls` bounds calls in flight while the limit is unknown and unanswered.
-    pub fn reserve(&mut self, now: Mono, units: u64, first_calls: bool) -> Result<u32, Lack> {
-        self.demand.wanted(units);
+    /// Takes units, or says why not. `first_calls` bounds calls in flight while the limit is unknown and unanswered;
+    /// `again` marks a call that has been noted as missing these units before.
+    pub fn reserve(&mut self, now: Mono, units: u64, first_calls: bool, again: bool) -> Result<u32, Lack> {
+        self.demand.wanted();
         let lack = match self.limit {
             Some(limit) if limit == 0 || units > limit => return Err(Lack::Zero),
             Some(_) if self.rules.class == Class::Share => match self.reserve_pace(now, units) {
@@ -114,12 +138,15 @@ impl Held {
                     let key = grant.key;
                     return Ok(self.took(now, key, units));
                 }
-                None => self.lack(now),
+                None => self.lack(now, units),
             },
             None if first_calls && !self.answered && self.open >= FIRST_CALLS => return Err(Lack::Dry(None)),
             None => {
-                let unnumbered = |grant: &&mut HeldGrant| grant.units.is_none() && !grant.retired && usable(grant, now);
-                match self.grants.iter_mut().find(unnumbered) {
+                match self
+                    .grants
+                    .iter_mut()
+                    .find(|grant| grant.unnumbered() && usable(grant, now))
+                {
                     Some(grant) => {
                         grant.taken += units;
                         let key = grant.key;
@@ -129,13 +156,63 @@ impl Held {
                 }
             }
         };
-        self.missed = self.missed.saturating_add(units);
+        self.miss(if again { 0 } else { units }, units);
+        Err(lack)
+    }
+
+    /// Notes that units will be wanted that are not in hand, because the call waits for another meter first. Answers
+    /// whether the owner should be asked.
+    pub fn foresee(&mut self, now: Mono, units: u64) -> bool {
+        self.demand.wanted();
+        let short = match self.limit {
+            Some(limit) if limit == 0 || units > limit => false,
+            _ if self.heard_no && units >= self.refused => false,
+            Some(_) if self.rules.class == Class::Share => self.share(now) == 0,
+            Some(_) => !self
+                .grants
+                .iter()
+                .any(|grant| usable(grant, now) && grant.stock() >= units),
+            None => !self.grants.iter().any(|grant| grant.unnumbered() && usable(grant, now)),
+        };
+        if short {
+            self.miss(units, units);
+        }
+        short
+    }
+
+    /// A call waits for units.
+    pub fn enqueue(&mut self, units: u64) {
+        *self.queue.entry(units).or_default() += 1;
+        self.queued = self.queued.saturating_add(units);
+    }
+
+    /// It waits no more.
+    pub fn dequeue(&mut self, units: u64) {
+        if let Some(calls) = self.queue.get_mut(&units) {
+            *calls -= 1;
+            if *calls == 0 {
+                self.queue.remove(&units);
+            }
+            self.queued = self.queued.saturating_sub(units);
+        }
+    }
+
+    /// The fewest units that a call waits for or has missed; 0 if none does.
+    fn least(&self) -> u64 {
+        match (self.queue.first_key_value(), self.missed_least) {
+            (Some((queued, _)), 0) => *queued,
+            (Some((queued, _)), missed) => missed.min(*queued),
+            (None, missed) => missed,
+        }
+    }
+
+    fn miss(&mut self, more: u64, units: u64) {
+        self.missed = self.missed.saturating_add(more);
         self.missed_least = if self.missed_least == 0 {
             units
         } else {
             self.missed_least.min(units)
         };
-        Err(lack)
     }
 
     fn took(&mut self, now: Mono, key: u32, units: u64) -> u32 {
@@ -145,8 +222,8 @@ impl Held {
         key
     }
 
-    fn lack(&self, now: Mono) -> Lack {
-        if self.heard_no {
+    fn lack(&self, now: Mono, units: u64) -> Lack {
+        if self.heard_no && units >= self.refused {
             let release = self.release_at.filter(|at| *at > now);
             Lack::Dry(release.map(|at| at.us_since(now).div_ceil(1000)))
         } else {
@@ -337,13 +414,41 @@ impl Held {
         }
     }
 
+    /// Units of grants without a number that the owner has not been told of.
+    fn untold(&self) -> u64 {
+        let unnumbered = self.grants.iter().filter(|grant| grant.units.is_none());
+        unnumbered
+            .map(|grant| (grant.report.cost + grant.flight() + grant.taken).saturating_sub(grant.told_load()))
+            .sum()
+    }
+
+    /// Lets the estimate of what is used fade: evenly over a window, at once at the end of a day.
     fn fade_used(&mut self, now: Mono) {
+        if self.day_end.is_some_and(|end| end <= now) {
+            self.day_end = None;
+            self.used = 0;
+            self.heard_no = false;
+            self.release_at = None;
+            self.dry_until = Mono(0);
+        }
         let passed_ms = now.ms_since(self.used_at);
         if self.rules.window_ms == 0 || passed_ms < 100 {
             return;
         }
-        let fading = self.limit.unwrap_or(self.used) as u128 * u128::from(passed_ms) / u128::from(self.rules.window_ms);
-        self.used = self.used.saturating_sub(fading.min(u128::from(u64::MAX)) as u64);
-        self.used_at = now;
+        let whole = u128::from(self.limit.unwrap_or(self.used));
+        let fading = whole * u128::from(passed_ms) / u128::from(self.rules.window_ms);
+        if fading > 0 {
+            self.used = self.used.saturating_sub(fading.min(u128::from(u64::MAX)) as u64);
+            self.used_at = now;
+        }
+    }
+
+    /// When a meter at rest should be looked at, so that what callers read of it stays true.
+    fn look_at(&self, now: Mono) -> Option<Mono> {
+        match (self.used, self.rules.window_ms) {
+            (0, _) => None,
+            (_, 0) => self.day_end,
+            (_, window_ms) => Some(now.plus_ms((window_ms / 16).clamp(500, 60_000))),
+        }
     }
 }

@@ -43,7 +43,7 @@ impl Held {
             return Ok(());
         }
         if share < units {
-            return Err(self.lack(now));
+            return Err(self.lack(now, units));
         }
         let pace_ms = self.pace_ms();
         let next = self

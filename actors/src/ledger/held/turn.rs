@@ -3,8 +3,8 @@
 use grok2api_schemas::ledger::{Ask, Settlement};
 use grok2api_schemas::meter::Meter;
 
-use super::Held;
 use super::grant::{HeldGrant, retire, usable};
+use super::{Asked, Held};
 use crate::clock::Mono;
 use crate::ledger::rules::Class;
 
@@ -33,35 +33,40 @@ pub struct Outgoing {
     pub again_at: Option<Mono>,
     /// Nothing in hand, nothing to tell.
     pub at_rest: bool,
+    /// When a meter at rest wants to be looked at again.
+    pub look_at: Option<Mono>,
 }
 
 impl Held {
-    /// One turn: returns what is idle or near its end, tells what changed, asks for what is short. `waiting` units are
-    /// wanted by calls that wait. `open` is false while the node winds up.
-    pub fn turn(&mut self, now: Mono, meter: &Meter, waiting: u64, open: bool) -> Outgoing {
+    /// One turn: returns what is idle or near its end, tells what changed, asks for what is short. `open` is false while
+    /// the node winds up.
+    pub fn turn(&mut self, now: Mono, meter: &Meter, open: bool) -> Outgoing {
         self.demand.roll(now);
         self.fade_used(now);
-        if self.asked.is_some_and(|(_, at, _)| now.ms_since(at) >= ASK_LOST_MS) {
+        if self.asked.is_some_and(|asked| now.ms_since(asked.at) >= ASK_LOST_MS) {
             self.asked = None;
         }
-        self.retire_stale(now, waiting);
+        self.retire_stale(now);
         let mut out = Outgoing {
             learned: self.learned.take(),
             ..Outgoing::default()
         };
         if open {
-            self.ask(now, meter, waiting, &mut out);
+            self.ask(now, meter, &mut out);
         }
         self.tell(now, meter, &mut out);
         out.at_rest =
-            self.grants.is_empty() && self.asked.is_none() && waiting == 0 && self.demand.is_idle(now, IDLE_MS);
+            self.grants.is_empty() && self.asked.is_none() && self.queued == 0 && self.demand.is_idle(now, IDLE_MS);
+        if out.at_rest {
+            out.look_at = self.look_at(now);
+        }
         out
     }
 
-    fn retire_stale(&mut self, now: Mono, waiting: u64) {
+    fn retire_stale(&mut self, now: Mono) {
         let class = self.rules.class;
         let margin = self.retire_margin_ms();
-        let idle = waiting == 0 && self.demand.is_idle(now, IDLE_MS);
+        let idle = self.queued == 0 && self.demand.is_idle(now, IDLE_MS);
         for grant in &mut self.grants {
             let ending = now.plus_ms(margin) >= grant.life_end;
             // A share costs nothing while it is idle; giving it back would make the next burst wait for T + D.
@@ -114,11 +119,11 @@ impl Held {
         }
     }
 
-    fn ask(&mut self, now: Mono, meter: &Meter, waiting: u64, out: &mut Outgoing) {
+    fn ask(&mut self, now: Mono, meter: &Meter, out: &mut Outgoing) {
         if self.limit == Some(0) {
             return;
         }
-        let wanted = waiting.max(self.missed);
+        let wanted = self.queued.max(self.missed);
         let idle = wanted == 0 && self.demand.is_idle(now, IDLE_MS);
         if idle {
             return;
@@ -149,7 +154,9 @@ impl Held {
                 (if share == 0 { wanted } else { 0 }, limit.saturating_sub(share))
             }
             (Some(limit), _) => {
-                if self.rules.class == Class::Amount && self.missed > 0 {
+                let least = self.least();
+                let fits = |grant: &HeldGrant| usable(grant, now) && grant.stock() >= least;
+                if self.rules.class == Class::Amount && least > 0 && !self.grants.iter().any(fits) {
                     // No grant in hand holds the reservation: the crumbs go back with the same message.
                     self.wind_up();
                 }
@@ -168,20 +175,28 @@ impl Held {
             return self.missed_none();
         }
         let urgent = need > 0;
-        if self.asked.is_some_and(|(_, _, was_urgent)| was_urgent || !urgent) {
+        if self.asked.is_some_and(|asked| asked.urgent || !urgent) {
             return;
         }
-        if now < self.dry_until && renew.is_empty() {
+        let least = match self.rules.class {
+            Class::Amount => self.least().clamp(1, need.max(1)),
+            _ => 1,
+        };
+        if need == 0 && renew.is_empty() && now < self.ahead_after {
+            return;
+        }
+        if now < self.dry_until && renew.is_empty() && least >= self.refused {
             out.again_at = Some(self.dry_until);
             return;
         }
         let number = self.next_ask;
         self.next_ask += 1;
-        self.asked = Some((number, now, urgent));
-        let least = match self.rules.class {
-            Class::Amount => self.missed_least.max(1).min(need.max(1)),
-            _ => 1,
-        };
+        self.asked = Some(Asked {
+            number,
+            at: now,
+            urgent,
+            least,
+        });
         self.missed_none();
         out.urgent = urgent;
         out.ask = Some(Ask {

@@ -5,7 +5,7 @@ use grok2api_schemas::ids::SessionId;
 use grok2api_schemas::ledger::{Entry, EntryBody, OwnerReply};
 use grok2api_schemas::meter::Meter;
 
-use super::{Append, Owner, Part, Released};
+use super::{Append, InFlight, Owner, Part, Released};
 use crate::bus::codec;
 use crate::ledger::rules::Moment;
 
@@ -45,7 +45,7 @@ impl<T> Owner<T> {
             replies: Vec::new(),
             purge_before: None,
         };
-        let Some((append, replies, part)) = self.in_flight.take() else {
+        let Some(InFlight { append, replies, part }) = self.in_flight.take() else {
             return released;
         };
         released.replies = replies;
@@ -72,7 +72,7 @@ impl<T> Owner<T> {
 
     /// The append on its way, to be repeated as it is.
     pub fn repeat(&self) -> Option<Append> {
-        self.in_flight.as_ref().map(|(append, _, _)| append.clone())
+        self.in_flight.as_ref().map(|on_its_way| on_its_way.append.clone())
     }
 
     /// Snapshots after few entries and in small chunks, for tests.
@@ -126,7 +126,11 @@ impl<T> Owner<T> {
             message_id: *SessionId::generate().as_bytes(),
             payload,
         };
-        self.in_flight = Some((append.clone(), replies, part));
+        self.in_flight = Some(InFlight {
+            append: append.clone(),
+            replies,
+            part,
+        });
         append
     }
 }

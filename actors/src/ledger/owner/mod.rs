@@ -77,8 +77,13 @@ pub struct Owner<T> {
     tally: Tally,
 }
 
-/// An append on its way, the answers that it releases, and what it is.
-type InFlight<T> = (Append, Vec<(T, OwnerReply)>, Part);
+/// An append on its way, and the answers that it releases.
+#[derive(Debug)]
+struct InFlight<T> {
+    append: Append,
+    replies: Vec<(T, OwnerReply)>,
+    part: Part,
+}
 
 /// What an append in flight is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -153,7 +158,9 @@ impl<T> Owner<T> {
             predecessors_are_dead: self.options.predecessors_are_dead,
         };
         self.state.hear_all(moment.mono);
+        let before = self.state.charged();
         self.state.apply_takeover(self.session, moment.mono, &takeover);
+        self.tally.presumed += self.state.charged().saturating_sub(before);
         self.compose(moment, EntryBody::Takeover(takeover), Vec::new(), Part::Takeover)
     }
 

@@ -61,6 +61,12 @@ impl World {
         LedgerOptions::alone(SessionId::generate())
     }
 
+    /// Lets hours pass at once; timers notice within a second.
+    pub async fn leap(&self, ms: u64) {
+        self.manual.advance_ms(ms);
+        pass(1_000).await;
+    }
+
     pub async fn start(&self) -> Ledger {
         self.start_with(self.options()).await
     }
@@ -91,6 +97,18 @@ pub fn meter(team: &str, kind: MeterKind) -> Meter {
 }
 
 pub const RPM: MeterKind = MeterKind::Requests { window_ms: 60_000 };
+
+/// A meter of a client key.
+pub fn key_meter(kind: MeterKind) -> Meter {
+    Meter {
+        domain: Domain::ClientKey("key_1".into()),
+        kind,
+    }
+}
+
+pub async fn pass(ms: u64) {
+    tokio::time::sleep(Duration::from_millis(ms)).await;
+}
 
 pub fn one(meter: &Arc<HeldMeter>) -> Want {
     Want {

@@ -1,8 +1,11 @@
 //! Tests of the ledger as a whole: over a bus in memory and in virtual time, and the simulation of its protocol.
 
+mod faults;
 mod harness;
+mod kinds;
 mod memory_bus;
 mod properties;
+mod restart;
 mod saturation;
 mod simulation;
 mod traces;

@@ -1,6 +1,7 @@
 //! The promises of the five kinds of meter, over random schedules; and the proof that the simulation can find a fault.
 
 use grok2api_schemas::meter::{DayBucket, MeterKind};
+use proptest::prelude::*;
 
 use super::simulation::{Chaos, Scenario, Simulation, Verdict};
 use crate::ledger::mutants::{self, Mutant};
@@ -99,6 +100,56 @@ fn calls_in_flight_are_exact() {
 fn a_day_is_never_passed() {
     assert!(hold(MeterKind::PerDay(DayBucket::Chat), &[1, 20], 3, 40) > 0);
     assert!(hold(MeterKind::PerDay(DayBucket::Chat), &[1, 20], 1, 40) > 0);
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Any kind, any number of nodes, any weather.
+    #[test]
+    fn no_limit_is_ever_passed(
+        kind in prop::sample::select(vec![REQUESTS, QUICK, BRIEF, TOKENS, PACED]),
+        limit in 3_u64..20,
+        nodes in 1_usize..5,
+        seed in any::<u64>(),
+        lost in 0_u8..50,
+        doubled in 0_u8..50,
+        late in 0_u8..50,
+    ) {
+        let scenario = Scenario {
+            chaos: Some(Chaos { lost, doubled, late }),
+            ..scenario(kind, limit, nodes, seed)
+        };
+        let verdict = Simulation::run(scenario);
+        prop_assert!(verdict.most <= limit, "{} of {limit} with {scenario:?}", verdict.most);
+    }
+}
+
+#[test]
+fn without_faults_most_of_a_limit_is_used() {
+    let calm = Some(Chaos {
+        lost: 0,
+        doubled: 0,
+        late: 0,
+    });
+    for nodes in 1..=3 {
+        let (mut sent, mut appends, mut takeovers) = (0, 0, 0);
+        for seed in 0..20 {
+            let verdict = Simulation::run(Scenario {
+                chaos: calm,
+                ..scenario(REQUESTS, 12, nodes, seed)
+            });
+            sent += verdict.sent;
+            appends += verdict.appends;
+            takeovers += verdict.takeovers;
+        }
+        let share = sent as f64 / (20.0 * 12.0 * 60.0 / 4.0);
+        println!(
+            "{nodes} nodes: {:.0} % used, {appends} appends, {takeovers} takeovers",
+            share * 100.0
+        );
+        assert!(share > 0.5, "{share}");
+    }
 }
 
 macro_rules! mutant {

@@ -1,12 +1,17 @@
 //! Many callers against one node: never over a limit, and nearly all of it used.
 
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use grok2api_schemas::ids::SessionId;
 use grok2api_schemas::meter::MeterKind;
+use tokio_util::task::TaskTracker;
 
 use super::harness::{Arrivals, RPM, World, in_virtual_time, meter, one};
-use crate::ledger::{Actual, Ledger, ShortageKind};
+use super::memory_bus::MemoryBus;
+use crate::clock::Clock;
+use crate::ledger::{Actual, Ledger, LedgerOptions, ShortageKind};
 
 const WAIT: Duration = Duration::from_secs(2);
 
@@ -116,5 +121,73 @@ fn a_graceful_end_gives_everything_back_and_the_next_life_goes_on_at_once() {
         let shortage = again.take(&[one(&requests)], WAIT).await.unwrap_err();
         assert_eq!(shortage.kind, ShortageKind::Dry);
         assert_eq!(again.counters().lapses.load(Ordering::Relaxed), 0);
+    });
+}
+
+/// On real threads and the machine's clock: callers race on the same meters while owners live on threads of their own.
+#[test]
+fn callers_on_many_threads_never_pass_a_limit() {
+    let runtime = || {
+        tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(3)
+            .enable_all()
+            .build()
+            .unwrap()
+    };
+    actix::System::with_tokio_rt(runtime).block_on(async {
+        let options = LedgerOptions {
+            delivery_slack_ms: 20,
+            ..LedgerOptions::alone(SessionId::generate())
+        };
+        let arbiters = [actix_rt::Arbiter::new(), actix_rt::Arbiter::new()];
+        let handles: Vec<_> = arbiters.iter().map(|arbiter| arbiter.handle()).collect();
+        let (clock, tracker) = (Clock::system(), TaskTracker::new());
+        let ledger = Ledger::start(MemoryBus::new(), clock.clone(), tracker.clone(), &handles, options)
+            .await
+            .unwrap();
+        let quick = MeterKind::Requests { window_ms: 500 };
+        let requests = ledger.meter(&meter("team", quick), Some(100));
+        let slots = ledger.meter(&meter("team", MeterKind::Concurrency), Some(7));
+        let (arrivals, in_flight) = (Arrivals::default(), Arc::new(AtomicU64::new(0)));
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(3)
+            .enable_all()
+            .build()
+            .unwrap();
+        for caller in 0..64 {
+            let (ledger, clock, arrivals) = (ledger.clone(), clock.clone(), arrivals.clone());
+            let (wants, in_flight) = ([one(&requests), one(&slots)], in_flight.clone());
+            tracker.spawn_on(
+                async move {
+                    let mut random = fastrand::Rng::with_seed(caller);
+                    let end = clock.now().plus_ms(4_000);
+                    while clock.now() < end {
+                        let Ok(mut lease) = ledger.take(&wants, Duration::from_millis(700)).await else {
+                            tokio::time::sleep(Duration::from_millis(2)).await;
+                            continue;
+                        };
+                        let before = clock.now();
+                        if lease.confirm_send().is_ok() {
+                            assert!(
+                                in_flight.fetch_add(1, Ordering::SeqCst) < 7,
+                                "more in flight than slots"
+                            );
+                            arrivals.note(before, 1);
+                            tokio::time::sleep(Duration::from_millis(random.u64(0..5))).await;
+                            in_flight.fetch_sub(1, Ordering::SeqCst);
+                        }
+                    }
+                },
+                runtime.handle(),
+            );
+        }
+        tokio::time::sleep(Duration::from_millis(4_800)).await;
+        let most = arrivals.most_in(500);
+        println!("{most} in the fullest half second, {} in 4 s", arrivals.total());
+        assert!(most <= 100, "{most}");
+        assert!(arrivals.total() >= 400, "{}", arrivals.total());
+        ledger.close().await;
+        assert_eq!(ledger.counters().lapses.load(Ordering::Relaxed), 0);
+        runtime.shutdown_background();
     });
 }

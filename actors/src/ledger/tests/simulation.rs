@@ -339,11 +339,7 @@ impl Simulation {
                 told,
                 from,
                 asked_at,
-            } => {
-                if self.nodes[to].session == session {
-                    self.reply(to, reply, told, from, asked_at);
-                }
-            }
+            } if self.nodes[to].session == session => self.reply(to, reply, told, from, asked_at),
             Event::GiveUp { node, life, ask } if self.nodes[node].life == life => {
                 let now = self.moment(node).mono;
                 self.nodes[node].held.ask_failed(ask, now);
@@ -363,15 +359,13 @@ impl Simulation {
                 append,
                 result,
             } => self.appended(node, owner, append, result),
-            Event::Tick { node, owner } => {
-                if self.nodes[node].owner_life == owner && self.nodes[node].owner.is_some() {
-                    let moment = self.moment(node);
-                    if let Some(owner) = &mut self.nodes[node].owner {
-                        owner.tick(moment);
-                    }
-                    self.flush(node);
-                    self.at(500, Event::Tick { node, owner });
+            Event::Tick { node, owner } if self.nodes[node].owner_life == owner && self.nodes[node].owner.is_some() => {
+                let moment = self.moment(node);
+                if let Some(owner) = &mut self.nodes[node].owner {
+                    owner.tick(moment);
                 }
+                self.flush(node);
+                self.at(500, Event::Tick { node, owner });
             }
             Event::TakeOver { node, life } if self.nodes[node].life == life => self.take_over(node, life),
             Event::Crash { node } => self.crash(node),
@@ -390,7 +384,14 @@ impl Simulation {
         if recalled {
             holder.held.wind_up();
         }
-        let out = holder.held.turn(moment.mono, &meter, waiting, true);
+        let wanting = waiting > 0;
+        if wanting {
+            holder.held.enqueue(waiting);
+        }
+        let out = holder.held.turn(moment.mono, &meter, true);
+        if wanting {
+            holder.held.dequeue(waiting);
+        }
         let request = OwnerRequest {
             session: holder.session,
             learned: Vec::new(),
@@ -436,7 +437,7 @@ impl Simulation {
     fn take(&mut self, node: usize, life: u64) {
         let now = self.moment(node).mono;
         let units = self.random.u64(1..=self.scenario.weight);
-        if let Ok(key) = self.nodes[node].held.reserve(now, units, false) {
+        if let Ok(key) = self.nodes[node].held.reserve(now, units, false, false) {
             let pause = match self.random.u8(0..4) {
                 0 => self.random.u64(0..LIFE_MS * 2),
                 _ => self.random.u64(0..100),

@@ -102,7 +102,9 @@ impl Script {
     /// The holder's next message: what it has to settle, and an ask for one unit if it has none.
     fn says(&mut self, holder: usize) -> OwnerRequest {
         let (session, held) = &mut self.holders[holder];
-        let out = held.turn(Mono(self.now * 1000), &self.meter, 1, true);
+        held.enqueue(1);
+        let out = held.turn(Mono(self.now * 1000), &self.meter, true);
+        held.dequeue(1);
         OwnerRequest {
             session: *session,
             learned: Vec::new(),
@@ -128,7 +130,7 @@ impl Script {
             payload: append.payload,
         });
         let released = self.owner.appended(append.expected + 1);
-        released.replies.into_iter().map(|((), reply)| reply).last()
+        released.replies.into_iter().next_back().map(|((), reply)| reply)
     }
 
     fn holder_hears(&mut self, holder: usize, reply: &OwnerReply) {
@@ -147,7 +149,10 @@ impl Script {
     }
 
     fn take(&mut self, holder: usize) -> Option<u32> {
-        self.holders[holder].1.reserve(Mono(self.now * 1000), 1, false).ok()
+        self.holders[holder]
+            .1
+            .reserve(Mono(self.now * 1000), 1, false, false)
+            .ok()
     }
 
     /// Sends what was taken, if it may; it arrives `delivery` later.

@@ -1,7 +1,10 @@
 //! The pool over a real store and ledger; only the upstream is scripted.
 
 mod actor;
+mod choice;
+mod life;
 mod membership;
+mod roster;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -110,6 +113,7 @@ pub(super) struct Stand {
     pub(super) clock: Clock,
     pub(super) hands: Arc<ManualClock>,
     pub(super) stop: CancellationToken,
+    pub(super) ledger: Ledger,
     arbiters: ArbiterPool,
 }
 
@@ -141,7 +145,7 @@ impl Stand {
             bus: disk.bus.clone(),
             vault: Arc::new(Vault::open(None, &disk.keys.path().join("master.key")).unwrap()),
             clock: clock.clone(),
-            ledger,
+            ledger: ledger.clone(),
             prober: script.clone(),
             arbiters: arbiters.clone(),
             tracker: tracker.clone(),
@@ -171,6 +175,7 @@ impl Stand {
             clock,
             hands,
             stop,
+            ledger,
             arbiters,
         })
     }
