@@ -225,7 +225,12 @@ impl Call {
     pub(super) fn note_error(&mut self, error: &GatewayError) {
         self.record.error_code = Some(error.public_code().to_owned());
         self.record.error_message = Some(error.message.chars().take(300).collect());
-        if let Some(detail) = &error.detail {
+        if let Some(detail) = &error.detail
+            && error.kind == ErrorKind::Internal
+        {
+            // The client was told that this line says more.
+            tracing::error!(request = %self.record.id, %detail, "a fault of this gateway");
+        } else if let Some(detail) = &error.detail {
             tracing::debug!(request = %self.record.id, kind = ?error.kind, %detail, "{}", error.message);
         }
     }
@@ -322,7 +327,11 @@ fn tell(engine: &Engine, record: &RequestRecord) {
         Some(untold) => tracing::warn!(
             request = %record.id, model = %record.model, key = %record.key_name, outcome = record.outcome.as_str(),
             status = record.status, attempts = record.attempts.len(), total_ms = record.timing.total_ms,
-            error = record.error_message.as_deref().unwrap_or(""), untold, "a request was not answered"
+            error = record.error_message.as_deref().unwrap_or(""),
+            // What the upstream or the network said last: the client is told less.
+            last_attempt = record.attempts.last().and_then(|attempt| attempt.message.as_deref()).unwrap_or(""),
+            credential = record.attempts.last().map_or("", |attempt| attempt.token.as_str()),
+            untold, "a request was not answered"
         ),
         None => tracing::debug!(
             request = %record.id, model = %record.model, outcome = record.outcome.as_str(), status = record.status,

@@ -118,7 +118,7 @@ impl XaiProber {
         match asked.await {
             Ok(text) => limits_of(&text),
             Err(error) => {
-                tracing::warn!(%team, error = %error.without_url(), "the Management API does not tell the team's limits");
+                tracing::warn!(%team, error = %in_full(&error.without_url()), "the Management API does not tell the team's limits");
                 Vec::new()
             }
         }
@@ -132,12 +132,12 @@ impl XaiProber {
             .await;
         let response = match sent {
             Ok(response) => response,
-            Err(error) => return Said::Away(error.without_url().to_string()),
+            Err(error) => return Said::Away(in_full(&error.without_url())),
         };
         let (status, headers) = (response.status(), response.headers().clone());
         let text = match response.bytes().await {
             Ok(text) => text,
-            Err(error) => return Said::Away(error.without_url().to_string()),
+            Err(error) => return Said::Away(in_full(&error.without_url())),
         };
         if status.is_success() {
             return Said::Text(text.to_vec());
@@ -224,6 +224,21 @@ impl XaiProber {
         }
         ProbeReport::Usable(facts)
     }
+}
+
+/// What went wrong, with its causes: the outermost says only that the request could not be sent.
+fn in_full(error: &reqwest::Error) -> String {
+    let mut words = error.to_string();
+    let mut cause = std::error::Error::source(error);
+    while let Some(inner) = cause {
+        let more = inner.to_string();
+        if !words.contains(&more) {
+            words.push_str(": ");
+            words.push_str(&more);
+        }
+        cause = inner.source();
+    }
+    words
 }
 
 fn refused(verdict: Verdict, facts: Facts) -> ProbeReport {
