@@ -1,6 +1,8 @@
 //! A bucket of the bus held in memory: read without I/O, kept right by a watch, and by own writes before they are
-//! announced.
+//! announced. Where it matters that other nodes know within milliseconds, a change is also published the moment it is
+//! durable: the publication may be lost or late, and revisions see to it that it never undoes a newer state.
 
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use dashmap::DashMap;
 use futures::StreamExt;
+use grok2api_schemas::bus::changes::RowChanged;
 use grok2api_schemas::bus::subjects::buckets;
 use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
@@ -45,9 +48,42 @@ pub struct Mirror<T> {
     bucket: &'static str,
     prefix: &'static [u8],
     rows: DashMap<Bytes, Row<T>>,
-    /// Revisions that we deleted and whose deletion the watch has not told yet: an older value must not come back.
-    deleted: Mutex<std::collections::HashMap<Bytes, u64>>,
+    /// Also serialises writers, so that the index beside sees changes in order.
+    gone: Mutex<Gone>,
     on_change: OnChange<T>,
+    /// Where changes are told the moment they are durable.
+    announced_on: Option<&'static str>,
+}
+
+/// Deleted rows whose older values may still be on their way.
+const GONE: usize = 4_096;
+
+/// Revisions up to which a key is deleted: an older value must not come back. Bounded; the oldest are forgotten.
+#[derive(Default)]
+struct Gone {
+    up_to: HashMap<Bytes, u64>,
+    order: VecDeque<Bytes>,
+}
+
+impl Gone {
+    fn note(&mut self, key: &Bytes, revision: u64) {
+        match self.up_to.get_mut(key) {
+            Some(known) => *known = (*known).max(revision),
+            None => {
+                self.up_to.insert(key.clone(), revision);
+                self.order.push_back(key.clone());
+                if self.order.len() > GONE
+                    && let Some(oldest) = self.order.pop_front()
+                {
+                    self.up_to.remove(&oldest);
+                }
+            }
+        }
+    }
+
+    fn covers(&self, key: &Bytes, revision: u64) -> bool {
+        self.up_to.get(key).is_some_and(|&gone| revision <= gone)
+    }
 }
 
 impl<T> fmt::Debug for Mirror<T> {
@@ -72,15 +108,36 @@ impl<T: DeserializeOwned + serde::Serialize + Send + Sync + 'static> Mirror<T> {
         stop: CancellationToken,
         on_change: OnChange<T>,
     ) -> Result<Arc<Mirror<T>>, BusError> {
+        Mirror::start_announced(bus, bucket, prefix, None, tracker, stop, on_change).await
+    }
+
+    /// As [`Mirror::start`]; changes are told on a subject, too, and those of other nodes are taken from there.
+    ///
+    /// # Errors
+    /// As [`Mirror::start`].
+    pub async fn start_announced(
+        bus: BusHandle,
+        bucket: &'static str,
+        prefix: &'static [u8],
+        announced_on: Option<&'static str>,
+        tracker: &TaskTracker,
+        stop: CancellationToken,
+        on_change: OnChange<T>,
+    ) -> Result<Arc<Mirror<T>>, BusError> {
         debug_assert!(buckets::ALL.contains(&bucket));
         let mirror = Arc::new(Mirror {
             bus,
             bucket,
             prefix,
             rows: DashMap::new(),
-            deleted: Mutex::new(std::collections::HashMap::new()),
+            gone: Mutex::default(),
             on_change,
+            announced_on,
         });
+        let events = match announced_on {
+            Some(subject) => mirror.bus.subscribe(subject),
+            None => futures::stream::pending().boxed(),
+        };
         // The watch first, then the list: what changes in between is told, not lost.
         let watch = mirror.bus.kv_watch(bucket).await?;
         for entry in mirror.bus.kv_list(bucket).await? {
@@ -90,6 +147,19 @@ impl<T: DeserializeOwned + serde::Serialize + Send + Sync + 'static> Mirror<T> {
             }
         }
         let follower = mirror.clone();
+        tracker.spawn({
+            let (hearer, stop) = (mirror.clone(), stop.clone());
+            async move {
+                let hear = events.for_each(|event| {
+                    hearer.heard(&event);
+                    std::future::ready(())
+                });
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = hear => {}
+                }
+            }
+        });
         tracker.spawn(async move {
             let mut watch = Some(watch);
             let follow = async {
@@ -181,9 +251,10 @@ impl<T: DeserializeOwned + serde::Serialize + Send + Sync + 'static> Mirror<T> {
         debug_assert!(key.starts_with(self.prefix));
         let bytes = codec::encode(codec::VERSION, &value)
             .map_err(|error| BusError::new(BusErrorKind::Storage, error.to_string()))?;
-        let revision = self.bus.kv_put(self.bucket, key.clone(), bytes, expect).await?;
+        let revision = self.bus.kv_put(self.bucket, key.clone(), bytes.clone(), expect).await?;
         let value = Arc::new(value);
-        self.apply(key, Some(value.clone()), revision);
+        self.apply(key.clone(), Some(value.clone()), revision);
+        self.announce(&key, Some(&bytes), revision);
         Ok(value)
     }
 
@@ -195,17 +266,40 @@ impl<T: DeserializeOwned + serde::Serialize + Send + Sync + 'static> Mirror<T> {
         self.bus
             .kv_delete(self.bucket, key.clone(), Expect::Revision(revision))
             .await?;
-        let mut deleted = self.deleted.lock();
-        deleted.insert(key.clone(), revision);
-        if let Some((_, row)) = self.rows.remove_if(&key, |_, row| row.revision <= revision) {
-            (self.on_change)(Some(&row.value), None);
-        }
+        self.apply(key.clone(), None, revision);
+        self.announce(&key, None, revision);
         Ok(())
+    }
+
+    /// Tells other nodes, without waiting.
+    fn announce(&self, key: &Bytes, value: Option<&Bytes>, revision: u64) {
+        let Some(subject) = self.announced_on else { return };
+        let change = RowChanged {
+            key: key.to_vec(),
+            value: value.map(|value| value.to_vec()),
+            revision,
+        };
+        // What cannot be told is watched.
+        if let Ok(payload) = codec::encode(codec::VERSION, &change) {
+            self.bus.publish(subject, payload);
+        }
+    }
+
+    /// A change that a node told.
+    fn heard(&self, event: &[u8]) {
+        // Of a newer build, or damaged: the watch tells it as well.
+        let Ok(change) = codec::decode::<RowChanged>(event) else {
+            return;
+        };
+        self.told(Bytes::from(change.key), change.value.as_deref(), change.revision);
     }
 
     /// A change that the watch told.
     fn told(&self, key: Bytes, value: Option<&[u8]>, revision: u64) {
         if !key.starts_with(self.prefix) {
+            return;
+        }
+        if value.is_some() && self.rows.get(&key).is_some_and(|row| row.revision >= revision) {
             return;
         }
         let Some(bytes) = value else {
@@ -223,19 +317,17 @@ impl<T: DeserializeOwned + serde::Serialize + Send + Sync + 'static> Mirror<T> {
     }
 
     fn apply(&self, key: Bytes, value: Option<Arc<T>>, revision: u64) {
-        // Also serialises writers, so that the index beside sees changes in order.
-        let mut deleted = self.deleted.lock();
+        let mut gone = self.gone.lock();
         let Some(value) = value else {
-            deleted.remove(&key);
+            gone.note(&key, revision);
             if let Some((_, row)) = self.rows.remove_if(&key, |_, row| row.revision <= revision) {
                 (self.on_change)(Some(&row.value), None);
             }
             return;
         };
-        if deleted.get(&key).is_some_and(|&gone| revision <= gone) {
+        if gone.covers(&key, revision) {
             return;
         }
-        deleted.remove(&key);
         let before = self.get(&key);
         if before.as_ref().is_some_and(|row| row.revision >= revision) {
             return;
@@ -268,4 +360,80 @@ impl<T: DeserializeOwned + serde::Serialize + Send + Sync + 'static> Mirror<T> {
 
 fn decode<T: DeserializeOwned>(bucket: &str, bytes: &[u8]) -> Result<T, BusError> {
     codec::decode(bytes).map_err(|error| BusError::new(BusErrorKind::Corrupt, format!("{bucket}: {error}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bus::Bus;
+    use crate::bus::faults::Faults;
+    use crate::bus::local::LocalBus;
+    use crate::clock::Clock;
+    use crate::store::Store;
+
+    const SUBJECT: &str = "test.rows";
+
+    async fn mirror(bus: &BusHandle) -> Arc<Mirror<String>> {
+        let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
+        let on_change: OnChange<String> = Box::new(|_, _| {});
+        let bus = bus.clone();
+        Mirror::start_announced(bus, buckets::KEYS, b"", Some(SUBJECT), &tracker, stop, on_change)
+            .await
+            .unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_late_event_never_undoes_a_newer_state() {
+        let bus: BusHandle = LocalBus::new(Store::temporary().unwrap(), Clock::system());
+        let mut events = bus.subscribe(SUBJECT);
+        let (a, b) = (mirror(&bus).await, mirror(&bus).await);
+        let key = Bytes::from_static(b"k");
+        a.put(key.clone(), "first".into(), Expect::Absent).await.unwrap();
+        let first = events.next().await.unwrap();
+        a.put(key.clone(), "second".into(), Expect::Any).await.unwrap();
+        let second = events.next().await.unwrap();
+        b.heard(&second);
+        b.heard(&first);
+        assert_eq!(*b.get(&key).unwrap().value, "second");
+        let revision = b.get(&key).unwrap().revision;
+        b.delete(key.clone(), revision).await.unwrap();
+        for event in [&first, &second] {
+            a.heard(event);
+            b.heard(event);
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert!(
+            a.get(&key).is_none() && b.get(&key).is_none(),
+            "what was deleted stays deleted"
+        );
+        a.put(key.clone(), "third".into(), Expect::Absent).await.unwrap();
+        b.heard(&first);
+        tokio::time::sleep(Duration::from_millis(50)).await;
+        assert_eq!(*b.get(&key).unwrap().value, "third");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn others_know_at_once_although_the_watch_is_late_and_surely_although_events_are_lost() {
+        let slow = Faults {
+            stale_watch: Duration::from_secs(60),
+            ..Faults::default()
+        };
+        let bus = LocalBus::with_faults(Store::temporary().unwrap(), Clock::system(), 7, slow);
+        let shared: BusHandle = bus.clone();
+        let (a, b) = (mirror(&shared).await, mirror(&shared).await);
+        let key = Bytes::from_static(b"k");
+        a.put(key.clone(), "told".into(), Expect::Absent).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        assert_eq!(*b.get(&key).unwrap().value, "told");
+
+        bus.set_faults(Faults::default());
+        let lost = Bytes::from_static(b"lost");
+        // Written past the mirrors: nobody publishes it.
+        let value = codec::encode(codec::VERSION, "watched").unwrap();
+        bus.kv_put(buckets::KEYS, lost.clone(), value, Expect::Absent)
+            .await
+            .unwrap();
+        tokio::time::sleep(Duration::from_secs(61)).await;
+        assert_eq!(*b.get(&lost).unwrap().value, "watched");
+    }
 }

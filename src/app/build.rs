@@ -19,7 +19,7 @@ use grok2api_actors::token::cooling::CoolingPolicy;
 use grok2api_actors::token::limits::LimitBook;
 use grok2api_actors::token::{Pool, PoolOptions, PoolParts};
 use grok2api_actors::vault::Vault;
-use grok2api_schemas::config::Config;
+use grok2api_schemas::config::{Config, Join};
 use grok2api_schemas::ids::SessionId;
 use parking_lot::Mutex;
 use secrecy::SecretString;
@@ -28,7 +28,7 @@ use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
 use super::App;
-use super::master_key::open_vault;
+use super::master_key::{ClusterKeys, KeySources, answer_joiners, find_master_key};
 use crate::bindings::Bindings;
 use crate::catalogue::{Catalogue, ListedModel};
 use crate::door::health::Readiness;
@@ -45,6 +45,8 @@ use crate::telemetry::Metrics;
 const ARBITERS: usize = 2;
 /// Probes at a time: a hundred thousand new keys are asked about without a storm.
 const PROBES: usize = 32;
+/// How long a node that joins waits for another one that hands it the cluster's key.
+const KEY_PATIENCE: Duration = Duration::from_secs(60);
 const HOUR_MS: u64 = 60 * 60 * 1000;
 
 /// Why the process cannot start: one line that says what and how to mend it.
@@ -83,7 +85,22 @@ pub async fn build(
         .map(|key| SecretString::from(key.to_owned()));
     let store = Store::open(&data_dir.join("store"), StoreOptions::default()).map_err(|e| cannot("the store")(&e))?;
     let bus: BusHandle = LocalBus::new(store.clone(), clock.clone());
-    let vault = Arc::new(open_vault(&bus, master_key, &data_dir.join("master.key")).await?);
+    let is_shared = !config.nats.url.is_empty();
+    let sources = KeySources {
+        cluster: is_shared.then(|| ClusterKeys {
+            identity_file: data_dir.join("node.key"),
+            open: config.nats.join == Join::Open,
+            patience: KEY_PATIENCE,
+        }),
+        key_file: data_dir.join("master.key"),
+        configured: master_key,
+    };
+    let master_key = find_master_key(&bus, &sources).await?;
+    let vault = Arc::new(Vault::of(&master_key));
+    if is_shared {
+        let hands_out = config.nats.join == Join::Open && sources.configured.is_none();
+        answer_joiners(&bus, master_key, hands_out, &tracker, stop.clone());
+    }
     let arbiters = ArbiterPool::start(ARBITERS).map_err(|e| cannot("threads")(&e))?;
 
     let options = LedgerOptions {

@@ -72,6 +72,7 @@ pub async fn serve(args: &LoadArgs, loaded: Loaded, is_demo: bool) -> Result<Exi
         admin_username: config.app.admin_username.clone(),
         admin_password: first.admin_password.as_ref().map(|password| password.to_string()),
         client_key: first.client_key.as_ref().map(|key| key.to_string()),
+        joins: !config.nats.url.is_empty(),
         config_file: file.display().to_string(),
         tokens: app.pool.len(),
         upstream: config.xai.base_url.clone(),

@@ -17,6 +17,8 @@ pub struct Facts {
     pub admin_password: Option<String>,
     /// A client key that was generated just now.
     pub client_key: Option<String>,
+    /// Whether this node joins others: what they made at their first start exists already.
+    pub joins: bool,
     /// The configuration file.
     pub config_file: String,
     /// Credentials in the pool.
@@ -48,10 +50,20 @@ pub fn banner(facts: &Facts) -> String {
     line("admin", &facts.admin_username);
     if let Some(password) = &facts.admin_password {
         line("password", &format!("{password}   (shown only now; stored hashed)"));
+    } else if facts.joins {
+        line(
+            "password",
+            "exists already: configured, or printed by the node that started first",
+        );
     }
     if let Some(key) = &facts.client_key {
         let kept = if facts.demo { "" } else { "; stored hashed" };
         line("client key", &format!("{key}   (shown only now{kept})"));
+    } else if facts.joins {
+        line(
+            "client key",
+            "exists already: configured, or printed by the node that started first",
+        );
     }
     line("configuration", &facts.config_file);
     line("tokens", &tokens(facts));

@@ -2,6 +2,8 @@
 //! of them and survives a restart; tokens and passwords are stored hashed.
 
 mod sessions;
+#[cfg(test)]
+mod tests;
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -12,7 +14,7 @@ use grok2api_actors::clock::Clock;
 use grok2api_actors::mirror::Mirror;
 use grok2api_actors::vault::random_secret;
 use grok2api_schemas::admin::accounts::{AccountRecord, Role, SessionRecord};
-use grok2api_schemas::bus::subjects::buckets;
+use grok2api_schemas::bus::subjects::{buckets, events};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
@@ -87,10 +89,11 @@ impl Accounts {
         )
         .await
         .map_err(|error| unavailable(&error))?;
-        let sessions = Mirror::start(
+        let sessions = Mirror::start_announced(
             bus,
             buckets::ADMIN,
             SESSIONS,
+            Some(events::SESSION),
             tracker,
             stop.clone(),
             Box::new(|_, _| {}),
@@ -272,11 +275,31 @@ impl Accounts {
             password_hash: self.inner.hasher.hash(password.clone()).await?,
             created_ms: self.inner.clock.wall().0,
         };
-        // Of several nodes that start at the same moment, one generates; a configured password is written over.
-        let expect = if generated { Expect::Absent } else { Expect::Any };
+        let hash = record.password_hash.clone();
+        // Of several nodes that start at the same moment one makes the account. A configured password is written over
+        // what is there, and over nothing else than that.
+        let expect = row.map_or(Expect::Absent, |row| Expect::Revision(row.revision));
         match self.inner.accounts.put(account_key(&username), record, expect).await {
             Ok(_) => Ok(generated.then_some(password)),
-            Err(error) if error.kind == BusErrorKind::Conflict => Ok(None),
+            Err(error) if matches!(error.kind, BusErrorKind::Conflict | BusErrorKind::Timeout) => {
+                self.inner
+                    .accounts
+                    .refresh(&account_key(&username))
+                    .await
+                    .map_err(|error| unavailable(&error))?;
+                match self.account(&username) {
+                    // Ours after all: the answer was lost.
+                    Some(account) if account.password_hash == hash => Ok(generated.then_some(password)),
+                    Some(account) => {
+                        let stored = Some(account.password_hash.clone());
+                        if generated || self.inner.hasher.verify(password, stored).await? {
+                            return Ok(None);
+                        }
+                        Err(unavailable(&error))
+                    }
+                    None => Err(unavailable(&error)),
+                }
+            }
             Err(error) => Err(unavailable(&error)),
         }
     }

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::path::Path;
 
 use grok2api_schemas::config::service::OLDER_DEFAULT_APP_URL;
-use grok2api_schemas::config::{Config, Cool, OnDisconnect, TeamConfig};
+use grok2api_schemas::config::{Config, Cool, Join, OnDisconnect, TeamConfig};
 
 use super::error::Place;
 use super::gathered::Gathered;
@@ -94,6 +94,13 @@ impl Checker<'_> {
                 "security.master_key",
                 format!("has fewer than {MASTER_KEY_CHARS} characters"),
                 "Use 64 hexadecimal digits, as `openssl rand -hex 32` prints them.",
+            );
+        }
+        if config.nats.join == Join::Key && master.is_empty() {
+            self.problem(
+                "nats.join",
+                "is key, and security.master_key is not set",
+                "Set security.master_key to the cluster's key, or nats.join to open.",
             );
         }
         let (password, client) = (config.app.app_key.expose(), config.app.api_key.expose());

@@ -14,7 +14,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use dashmap::DashMap;
-use grok2api_schemas::bus::subjects::buckets;
+use grok2api_schemas::bus::subjects::{buckets, events};
 use grok2api_schemas::client_key::KeyRecord;
 use grok2api_schemas::ids::KeyId;
 use tokio_util::sync::CancellationToken;
@@ -30,6 +30,8 @@ pub use identity::{Fingerprint, Identity, NotTaken};
 
 /// Where the cluster remembers that its first client key was made.
 const FIRST_KEY_MARK: &[u8] = b"first-client-key";
+/// Id of that key, the same everywhere: a UUID v7 of the beginning of time, so it stands before all others.
+const FIRST_KEY_ID: [u8; 16] = [0, 0, 0, 0, 0, 1, 0x70, 0, 0x80, 0, 0, 0, 0, 0, 0, 1];
 /// `last_used_ms` is written at most so often.
 const WRITE_USE_EVERY_MS: u64 = 60_000;
 /// How often an update is tried again when somebody else changed the key in between.
@@ -74,10 +76,11 @@ impl ClientKeys {
     ) -> Result<ClientKeys, BusError> {
         let index: Index = Arc::default();
         let shared = index.clone();
-        let mirror = Mirror::start(
+        let mirror = Mirror::start_announced(
             bus.clone(),
             buckets::KEYS,
             b"",
+            Some(events::KEY),
             tracker,
             stop.clone(),
             Box::new(move |before, after| reindex(&shared, before, after)),
@@ -175,6 +178,10 @@ impl ClientKeys {
     /// # Errors
     /// `BadSecret`, `Exists`, `Bus`, `NoRandomness`.
     pub async fn create(&self, draft: KeyDraft) -> Result<KeyWithSecret, KeyError> {
+        self.create_as(KeyId::generate(), draft).await
+    }
+
+    async fn create_as(&self, id: KeyId, draft: KeyDraft) -> Result<KeyWithSecret, KeyError> {
         let secret = match draft.secret {
             Some(secret) => secret,
             None => secret::generate().map_err(|_| KeyError::NoRandomness)?,
@@ -188,7 +195,7 @@ impl ClientKeys {
             name => name.to_owned(),
         };
         let record = KeyRecord {
-            id: KeyId::generate(),
+            id,
             name,
             fingerprint,
             display_key: secret::display(&secret),
@@ -202,7 +209,17 @@ impl ClientKeys {
             version: 1,
         };
         let key = Bytes::copy_from_slice(record.id.as_bytes());
-        let record = self.inner.mirror.put(key, record, Expect::Absent).await?;
+        let record = match self.inner.mirror.put(key, record, Expect::Absent).await {
+            // The outcome is not known: what stands there says whether it is ours.
+            Err(error) if error.kind == BusErrorKind::Timeout => {
+                self.reread(id).await?;
+                match self.inner.mirror.get(id.as_bytes()) {
+                    Some(row) if row.value.fingerprint == fingerprint => row.value,
+                    _ => return Err(error.into()),
+                }
+            }
+            put => put?,
+        };
         Ok(KeyWithSecret { record, secret })
     }
 
@@ -283,14 +300,19 @@ impl ClientKeys {
         if bus.kv_get(buckets::CLUSTER, FIRST_KEY_MARK).await?.is_some() {
             return Ok(None);
         }
-        // The key before the mark: a crash in between makes no second key (the bucket is not empty then), and no
-        // installation is marked without having had a key.
+        // Every node that starts for the first time makes the key under the same id: the bus lets one through, and that
+        // one alone knows the secret. The key before the mark: a crash in between makes no second key (the bucket is not
+        // empty then), and no installation is marked without having had a key.
         let made = if self.is_empty() {
             let draft = KeyDraft {
                 name: "first".to_owned(),
                 ..KeyDraft::default()
             };
-            Some(self.create(draft).await?)
+            match self.create_as(KeyId::from_bytes(FIRST_KEY_ID), draft).await {
+                Ok(made) => Some(made),
+                Err(KeyError::Bus(error)) if error.kind == BusErrorKind::Conflict => None,
+                Err(error) => return Err(error),
+            }
         } else {
             None
         };
@@ -305,13 +327,8 @@ impl ClientKeys {
             .await;
         match marked {
             Ok(_) => Ok(made),
-            Err(error) if error.kind == BusErrorKind::Conflict => {
-                // Another node was first: its key counts.
-                if let Some(made) = made {
-                    self.delete(made.record.id).await?;
-                }
-                Ok(None)
-            }
+            // Another node has marked it, or nobody knows. An unmarked installation is not empty, which does as well.
+            Err(error) if matches!(error.kind, BusErrorKind::Conflict | BusErrorKind::Timeout) => Ok(made),
             Err(error) => Err(error.into()),
         }
     }

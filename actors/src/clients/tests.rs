@@ -190,6 +190,43 @@ async fn the_first_key_is_made_once_in_the_life_of_an_installation() {
     node.stop().await;
 }
 
+#[tokio::test(start_paused = true)]
+async fn nodes_that_start_at_the_same_instant_make_one_first_key() {
+    for seed in 0..30 {
+        let (clock, _) = Clock::manual(WallMs(1_700_000_000_000));
+        let faults = Faults {
+            delay: Duration::from_millis(30),
+            drop: 0.1,
+            ..Faults::default()
+        };
+        let bus = LocalBus::with_faults(Store::temporary().unwrap(), clock.clone(), seed, Faults::default());
+        let mut nodes = Vec::new();
+        for _ in 0..3 {
+            nodes.push(node(bus.clone(), clock.clone()).await);
+        }
+        bus.set_faults(faults);
+        let made = futures::future::join_all(nodes.iter().map(|node| node.keys.first_key())).await;
+        bus.set_faults(Faults::default());
+        let printed: Vec<_> = made.into_iter().filter_map(|made| made.ok().flatten()).collect();
+        let stored = bus.kv_list(buckets::KEYS).await.unwrap();
+        assert!(
+            stored.len() <= 1 && printed.len() <= 1,
+            "seed {seed}: one key, printed once"
+        );
+        for made in printed {
+            let record: KeyRecord = crate::bus::codec::decode(&stored[0].value).unwrap();
+            assert_eq!(
+                record.fingerprint,
+                hash(&made.secret),
+                "seed {seed}: what is printed works"
+            );
+        }
+        for node in nodes {
+            node.stop().await;
+        }
+    }
+}
+
 #[tokio::test]
 async fn no_first_key_where_the_configuration_has_one() {
     let (bus, clock, _) = bus();

@@ -5,6 +5,7 @@
 //! record, which field) is authenticated with them, so a sealed secret cannot be moved to another record.
 
 mod error;
+mod handover;
 mod key;
 #[cfg(test)]
 mod tests;
@@ -20,7 +21,8 @@ use secrecy::SecretString;
 use zeroize::Zeroizing;
 
 pub use error::VaultError;
-use key::MasterKey;
+pub use handover::NodeIdentity;
+pub use key::MasterKey;
 
 /// How sealed bytes are laid out.
 const LAYOUT: u8 = 1;
@@ -48,17 +50,15 @@ impl Vault {
         Ok(Vault::of(&master))
     }
 
-    fn of(master: &MasterKey) -> Vault {
+    /// The vault of a master key.
+    pub fn of(master: &MasterKey) -> Vault {
         // The contexts name the purpose for ever: changing one makes every stored secret unreadable.
         let sealing = master.derive("grok2api 2026-11 vault: sealing records");
         let fingerprint_key = master.derive("grok2api 2026-11 vault: fingerprints of secrets");
-        let identity = master.derive("grok2api 2026-11 vault: identity of the master key");
-        let mut key_id = [0; 8];
-        key_id.copy_from_slice(&identity[..8]);
         Vault {
             cipher: XChaCha20Poly1305::new((&*sealing).into()),
             fingerprint_key,
-            key_id,
+            key_id: master.id(),
         }
     }
 

@@ -1,3 +1,5 @@
 //! What travels on the bus.
 
+pub mod changes;
+pub mod join;
 pub mod subjects;

@@ -31,4 +31,12 @@ pub mod events {
     pub const KEY: &str = "event.key";
     /// The configuration changed.
     pub const CONFIG: &str = "event.config";
+    /// An admin session was opened or ended.
+    pub const SESSION: &str = "event.session";
+}
+
+/// Requests that any node answers.
+pub mod requests {
+    /// A joining node asks for the cluster's key.
+    pub const KEY: &str = "cluster.key";
 }

@@ -23,9 +23,9 @@ section! {
         /// Tokens a call is expected to take before the model's own use is known.
         default_reservation_tokens: (int u64 1..=100000000) = 8000;
         /// Share of a token's capacity that requests of one conversation may hold, from 0 (no affinity) to 1.
-        affinity_max_share: (number 0.0..=1.0) = 0.5;
+        affinity_max_share: (number 0.0..=1.0) = 0.5 [restart];
         /// How long a conversation stays with its token after its last request, in seconds.
-        affinity_secs: (int u64 0..=604800) = 3600;
+        affinity_secs: (int u64 0..=604800) = 3600 [restart];
         /// What a client's hang-up does to the upstream call: cancel, or drain (read it to its end for exact usage).
         on_disconnect: (choice OnDisconnect) = "cancel";
         /// With drain: how long to read on, in seconds; 0 is to the end.

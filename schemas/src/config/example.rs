@@ -13,6 +13,8 @@ const HEAD: &str = "\
 # Configuration of grok2api. A line that begins with \"# key = \" shows a default: take the \"# \" away to change it.
 # Flags beat the environment, the environment beats this file. Every key is also GROK2API__SECTION__KEY in the
 # environment. `grok2api check-config` says whether the file is right. (restart) marks what a running node does not take over.
+# In a cluster this file is read once, by the first node, and what counts from then on is kept in NATS for all nodes; only
+# what is marked (each node) still comes from here.
 ";
 
 const TEAMS: &str = r#"
@@ -70,6 +72,9 @@ fn entry(out: &mut String, spec: &KeySpec, default: Option<&str>) {
     }
     if spec.restart {
         notes.push_str(" (restart)");
+    }
+    if spec.local {
+        notes.push_str(" (each node)");
     }
     wrap(out, "", spec.doc, &notes);
     let _ = match default {

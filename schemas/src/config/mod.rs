@@ -18,7 +18,7 @@ pub use models::{ModelEntry, ModelKind, RetiredModel};
 pub use pool::{CacheConfig, PerformanceConfig, RegisterConfig, TokenConfig};
 pub use secret::Secret;
 pub use service::{
-    AppConfig, ClusterConfig, ImageFormat, LogFormat, NatsConfig, SecurityConfig, ServerConfig, TelemetryConfig,
+    AppConfig, ClusterConfig, ImageFormat, Join, LogFormat, NatsConfig, SecurityConfig, ServerConfig, TelemetryConfig,
 };
 pub use spec::{KeySpec, Kind, SectionSpec};
 pub use upstream::{GrokConfig, ImageMethod, XaiConfig};

@@ -6,9 +6,9 @@ section! {
     /// Tokens.
     pub struct TokenConfig in "token" {
         /// Ask for the state and quota of tokens every refresh_interval_hours.
-        auto_refresh: (flag) = true;
+        auto_refresh: (flag) = true [restart];
         /// How often, in hours.
-        refresh_interval_hours: (int u32 1..=720) = 8;
+        refresh_interval_hours: (int u32 1..=720) = 8 [restart];
         /// Failures in a row of its own (timeouts, server errors) after which a token rests.
         fail_threshold: (int u32 1..=1000) = 5;
         /// How long counters of use may wait before they are written, in milliseconds. States are written at once.

@@ -39,25 +39,25 @@ section! {
     /// The door: where to listen and what to let in.
     pub struct ServerConfig in "server" {
         /// Address to listen on.
-        host: (text Host) = "0.0.0.0" [restart env "SERVER_HOST"];
+        host: (text Host) = "0.0.0.0" [restart local env "SERVER_HOST"];
         /// Port to listen on; 0 takes any free one and prints it.
-        port: (int u16 0..=65535) = 8000 [restart env "SERVER_PORT"];
+        port: (int u16 0..=65535) = 8000 [restart local env "SERVER_PORT"];
         /// Largest request body, in MiB.
         max_body_mb: (int u64 1..=1024) = 32;
         /// How long a client may take to send the head of a request, in seconds.
         header_read_timeout_secs: (int u64 1..=600) = 10 [restart];
         /// Connections at a time; 0 derives the number from the limit on open files.
-        max_connections: (int u64 0..=1000000) = 0 [restart];
+        max_connections: (int u64 0..=1000000) = 0 [restart local];
         /// How long /readyz is red before the listener closes at shutdown, in seconds. Not set: 5 with NATS, 0 alone.
-        drain_delay_secs: (maybe int u64 0..=600) = unset;
+        drain_delay_secs: (maybe int u64 0..=600) = unset [restart];
         /// How long running answers may go on at shutdown, in seconds.
-        grace_secs: (int u64 0..=86400) = 300;
+        grace_secs: (int u64 0..=86400) = 300 [restart];
         /// Addresses and networks of proxies whose X-Forwarded-* headers are believed, such as ["10.0.0.0/8"].
-        trusted_proxies: (texts Network) = [];
+        trusted_proxies: (texts Network) = [] [restart local];
         /// Certificate chain, a PEM file. Set together with tls_key, the listener speaks TLS.
-        tls_cert: (text Any) = "" [restart];
+        tls_cert: (text Any) = "" [restart local];
         /// Private key of the certificate, a PEM file.
-        tls_key: (text Any) = "" [restart];
+        tls_key: (text Any) = "" [restart local];
         /// An idle stream gets a comment this often so that nothing on the way cuts it, in seconds; 0 sends none.
         keep_alive_secs: (int u64 0..=3600) = 15;
     }
@@ -67,7 +67,7 @@ section! {
     /// Sessions, secrets and who gets in.
     pub struct SecurityConfig in "security" {
         /// Encrypts stored credentials: at least 16 characters, or 64 hexadecimal digits. Not set: generated into `<data-dir>/master.key` (mode 0600).
-        master_key: (secret) = "" [restart];
+        master_key: (secret) = "" [restart local];
         /// Lets everybody use /v1 without a key. Leave it off unless nobody else can reach this address.
         allow_anonymous: (flag) = false;
         /// How long a login of the admin panel lasts, in hours.
@@ -95,11 +95,11 @@ section! {
     /// Logs, the request log and metrics.
     pub struct TelemetryConfig in "telemetry" {
         /// error, warn, info, debug or trace; or directives such as "info,grok2api=debug".
-        log_level: (text LogLevel) = "info" [restart env "LOG_LEVEL"];
+        log_level: (text LogLevel) = "info" [env "LOG_LEVEL"];
         /// How log lines look on stdout: auto (pretty on a terminal, JSON otherwise), pretty or json.
-        log_format: (choice LogFormat) = "auto" [restart];
+        log_format: (choice LogFormat) = "auto" [restart local];
         /// Days that log files in `<data-dir>/logs` are kept.
-        log_retention_days: (int u32 1..=3650) = 14;
+        log_retention_days: (int u32 1..=3650) = 14 [restart local];
         /// Largest size of the request log in the store, in MiB; the oldest records go first.
         request_log_max_mb: (int u64 1..=1048576) = 256;
         /// Days that records of the request log are kept.
@@ -107,11 +107,23 @@ section! {
     }
 }
 
+choice! {
+    /// Who may join the cluster.
+    pub enum Join {
+        /// Whoever can log in to NATS.
+        Open = "open",
+        /// Whoever brings the master key.
+        Key = "key",
+    }
+}
+
 section! {
     /// NATS, for several nodes that act as one.
     pub struct NatsConfig in "nats" {
         /// Server, such as `nats://127.0.0.1:4222`; several with commas. Not set: this node works alone.
-        url: (text NatsUrl) = "" [restart env "NATS_URL"];
+        url: (text NatsUrl) = "" [restart local env "NATS_URL"];
+        /// Who may join: open (whoever can log in to NATS is handed the cluster's key) or key (only nodes that bring security.master_key).
+        join: (choice Join) = "open" [restart local];
     }
 }
 

@@ -16,6 +16,8 @@ pub struct KeySpec {
     pub doc: &'static str,
     /// A change takes effect only at the next start.
     pub restart: bool,
+    /// Each node has its own: it stays in the node's file and environment, also in a cluster.
+    pub local: bool,
     /// Never shown.
     pub secret: bool,
     /// A short environment name besides `GROK2API__SECTION__KEY`.
@@ -213,36 +215,46 @@ macro_rules! kind_toml {
     };
 }
 
-/// What follows a default: `restart`, `env "NAME"`, both or neither.
+/// What follows a default: `restart`, `local`, `env "NAME"`, in that order, each or none. Whether `restart` is there.
 macro_rules! key_restart {
-    () => {
-        false
-    };
     (restart $($rest:tt)*) => {
         true
     };
-    (env $name:literal) => {
+    ($($rest:tt)*) => {
+        false
+    };
+}
+
+/// See `key_restart!`.
+macro_rules! key_local {
+    (restart $($rest:tt)*) => {
+        key_local!($($rest)*)
+    };
+    (local $($rest:tt)*) => {
+        true
+    };
+    ($($rest:tt)*) => {
         false
     };
 }
 
 /// See `key_restart!`.
 macro_rules! key_env {
-    () => {
-        None
+    (restart $($rest:tt)*) => {
+        key_env!($($rest)*)
     };
-    (restart) => {
-        None
-    };
-    (restart env $name:literal) => {
-        Some($name)
+    (local $($rest:tt)*) => {
+        key_env!($($rest)*)
     };
     (env $name:literal) => {
         Some($name)
     };
+    () => {
+        None
+    };
 }
 
-/// Declares a section (or the rows of an array of tables): `name: (kind) = default [restart env "NAME"];`.
+/// Declares a section (or the rows of an array of tables): `name: (kind) = default [restart local env "NAME"];`.
 macro_rules! section {
     (
         $(#[doc = $doc:literal])*
@@ -276,6 +288,7 @@ macro_rules! section {
                     default: kind_toml!($default),
                     doc: concat!($($key_doc),+),
                     restart: key_restart!($($($flag)+)?),
+                    local: key_local!($($($flag)+)?),
                     secret: kind_secret!($($kind)+),
                     env: key_env!($($($flag)+)?),
                 },)*
@@ -291,4 +304,6 @@ macro_rules! section {
     };
 }
 
-pub(super) use {choice, key_env, key_restart, kind_default, kind_secret, kind_spec, kind_toml, kind_type, section};
+pub(super) use {
+    choice, key_env, key_local, key_restart, kind_default, kind_secret, kind_spec, kind_toml, kind_type, section,
+};

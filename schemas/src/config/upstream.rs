@@ -7,11 +7,11 @@ section! {
     /// The official API.
     pub struct XaiConfig in "xai" {
         /// Address of the API, with its version.
-        base_url: (text HttpUrl) = "https://api.x.ai/v1";
+        base_url: (text HttpUrl) = "https://api.x.ai/v1" [restart];
         /// Address of the Management API, which tells the limits of a team.
-        management_url: (text HttpUrl) = "https://management-api.x.ai";
+        management_url: (text HttpUrl) = "https://management-api.x.ai" [restart];
         /// Management key. Not set: limits come from this file and from what the API answers.
-        management_key: (secret) = "";
+        management_key: (secret) = "" [restart];
         /// Silence before the first event of a streamed answer, in seconds. This and the next three can be set per model in models.toml.
         first_byte_timeout_secs: (int u64 1..=86400) = 60;
         /// Silence before an answer that is not streamed, in seconds: a reasoning model says nothing until it is done.
@@ -21,11 +21,11 @@ section! {
         /// A whole call, in seconds.
         request_timeout_secs: (int u64 1..=86400) = 3600;
         /// Connecting, TLS included, in seconds.
-        connect_timeout_secs: (int u64 1..=600) = 10;
+        connect_timeout_secs: (int u64 1..=600) = 10 [restart];
         /// How late a call may reach the upstream's counter, in milliseconds (D of the ledger).
-        delivery_slack_ms: (int u64 0..=10000) = 250;
+        delivery_slack_ms: (int u64 0..=10000) = 250 [restart];
         /// Proxy for every call to the API: `http://`, `https://`, `socks5://` or `socks5h://`. A token may have its own.
-        proxy: (text ProxyUrl) = "";
+        proxy: (text ProxyUrl) = "" [restart];
         /// Attempts per request, the first included. Not set: grok.max_retry.
         max_attempts: (maybe int u32 1..=100) = unset;
         /// Tokens, models or teams that one client request may cool, at most.
@@ -33,7 +33,7 @@ section! {
         /// The longest rest that a hint of the upstream (Retry-After and the like) is believed for, in seconds.
         max_cooling_secs: (int u64 1..=86400) = 3600;
         /// How often a resting token is asked, with free calls only, whether it works again, in seconds.
-        probe_interval_secs: (int u64 1..=86400) = 30;
+        probe_interval_secs: (int u64 1..=86400) = 30 [restart];
         /// Headers of the client's request that are passed on.
         forward_headers: (texts HeaderName) = ["x-grok-conv-id"];
         /// What a team may use. Not listed: learnt from the Management API or from what the API answers, never invented.

@@ -95,7 +95,9 @@ impl Accounts {
     /// The bus cannot be written: the session is still open.
     pub async fn logout(&self, token: &str) -> Result<(), GatewayError> {
         let key = session_key(token);
-        let Some(row) = self.inner.sessions.get(&key) else {
+        // Another node may have opened it a moment ago.
+        let found = self.inner.sessions.get_or_read(&key).await;
+        let Some(row) = found.map_err(|error| unavailable(&error))? else {
             return Ok(());
         };
         match self.inner.sessions.delete(key, row.revision).await {

@@ -1,0 +1,21 @@
+//! What is told the moment a shared record changes. The watch of its bucket says the same, later and surely.
+
+use serde::{Deserialize, Serialize};
+
+/// A row of a bucket changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RowChanged {
+    /// The row's key.
+    pub key: Vec<u8>,
+    /// Its new value as it is stored; `None` = deleted.
+    pub value: Option<Vec<u8>>,
+    /// The value's revision; of a deleted row the last one that it had.
+    pub revision: u64,
+}
+
+/// The shared configuration changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfigChanged {
+    /// Its new revision.
+    pub revision: u64,
+}
