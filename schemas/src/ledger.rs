@@ -97,8 +97,8 @@ pub enum Change {
         grant: GrantId,
         /// To whom.
         holder: SessionId,
-        /// How many; `None` while the limit is not known.
-        units: Option<u64>,
+        /// How many.
+        units: u64,
         /// End of its life, wall time of the writer; `None` for slots, which live with their session.
         life_ends_ms: Option<u64>,
         /// The day it counts to, for meters by the day.
@@ -189,8 +189,8 @@ pub struct GrantSnapshot {
     pub grant: GrantId,
     /// Whose.
     pub holder: SessionId,
-    /// How many units; `None` = without a number.
-    pub units: Option<u64>,
+    /// How many units.
+    pub units: u64,
     /// End of its life, wall time of the writer.
     pub life_ends_ms: Option<u64>,
     /// The day it counts to.
@@ -292,8 +292,8 @@ pub struct Answer {
 pub struct Granted {
     /// Which.
     pub grant: GrantId,
-    /// How many units; `None` while the limit is not known.
-    pub units: Option<u64>,
+    /// How many units.
+    pub units: u64,
     /// Its life, counted from when it was asked for; `None` for slots.
     pub life_ms: Option<u64>,
     /// The day it counts to.

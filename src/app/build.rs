@@ -116,6 +116,7 @@ pub async fn build(
 
     let egress_options = EgressOptions {
         connect_timeout: Duration::from_secs(config.xai.connect_timeout_secs),
+        clock: clock.clone(),
         ..EgressOptions::default()
     };
     // Kept-alive connections hold nothing that must be settled: the end of the process is theirs, and waits for none.

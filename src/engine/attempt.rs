@@ -22,6 +22,8 @@ use crate::providers::{UpstreamCall, Verdict};
 const ERROR_BODY: usize = 64 << 10;
 /// How long an error body may take.
 const ERROR_BODY_WITHIN: Duration = Duration::from_secs(10);
+/// The least time between two looks at whether a request head is written.
+const LOOK_LEAST: Duration = Duration::from_millis(5);
 /// The largest answer in one piece.
 const ANSWER_BODY: usize = 256 << 20;
 
@@ -96,7 +98,7 @@ impl Engine {
         let connected = connections.connect().await.map_err(Failure::NoConnection)?;
         let connected = self.check_leases(call, connected)?;
         let confirmed = Instant::now();
-        let exchange = match self.head(connected, request, answer_by).await {
+        let exchange = match self.head(call, connected, request, confirmed, answer_by).await {
             Ok(exchange) => exchange,
             Err(Unanswered::NotSent(request)) => {
                 // A kept connection had gone stale; the same lease is good for a new one, for nothing was written. But it
@@ -105,7 +107,7 @@ impl Engine {
                 if confirmed.elapsed() > self.settings().delivery_slack {
                     return Err(Failure::Lapsed);
                 }
-                match self.head(connected, *request, answer_by).await {
+                match self.head(call, connected, *request, confirmed, answer_by).await {
                     Ok(exchange) => exchange,
                     Err(Unanswered::NotSent(_)) => {
                         return Err(Failure::NoConnection(ConnectError {
@@ -140,12 +142,32 @@ impl Engine {
 
     async fn head(
         &self,
+        call: &mut Call,
         connected: Connected,
         request: http::Request<http_body_util::Full<Bytes>>,
+        confirmed: Instant,
         answer_by: Instant,
     ) -> Result<Exchange, Unanswered> {
-        let reused = connected.is_reused();
-        match tokio::time::timeout_at(answer_by, connected.send(request)).await {
+        let (reused, written) = (connected.is_reused(), connected.written());
+        let slack = self.settings().delivery_slack.max(LOOK_LEAST);
+        let mut sending = std::pin::pin!(connected.send(request));
+        let mut look_at = Some(confirmed + slack);
+        let answered = loop {
+            let until = look_at.map_or(answer_by, |look_at| look_at.min(answer_by));
+            let answered = tokio::time::timeout_at(until, &mut sending).await;
+            if let (Some(at), true) = (written.at(), look_at.is_some()) {
+                look_at = None;
+                if let Some(lease) = call.team_lease.as_mut() {
+                    lease.written(at);
+                }
+            }
+            if answered.is_ok() || until >= answer_by {
+                break answered;
+            }
+            // A head that is still in our hands is looked at again: once it goes out, it counts anew.
+            look_at = look_at.map(|look_at| look_at + slack);
+        };
+        match answered {
             Err(_) => Err(Unanswered::Failed(Failure::TimedOut("no answer"))),
             Ok(Ok(exchange)) => Ok(exchange),
             Ok(Err(SendFailure::NotSent(request))) => Err(Unanswered::NotSent(request)),

@@ -1,6 +1,7 @@
 //! Opening one connection: DNS, TCP, proxy, TLS.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use http::Uri;
@@ -11,6 +12,9 @@ use hyper_util::rt::TokioIo;
 use rustls::pki_types::ServerName;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tower_service::Service;
+
+use super::stamp::{Stamped, WriteStamp};
+use crate::clock::Clock;
 
 /// What [`hyper`] reads from and writes to.
 pub(super) trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -166,15 +170,23 @@ pub(super) struct Dialer {
     proxy: ProxySpec,
     tls: tokio_rustls::TlsConnector,
     timeout: Duration,
+    clock: Clock,
 }
 
 impl Dialer {
-    pub(super) fn new(origin: Origin, proxy: ProxySpec, tls: tokio_rustls::TlsConnector, timeout: Duration) -> Dialer {
+    pub(super) fn new(
+        origin: Origin,
+        proxy: ProxySpec,
+        tls: tokio_rustls::TlsConnector,
+        timeout: Duration,
+        clock: Clock,
+    ) -> Dialer {
         Dialer {
             origin,
             proxy,
             tls,
             timeout,
+            clock,
         }
     }
 
@@ -182,7 +194,8 @@ impl Dialer {
         &self.origin
     }
 
-    pub(super) async fn dial(&self) -> Result<Box<dyn Socket>, ConnectError> {
+    /// A connected socket, and what tells when something was first written to it.
+    pub(super) async fn dial(&self) -> Result<(Box<dyn Socket>, Arc<WriteStamp>), ConnectError> {
         match tokio::time::timeout(self.timeout, self.dial_unbounded()).await {
             Ok(result) => result,
             Err(_) => Err(ConnectError::new(
@@ -196,7 +209,7 @@ impl Dialer {
         }
     }
 
-    async fn dial_unbounded(&self) -> Result<Box<dyn Socket>, ConnectError> {
+    async fn dial_unbounded(&self) -> Result<(Box<dyn Socket>, Arc<WriteStamp>), ConnectError> {
         let target = self.origin.uri()?;
         let mut http = HttpConnector::new();
         http.enforce_http(false);
@@ -237,9 +250,11 @@ impl Dialer {
                 }
             }
         };
-        let stream = stream.into_inner();
+        let stamp = Arc::new(WriteStamp::new(self.clock.clone()));
+        // Under TLS: what counts is what goes out.
+        let stream = Stamped::new(stream.into_inner(), stamp.clone());
         if !self.origin.tls {
-            return Ok(Box::new(stream));
+            return Ok((Box::new(stream), stamp));
         }
         let name = ServerName::try_from(self.origin.host())
             .map_err(|error| ConnectError::new(ConnectErrorKind::Tls, error.to_string()))?;
@@ -249,7 +264,7 @@ impl Dialer {
                 format!("TLS with {}: {error}", self.origin.authority),
             )
         })?;
-        Ok(Box::new(stream))
+        Ok((Box::new(stream), stamp))
     }
 }
 

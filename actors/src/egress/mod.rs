@@ -8,6 +8,7 @@
 mod dial;
 mod exchange;
 mod pool;
+mod stamp;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +19,9 @@ use tokio_util::task::TaskTracker;
 pub use dial::{ConnectError, ConnectErrorKind, Origin, ProxySpec};
 pub use exchange::{Exchange, SendFailure, UpstreamBody};
 pub use pool::{Connected, ConnectionPool};
+pub use stamp::WriteStamp;
+
+use crate::clock::Clock;
 
 /// How connections are made.
 #[derive(Clone, Debug)]
@@ -29,6 +33,8 @@ pub struct EgressOptions {
     pub idle_timeout: Duration,
     /// Kept-alive connections per upstream and proxy.
     pub max_idle: usize,
+    /// Says when a request head was written; the ledger must read the same one.
+    pub clock: Clock,
 }
 
 impl Default for EgressOptions {
@@ -37,6 +43,7 @@ impl Default for EgressOptions {
             connect_timeout: Duration::from_secs(10),
             idle_timeout: Duration::from_secs(55),
             max_idle: 1024,
+            clock: Clock::system(),
         }
     }
 }
@@ -85,6 +92,7 @@ impl Egress {
             proxy.clone(),
             self.0.tls.clone(),
             self.0.options.connect_timeout,
+            self.0.options.clock.clone(),
         );
         self.0
             .pools

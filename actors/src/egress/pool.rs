@@ -15,8 +15,13 @@ use tokio_util::task::TaskTracker;
 use super::EgressOptions;
 use super::dial::{ConnectError, Dialer, Origin, hyper_io};
 use super::exchange::{Exchange, SendFailure, UpstreamBody};
+use super::stamp::WriteStamp;
 
-pub(super) type Sender = SendRequest<Full<Bytes>>;
+/// One connection: what takes requests, and what tells when they are written.
+pub(super) struct Sender {
+    requests: SendRequest<Full<Bytes>>,
+    written: Arc<WriteStamp>,
+}
 
 struct Idle {
     sender: Sender,
@@ -55,14 +60,14 @@ impl ConnectionPool {
     /// When no connection can be made; nothing was sent.
     pub async fn connect(self: &Arc<Self>) -> Result<Connected, ConnectError> {
         while let Some(mut sender) = self.pop_idle() {
-            if sender.is_ready() {
+            if sender.requests.is_ready() {
                 return Ok(Connected {
                     sender,
                     pool: self.clone(),
                     reused: true,
                 });
             }
-            if let Ok(Ok(())) = tokio::time::timeout(READY_WITHIN, sender.ready()).await {
+            if let Ok(Ok(())) = tokio::time::timeout(READY_WITHIN, sender.requests.ready()).await {
                 return Ok(Connected {
                     sender,
                     pool: self.clone(),
@@ -78,8 +83,8 @@ impl ConnectionPool {
     /// # Errors
     /// When no connection can be made; nothing was sent.
     pub async fn connect_anew(self: &Arc<Self>) -> Result<Connected, ConnectError> {
-        let socket = self.dialer.dial().await?;
-        let (mut sender, connection) = hyper::client::conn::http1::Builder::new()
+        let (socket, written) = self.dialer.dial().await?;
+        let (mut requests, connection) = hyper::client::conn::http1::Builder::new()
             .max_buf_size(256 * 1024)
             .handshake::<_, Full<Bytes>>(hyper_io(socket))
             .await
@@ -88,12 +93,12 @@ impl ConnectionPool {
             // Its errors reach the exchange that was using the connection; an idle one just goes.
             let _ = connection.await;
         });
-        sender
+        requests
             .ready()
             .await
             .map_err(|error| ConnectError::new(super::ConnectErrorKind::Refused, error.to_string()))?;
         Ok(Connected {
-            sender,
+            sender: Sender { requests, written },
             pool: self.clone(),
             reused: false,
         })
@@ -102,7 +107,7 @@ impl ConnectionPool {
     fn pop_idle(&self) -> Option<Sender> {
         let mut idle = self.idle.lock();
         while let Some(entry) = idle.pop() {
-            if !entry.sender.is_closed() && entry.since.elapsed() < self.options.idle_timeout {
+            if !entry.sender.requests.is_closed() && entry.since.elapsed() < self.options.idle_timeout {
                 return Some(entry.sender);
             }
         }
@@ -110,7 +115,7 @@ impl ConnectionPool {
     }
 
     pub(super) fn keep(&self, sender: Sender) {
-        if sender.is_closed() {
+        if sender.requests.is_closed() {
             return;
         }
         let now = Instant::now();
@@ -119,7 +124,7 @@ impl ConnectionPool {
         let stale = idle
             .iter()
             .take_while(|entry| {
-                entry.sender.is_closed() || now.duration_since(entry.since) >= self.options.idle_timeout
+                entry.sender.requests.is_closed() || now.duration_since(entry.since) >= self.options.idle_timeout
             })
             .count();
         idle.drain(..stale);
@@ -142,12 +147,18 @@ impl Connected {
         self.reused
     }
 
+    /// Tells when the head that [`Connected::send`] hands over is written.
+    pub fn written(&self) -> Arc<WriteStamp> {
+        self.sender.written.clone()
+    }
+
     /// Hands the request over and waits for the head of the answer. `request` needs an origin-form URI and a `Host`.
     ///
     /// # Errors
     /// [`SendFailure::NotSent`] hands the request back: not a byte of it left the process.
     pub async fn send(mut self, request: Request<Full<Bytes>>) -> Result<Exchange, SendFailure> {
-        match self.sender.try_send_request(request).await {
+        self.sender.written.arm();
+        match self.sender.requests.try_send_request(request).await {
             Ok(response) => Ok(self.exchange(response)),
             Err(mut failed) => match failed.take_message() {
                 Some(request) => Err(SendFailure::NotSent(Box::new(request))),

@@ -120,17 +120,23 @@ impl CallLease {
         Ok(())
     }
 
-    /// To be called when the request head is written: later than D after [`CallLease::confirm_send`], the call is charged
-    /// once more and counted in `lease_late`.
-    pub fn written(&mut self) {
-        let now = self.node.clock.now();
-        if self.phase == Phase::Sent && now.ms_since(self.confirmed_at) > self.node.options.delivery_slack_ms {
+    /// The request head was written to the socket at that time: later than D after [`CallLease::confirm_send`], the call
+    /// is charged once more and counted as late. Answers whether it was.
+    pub fn written(&mut self, at: Mono) -> bool {
+        let slack_us = self.node.options.delivery_slack_ms * 1000;
+        let late = self.phase == Phase::Sent && at.us_since(self.confirmed_at) > slack_us;
+        if late {
             self.node.counters.late.fetch_add(1, Ordering::Relaxed);
             for item in self.items() {
-                item.meter.state.lock().sent_late(now, item.key, item.units);
+                let mut held = item.meter.state.lock();
+                held.sent_late(at, item.key, item.units);
+                item.meter.publish(&held);
+                drop(held);
+                self.node.activate(&item.meter);
             }
-            self.confirmed_at = now;
+            self.confirmed_at = at;
         }
+        late
     }
 
     /// Whether the call counts already.

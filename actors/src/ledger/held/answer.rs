@@ -19,6 +19,9 @@ impl Held {
     pub fn answer(&mut self, now: Mono, answer: &Answer) -> u64 {
         let asked = self.asked.filter(|asked| asked.number == answer.ask);
         let mut fresh = 0;
+        if asked.is_some() {
+            self.adopt_limit(&answer.standing);
+        }
         if let Some(granted) = &answer.granted
             && !self.grants.iter().any(|grant| grant.id == granted.grant)
         {
@@ -44,14 +47,14 @@ impl Held {
                 told: Report::default(),
                 told_at: now,
                 acknowledged: Report::default(),
-                retired: asked.is_none() || granted.units.is_some() != self.limit.is_some(),
+                retired: asked.is_none(),
             });
             if let Some(grant) = self.grants.last_mut()
                 && grant.retired
             {
                 retire_anew(grant, self.rules.class);
             } else {
-                fresh = granted.units.unwrap_or(u64::MAX);
+                fresh = granted.units;
             }
         }
         let Some(Asked {
@@ -82,21 +85,25 @@ impl Held {
         fresh
     }
 
-    fn stand(&mut self, now: Mono, standing: &Standing) {
-        if self.learned.is_none() && standing.limit != self.limit {
-            self.limit = standing.limit;
-            for grant in &mut self.grants {
-                if grant.units.is_some() != standing.limit.is_some() {
-                    retire(grant, self.rules.class);
-                }
-            }
+    /// The owner knows another limit. A lower one was learned by another node: what was granted under the one before goes
+    /// back, for it may be more than there is.
+    fn adopt_limit(&mut self, standing: &Standing) {
+        if self.learned.is_some() || standing.limit == self.limit {
+            return;
         }
-        let in_hand = if self.limit.is_some() && self.rules.class != Class::Share {
-            self.stock(now)
-        } else {
-            0
+        let known = self.limit.unwrap_or(u64::MAX);
+        self.limit = standing.limit;
+        if self.limit.is_some_and(|limit| limit < known) {
+            self.wind_up();
+        }
+    }
+
+    fn stand(&mut self, now: Mono, standing: &Standing) {
+        let in_hand = match self.rules.class {
+            Class::Share => 0,
+            _ => self.stock(now),
         };
-        self.used = (standing.charged + standing.outstanding + self.untold()).saturating_sub(in_hand);
+        self.used = (standing.charged + standing.outstanding).saturating_sub(in_hand);
         self.used_at = now;
         self.standing = *standing;
         self.release_at = standing.next_release_ms.map(|ms| now.plus_ms(ms));

@@ -11,7 +11,7 @@ use crate::ledger::rules::Class;
 pub(super) struct HeldGrant {
     pub(super) key: u32,
     pub(super) id: GrantId,
-    pub(super) units: Option<u64>,
+    pub(super) units: u64,
     pub(super) life_end: Mono,
     pub(super) day: Option<u32>,
     /// Units of leases that are taken and not sent; for slots, of calls that are not over.
@@ -27,20 +27,11 @@ pub(super) struct HeldGrant {
 impl HeldGrant {
     /// Units that can still be taken.
     pub(super) fn stock(&self) -> u64 {
-        match self.units {
-            Some(units) if !self.retired => units.saturating_sub(self.report.sent + self.taken + self.report.returned),
-            _ => 0,
+        if self.retired {
+            return 0;
         }
-    }
-
-    /// Whether calls may take of it without a number.
-    pub(super) fn unnumbered(&self) -> bool {
-        self.units.is_none() && !self.retired
-    }
-
-    /// Units that the owner was last told are used or in flight.
-    pub(super) fn told_load(&self) -> u64 {
-        self.told.cost + self.told.sent.saturating_sub(self.told.done)
+        self.units
+            .saturating_sub(self.report.sent + self.taken + self.report.returned)
     }
 
     /// Units of calls whose end is not known yet.
@@ -57,8 +48,8 @@ pub(super) fn usable(grant: &HeldGrant, now: Mono) -> bool {
 /// Gives back what is not taken; nothing more is taken.
 pub(super) fn retire(grant: &mut HeldGrant, class: Class) {
     if !grant.retired {
-        grant.report.returned += match (class, grant.units) {
-            (Class::Share, Some(units)) => units.saturating_sub(grant.report.returned),
+        grant.report.returned += match class {
+            Class::Share => grant.units.saturating_sub(grant.report.returned),
             _ => grant.stock(),
         };
         grant.retired = true;

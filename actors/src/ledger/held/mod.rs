@@ -124,11 +124,12 @@ impl Held {
         self.demand.wanted();
         let lack = match self.limit {
             Some(limit) if limit == 0 || units > limit => return Err(Lack::Zero),
-            Some(_) if self.rules.class == Class::Share => match self.reserve_pace(now, units) {
+            None if first_calls && !self.answered && self.open >= FIRST_CALLS => return Err(Lack::Dry(None)),
+            _ if self.rules.class == Class::Share => match self.reserve_pace(now, units) {
                 Ok(()) => return Ok(self.took(now, 0, units)),
                 Err(lack) => lack,
             },
-            Some(_) => match self
+            _ => match self
                 .grants
                 .iter_mut()
                 .find(|grant| usable(grant, now) && grant.stock() >= units)
@@ -140,21 +141,6 @@ impl Held {
                 }
                 None => self.lack(now, units),
             },
-            None if first_calls && !self.answered && self.open >= FIRST_CALLS => return Err(Lack::Dry(None)),
-            None => {
-                match self
-                    .grants
-                    .iter_mut()
-                    .find(|grant| grant.unnumbered() && usable(grant, now))
-                {
-                    Some(grant) => {
-                        grant.taken += units;
-                        let key = grant.key;
-                        return Ok(self.took(now, key, units));
-                    }
-                    None => Lack::Cold,
-                }
-            }
         };
         self.miss(if again { 0 } else { units }, units);
         Err(lack)
@@ -167,12 +153,11 @@ impl Held {
         let short = match self.limit {
             Some(limit) if limit == 0 || units > limit => false,
             _ if self.heard_no && units >= self.refused => false,
-            Some(_) if self.rules.class == Class::Share => self.share(now) == 0,
-            Some(_) => !self
+            limit if self.rules.class == Class::Share => limit.is_some() && self.share(now) == 0,
+            _ => !self
                 .grants
                 .iter()
                 .any(|grant| usable(grant, now) && grant.stock() >= units),
-            None => !self.grants.iter().any(|grant| grant.unnumbered() && usable(grant, now)),
         };
         if short {
             self.miss(units, units);
@@ -292,7 +277,13 @@ impl Held {
                 self.stamped += units;
             }
             Class::Units => {
+                self.used = self.used.saturating_add(units);
                 if let Some(grant) = self.grant_mut(key) {
+                    // Out of what is in hand, if it is there; else beyond what was granted.
+                    if grant.stock() >= units {
+                        grant.report.sent += units;
+                        grant.report.done += units;
+                    }
                     grant.report.cost += units;
                 }
             }
@@ -412,14 +403,6 @@ impl Held {
             in_flight: self.open,
             next_release_ms: self.release_at.map(|at| at.us_since(now).div_ceil(1000)),
         }
-    }
-
-    /// Units of grants without a number that the owner has not been told of.
-    fn untold(&self) -> u64 {
-        let unnumbered = self.grants.iter().filter(|grant| grant.units.is_none());
-        unnumbered
-            .map(|grant| (grant.report.cost + grant.flight() + grant.taken).saturating_sub(grant.told_load()))
-            .sum()
     }
 
     /// Lets the estimate of what is used fade: evenly over a window, at once at the end of a day.

@@ -21,7 +21,7 @@ impl Held {
     pub(super) fn share(&self, now: Mono) -> u64 {
         let alive = self.grants.iter().filter(|grant| !grant.retired && usable(grant, now));
         alive
-            .map(|grant| grant.units.unwrap_or(0).saturating_sub(grant.report.returned))
+            .map(|grant| grant.units.saturating_sub(grant.report.returned))
             .sum()
     }
 
@@ -37,6 +37,11 @@ impl Held {
 
     pub(super) fn reserve_pace(&mut self, now: Mono, units: u64) -> Result<(), Lack> {
         self.forget_stamps(now);
+        if self.limit.is_none() {
+            // Nothing to share: the sends of the last window are remembered, and bind as soon as there is a limit.
+            self.pace_taken += units;
+            return Ok(());
+        }
         let share = self.share(now);
         if self.stamped + self.pace_taken + units <= share {
             self.pace_taken += units;

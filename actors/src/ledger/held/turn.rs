@@ -18,6 +18,9 @@ const IDLE_MS: u64 = 5_000;
 const TELL_AGAIN_MS: u64 = 4_000;
 /// An ask without an answer is given up after this long, milliseconds.
 const ASK_LOST_MS: u64 = 10_000;
+/// Stands in for a limit that is not known. A meter without one is granted in numbers like any other, and without bound: so
+/// what a killed node had in flight is charged, though its last settlements were never told.
+const UNBOUNDED: u64 = u64::MAX >> 2;
 /// What a turn of the pump sends for this meter.
 #[derive(Debug, Default)]
 pub struct Outgoing {
@@ -131,16 +134,7 @@ impl Held {
         let renew_at = LOW_WATER_MS.min(self.rules.life_ms / 2);
         let mut renew = Vec::new();
         let (need, want) = match (self.limit, self.rules.class) {
-            (None, _) => {
-                let fresh = self
-                    .grants
-                    .iter()
-                    .any(|grant| grant.units.is_none() && !grant.retired && now.plus_ms(renew_at) < grant.life_end);
-                if fresh {
-                    return self.missed_none();
-                }
-                (wanted, 1)
-            }
+            (None, Class::Share) => return self.missed_none(),
             (Some(limit), Class::Share) => {
                 let share = self.share(now);
                 for grant in &self.grants {
@@ -153,7 +147,8 @@ impl Held {
                 }
                 (if share == 0 { wanted } else { 0 }, limit.saturating_sub(share))
             }
-            (Some(limit), _) => {
+            (limit, _) => {
+                let limit = limit.unwrap_or(UNBOUNDED);
                 let least = self.least();
                 let fits = |grant: &HeldGrant| usable(grant, now) && grant.stock() >= least;
                 if self.rules.class == Class::Amount && least > 0 && !self.grants.iter().any(fits) {

@@ -42,7 +42,7 @@ impl OwnerMeter {
                     day,
                     ask,
                     report: Report::default(),
-                    held: units.unwrap_or(0),
+                    held: units,
                     flight: 0,
                     presumed: 0,
                     presumed_until: Mono(0),

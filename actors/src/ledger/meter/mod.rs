@@ -19,8 +19,8 @@ use crate::ledger::rules::{Class, Moment, Rules};
 pub struct Grant {
     /// Whose.
     pub holder: SessionId,
-    /// How many units; `None` = without a number.
-    pub units: Option<u64>,
+    /// How many units.
+    pub units: u64,
     /// End of its life on our clock.
     pub life_end: Option<Mono>,
     /// The day it counts to.
@@ -63,8 +63,8 @@ pub struct OwnerMeter {
 /// What came of an ask.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// That many units; `None` = without a number.
-    Grant(Option<u64>),
+    /// That many units.
+    Grant(u64),
     /// Nothing now.
     Refuse,
 }
@@ -243,7 +243,7 @@ impl OwnerMeter {
             return Decision::Refuse;
         }
         let Some(limit) = self.limit() else {
-            return Decision::Grant(None);
+            return Decision::Grant(ask.need.max(ask.want));
         };
         let (charged, outstanding) = self.load();
         let free = (limit + self.own_former_shares(holder)).saturating_sub(charged + outstanding);
@@ -259,7 +259,7 @@ impl OwnerMeter {
         if units == 0 || (ask.need > 0 && units < ask.least) {
             Decision::Refuse
         } else {
-            Decision::Grant(Some(units))
+            Decision::Grant(units)
         }
     }
 

@@ -304,8 +304,10 @@ fn a_lease_is_one_write_within_the_life_of_its_grant() {
         // Written too late, it counts twice.
         let mut late = ledger.take(&[one(&requests)], WAIT).await.unwrap();
         late.confirm_send().unwrap();
+        assert!(!late.written(world.clock.now().plus_ms(250)));
         pass(300).await;
-        late.written();
+        assert!(late.written(world.clock.now()));
+        assert!(!late.written(world.clock.now()), "once is enough");
         drop(late);
         assert_eq!(ledger.counters().late.load(Ordering::Relaxed), 1);
         let mut more = 0;
@@ -335,5 +337,38 @@ fn a_cold_call_asks_for_all_its_meters_at_once() {
             "{} ms",
             world.clock.now().ms_since(began)
         );
+    });
+}
+
+#[test]
+fn calls_in_flight_at_a_kill_are_presumed_where_no_limit_is_known() {
+    in_virtual_time(|world| async move {
+        let ledger = world.start().await;
+        let requests = ledger.meter(&meter("team", RPM), None);
+        let spend = ledger.meter(&key_meter(MeterKind::UsdPerDay), None);
+        requests.answered();
+        let wants = [
+            one(&requests),
+            Want {
+                meter: spend.clone(),
+                units: 1_000,
+            },
+        ];
+        // Calls that no settlement was written for: the kill comes before the pump's next beat.
+        let mut in_flight = Vec::new();
+        for _ in 0..30 {
+            in_flight.push(sent(ledger.take(&wants, WAIT).await.unwrap()));
+        }
+        ledger.kill();
+        std::mem::forget(in_flight);
+        let again = world.start().await;
+        let standing = again.inspect().await;
+        let at = |meter| standing.iter().find(|at| at.meter == meter).unwrap();
+        let requests = at(requests.meter().clone());
+        let spend = at(spend.meter().clone());
+        assert!(requests.charged >= 30 && requests.presumed > 0, "{requests:?}");
+        assert!(spend.charged >= 30_000 && spend.presumed >= 30_000, "{spend:?}");
+        // And not without measure: what lay in hand beside them is presumed, too.
+        assert!(requests.charged <= 60 && spend.charged <= 120_000, "{requests:?} {spend:?}");
     });
 }
