@@ -132,12 +132,16 @@ async fn a_limit_that_is_learnt_from_a_refusal_is_kept_from_then_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_head_that_is_written_late_is_charged_again() {
     let counted = |text: &str| -> u64 {
-        let line = text.lines().find(|line| line.starts_with("grok2api_ledger_late_total "));
+        let line = text
+            .lines()
+            .find(|line| line.starts_with("grok2api_ledger_late_total "));
         line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap()
     };
     let team = |slack: u64| async move {
         let sim = Sim::with_teams(1).await;
-        let plan = Plan::of(&sim, 1).set("xai.delivery_slack_ms", slack).set("clients.max_wait_ms", 300);
+        let plan = Plan::of(&sim, 1)
+            .set("xai.delivery_slack_ms", slack)
+            .set("clients.max_wait_ms", 300);
         (plan.limits(&Sim::team_id(0), "*", "rpm = 10").start_warm().await, sim)
     };
     // Nothing is written within no time at all, so with no slack every call is late.
@@ -152,7 +156,11 @@ async fn a_head_that_is_written_late_is_charged_again() {
 
     let (gateway, _sim) = team(5_000).await;
     for _ in 0..10 {
-        gateway.http().chat(&ask(MODEL, "How late is it?")).await.with_status(200);
+        gateway
+            .http()
+            .chat(&ask(MODEL, "How late is it?"))
+            .await
+            .with_status(200);
     }
     assert_eq!(counted(&gateway.http().get("/metrics").await.text()), 0);
 }

@@ -1,9 +1,9 @@
 //! What several holders make of one limit together: never more than it, nearly all of it, and none of them starves.
 
-use grok2api_schemas::meter::MeterKind;
+use grok2api_schemas::meter::{DayBucket, MeterKind};
 
 use super::cluster::{Call, Cluster, requests};
-use super::harness::meter;
+use super::harness::{key_meter, meter};
 
 /// Callers at every node that call again as soon as they were answered, for so long. Each call takes 20 ms.
 fn saturate(cluster: &mut Cluster, callers: usize, ms: u64) {
@@ -59,11 +59,186 @@ fn three_nodes_use_a_limit_per_second_to_75_percent() {
         saturate(&mut cluster, 20, 60_000);
         let most = cluster.most_in(0, 1_000);
         let share = cluster.between(0, 10_000, 60_000) as f64 / (50 * limit) as f64;
-        println!(
-            "{limit} a second: {most} in the fullest, {:.1} % used",
-            share * 100.0
-        );
+        println!("{limit} a second: {most} in the fullest, {:.1} % used", share * 100.0);
         assert!(most <= limit, "{most} of {limit}");
         assert!(share >= 0.75, "{share}");
+    }
+}
+
+/// What three nodes do with a client key's meter while one of them is killed, and the owner after it.
+struct Outcome {
+    /// Calls that were made, by all.
+    made: u64,
+    /// Units that the killed node had sent and not settled, or had in hand.
+    lost: u64,
+    cluster: Cluster,
+}
+
+/// Every node wants to call ten times a second; each call takes 340 ms and costs what `cost` says. After 5 s one node is
+/// killed, after 8 s the owner.
+fn calls_across_a_kill(kind: MeterKind, limit: u64, units: u64, ms: u64, cost: impl Fn(u64) -> Option<u64>) -> Outcome {
+    let mut cluster = Cluster::new(3, &[(key_meter(kind), Some(limit))]);
+    for node in 0..3 {
+        cluster.queue(node, 0, units);
+    }
+    let (mut under_way, mut made, mut lost) = (Vec::<(u64, Call)>::new(), 0, 0);
+    cluster.run(ms, |cluster| {
+        let now = cluster.now;
+        if now == 5_000 {
+            lost = cluster.stock(1, 0);
+            for (_, call) in under_way.extract_if(.., |(_, call)| call.node == 1) {
+                lost += call.items[0].2;
+            }
+            cluster.kill(1);
+        }
+        if now == 8_000 {
+            cluster.succeed();
+        }
+        for (_, call) in under_way.extract_if(.., |(end, _)| *end <= now) {
+            cluster.over(&call, cost(made));
+        }
+        for node in 0..3 {
+            if (now + 31 * node as u64).is_multiple_of(100)
+                && let Some(call) = cluster.call(node, &[(0, units)])
+            {
+                made += 1;
+                under_way.push((now + 340, call));
+            }
+        }
+    });
+    Outcome { made, lost, cluster }
+}
+
+#[test]
+fn a_keys_calls_per_minute_hold_across_nodes_and_a_kill() {
+    let outcome = calls_across_a_kill(requests(60_000), 90, 1, 180_000, |_| None);
+    let most = outcome.cluster.most_in(0, 60_000);
+    println!(
+        "{} made, {most} in the fullest minute, {} lost",
+        outcome.made, outcome.lost
+    );
+    assert!(most <= 90, "{most}");
+    // Three windows, of which the kill cost what the node had in hand.
+    assert!(outcome.made >= 3 * 85 - outcome.lost, "{}", outcome.made);
+}
+
+#[test]
+fn a_keys_calls_per_day_hold_across_nodes_and_a_kill() {
+    let kind = MeterKind::PerDay(DayBucket::Chat);
+    let outcome = calls_across_a_kill(kind, 400, 1, 60_000, |_| None);
+    println!("{} of 400 made, {} lost", outcome.made, outcome.lost);
+    assert!(outcome.made <= 400, "{}", outcome.made);
+    assert!(
+        outcome.made + outcome.lost >= 400,
+        "{} + {}",
+        outcome.made,
+        outcome.lost
+    );
+    // A twentieth of the limit at most, and what was in flight.
+    assert!(outcome.lost <= 20 + 41, "{}", outcome.lost);
+}
+
+#[test]
+fn a_keys_tokens_per_minute_hold_across_nodes_and_a_kill() {
+    let outcome = calls_across_a_kill(MeterKind::Tokens { window_ms: 60_000 }, 90_000, 500, 180_000, |n| {
+        Some(100 + n % 400)
+    });
+    // Every reservation is a bound: not even what was reserved ever passes the limit.
+    let least_cost = 100;
+    println!("{} calls made, {} units lost", outcome.made, outcome.lost);
+    assert!(
+        outcome.made > 3 * 90_000 / 500,
+        "settled at less than reserved: {}",
+        outcome.made
+    );
+    let most = outcome.cluster.most_in(0, 60_000);
+    let charged = outcome.cluster.load(0);
+    assert!(charged.0 + charged.1 <= 90_000, "{charged:?}");
+    assert!(most * least_cost / 500 <= 90_000, "{most}");
+}
+
+#[test]
+fn a_keys_budget_holds_across_nodes_and_a_kill_and_the_killed_calls_are_presumed() {
+    let outcome = calls_across_a_kill(MeterKind::UsdPerDay, 300_000, 1_000, 60_000, |_| Some(700));
+    let mut cluster = outcome.cluster;
+    cluster.run(10_000, |_| {});
+    let (charged, outstanding) = cluster.load(0);
+    let presumed = cluster.presumed(0);
+    println!(
+        "{} calls made; {charged} charged, {outstanding} outstanding, {presumed} presumed",
+        outcome.made
+    );
+    assert!(charged + outstanding <= 300_000, "{charged} + {outstanding}");
+    assert!(
+        charged + outstanding >= 290_000,
+        "the budget is used: {charged} + {outstanding}"
+    );
+    assert!(
+        outcome.lost > 0 && presumed > 0,
+        "{} lost, {presumed} presumed",
+        outcome.lost
+    );
+    assert!(outcome.made * 700 <= charged, "every call is in what is charged");
+}
+
+#[test]
+fn a_keys_calls_at_a_time_hold_across_nodes_and_a_killed_nodes_are_free_within_ten_seconds() {
+    let mut cluster = Cluster::new(3, &[(key_meter(MeterKind::Concurrency), Some(9))]);
+    let mut calls = Vec::new();
+    for at in 0..9 {
+        calls.push(cluster.insist(at % 3, &[(0, 1)], 2_000).expect("a slot"));
+    }
+    assert!(cluster.insist(0, &[(0, 1)], 2_000).is_none(), "nine are under way");
+    cluster.kill(1);
+    let killed = cluster.now;
+    for _ in 0..3 {
+        calls.push(cluster.insist(2, &[(0, 1)], 12_000).expect("a slot of the killed node"));
+        assert!(
+            cluster.now - killed <= 10_000,
+            "{} ms after the kill",
+            cluster.now - killed
+        );
+    }
+    assert!(
+        cluster.insist(0, &[(0, 1)], 2_000).is_none(),
+        "nine are under way again"
+    );
+    // Its process comes back, and has none of its old slots.
+    cluster.restart(1);
+    assert!(cluster.insist(1, &[(0, 1)], 2_000).is_none());
+    for call in calls.iter().filter(|call| call.node == 2) {
+        cluster.over(call, None);
+    }
+    assert!(cluster.insist(1, &[(0, 1)], 2_000).is_some());
+}
+
+#[test]
+fn what_one_node_keeps_in_hand_is_bounded_by_what_is_free_and_by_its_peers() {
+    // (window, limit, the most that one of three nodes may have in hand without anybody waiting)
+    for (window_ms, limit, most) in [
+        (60_000, 60, 10),
+        (600_000, 60, 10),
+        (72_000_000, 80, 4),
+        (3_600_000, 1_000, 50),
+    ] {
+        let mut cluster = Cluster::new(3, &[(meter("team", requests(window_ms)), Some(limit))]);
+        let call = cluster.insist(1, &[(0, 1)], 1_000).expect("a unit");
+        cluster.over(&call, None);
+        let mut highest = 0;
+        // Demand far beyond the limit, as seen by one node: what it asks for ahead is cut to its part.
+        cluster.run(8_000, |cluster| {
+            if cluster.now.is_multiple_of(400)
+                && let Some(call) = cluster.call(1, &[(0, 1)])
+            {
+                cluster.over(&call, None);
+            }
+            highest = highest.max(cluster.stock(1, 0));
+        });
+        println!(
+            "{limit} per {window_ms} ms: {highest} in hand at most, {} sent",
+            cluster.between(0, 0, 8_000)
+        );
+        assert!(highest <= most, "{highest} in hand of {limit} per {window_ms} ms");
+        assert!(highest > 0);
     }
 }

@@ -369,6 +369,9 @@ fn calls_in_flight_at_a_kill_are_presumed_where_no_limit_is_known() {
         assert!(requests.charged >= 30 && requests.presumed > 0, "{requests:?}");
         assert!(spend.charged >= 30_000 && spend.presumed >= 30_000, "{spend:?}");
         // And not without measure: what lay in hand beside them is presumed, too.
-        assert!(requests.charged <= 60 && spend.charged <= 120_000, "{requests:?} {spend:?}");
+        assert!(
+            requests.charged <= 60 && spend.charged <= 120_000,
+            "{requests:?} {spend:?}"
+        );
     });
 }
