@@ -31,6 +31,7 @@ fn choice(c: &mut Criterion) {
         let wish = Wish {
             model,
             conversation: None,
+            pin: None,
             tried: &tried,
         };
         let choose = || stand.pool.choose(&wish, stand.clock.now(), stand.clock.wall()).unwrap();

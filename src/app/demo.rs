@@ -10,14 +10,13 @@ use grok2api_actors::clock::Clock;
 use grok2api_actors::vault::random_secret;
 use grok2api_schemas::config::{Config, Secret};
 use grok2api_schemas::ids::RequestId;
-use http::HeaderMap;
 use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
 use super::App;
 use super::build::BuildError;
 use crate::engine::answer::Answer;
-use crate::engine::ask::{Ask, Caller};
+use crate::engine::ask::{Ask, Caller, Route};
 use crate::fronts::openai::dialect::ChatDialect;
 use crate::http::arrival::Arrival;
 use crate::simulator::{self, RunningSimulator, SimulatorOptions};
@@ -82,32 +81,28 @@ fn question(app: &App, n: u64) -> Ask {
         "messages": [{"role": "user", "content": format!("What is worth knowing about the number {n}?")}],
     });
     let body = Bytes::from(body.to_string());
+    let arrival = Arrival {
+        id: RequestId::generate(),
+        received: app.clock.now(),
+        time_ms: app.clock.wall().0,
+        ip: "demo".to_owned(),
+    };
+    let catalogue = app.catalogue.load();
     Ask {
-        arrival: Arrival {
-            id: RequestId::generate(),
-            received: app.clock.now(),
-            time_ms: app.clock.wall().0,
-            ip: "demo".to_owned(),
-        },
-        route: "/v1/chat/completions",
-        path: "/chat/completions",
-        caller: Caller::Anonymous,
-        model: MODEL.to_owned(),
-        upstream_model: MODEL.to_owned(),
         stream,
-        deferred: false,
         bytes_in: body.len() as u64,
         input_bytes: body.len(),
         body,
-        headers: HeaderMap::new(),
-        conversation: None,
-        buckets: Vec::new(),
-        max_output: None,
-        output_cap: None,
-        answers: 1,
-        dialect: Arc::new(ChatDialect {
-            keep_usage: false,
-            choices: 1,
-        }),
+        ..Ask::new(
+            Route::post("/v1/chat/completions", "/chat/completions"),
+            &arrival,
+            Caller::Anonymous,
+            MODEL,
+            &catalogue.resolve(MODEL),
+            Arc::new(ChatDialect {
+                keep_usage: false,
+                choices: 1,
+            }),
+        )
     }
 }

@@ -1,14 +1,17 @@
 //! One request as the engine sees it: no dialect, only what routing, quotas and the log need.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use grok2api_actors::clients::Identity;
 use grok2api_actors::token::affinity::ConversationId;
+use grok2api_schemas::ids::TokenId;
 use grok2api_schemas::meter::DayBucket;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue, Method};
 
-use super::dialect::Dialect;
+use super::dialect::{Dialect, Told};
+use crate::catalogue::Resolved;
 use crate::http::arrival::Arrival;
 
 /// Who asks.
@@ -31,6 +34,33 @@ impl Caller {
     }
 }
 
+/// Takes note of what a call made, so that later calls find it.
+pub trait Notes: Send + Sync {
+    /// What the answer has said about itself so far, and who gives it. May come more than once.
+    fn told(&self, told: &Told, token: TokenId);
+}
+
+/// Where a call of the client goes upstream.
+pub struct Route {
+    /// Such as `/v1/chat/completions`; a constant of the route table, for logs and metrics.
+    pub label: &'static str,
+    /// How it is called upstream.
+    pub method: Method,
+    /// Path upstream, behind the base URL.
+    pub path: Cow<'static, str>,
+}
+
+impl Route {
+    /// A POST.
+    pub const fn post(label: &'static str, path: &'static str) -> Route {
+        Route {
+            label,
+            method: Method::POST,
+            path: Cow::Borrowed(path),
+        }
+    }
+}
+
 /// A call to be made upstream on behalf of a client.
 pub struct Ask {
     /// Its id, time and origin.
@@ -38,7 +68,19 @@ pub struct Ask {
     /// Such as `/v1/chat/completions`; a constant of the route table, for logs and metrics.
     pub route: &'static str,
     /// Path upstream, behind the base URL.
-    pub path: &'static str,
+    pub path: Cow<'static, str>,
+    /// How it is called.
+    pub method: Method,
+    /// What the body is; `None` = JSON.
+    pub content_type: Option<HeaderValue>,
+    /// The answer is bytes of another kind than JSON, and passes as it comes.
+    pub is_binary: bool,
+    /// The call may be made again although it may have been carried out: it makes nothing that is paid for by the piece.
+    pub is_repeatable: bool,
+    /// The token that made what the call builds on. It serves, or another of its team; nobody else can.
+    pub pin: Option<TokenId>,
+    /// Told what the answer says about itself, and which token gave it, before the client has all of it.
+    pub notes: Option<Arc<dyn Notes>>,
     /// Who asks.
     pub caller: Caller,
     /// The model as the client named it.
@@ -69,4 +111,43 @@ pub struct Ask {
     pub answers: u64,
     /// How the client's dialect reads and writes answers.
     pub dialect: Arc<dyn Dialect>,
+}
+
+impl Ask {
+    /// An ask with an empty body, that is not streamed, may be repeated and counts as nothing yet.
+    pub fn new(
+        route: Route,
+        arrival: &Arrival,
+        caller: Caller,
+        model: &str,
+        resolved: &Resolved<'_>,
+        dialect: Arc<dyn Dialect>,
+    ) -> Ask {
+        Ask {
+            arrival: arrival.clone(),
+            route: route.label,
+            path: route.path,
+            method: route.method,
+            content_type: None,
+            is_binary: false,
+            is_repeatable: true,
+            pin: None,
+            notes: None,
+            caller,
+            model: model.to_owned(),
+            upstream_model: resolved.upstream_name.to_owned(),
+            stream: false,
+            deferred: false,
+            body: Bytes::new(),
+            bytes_in: 0,
+            input_bytes: 0,
+            headers: HeaderMap::new(),
+            conversation: None,
+            buckets: Vec::new(),
+            max_output: None,
+            output_cap: resolved.entry.and_then(|entry| entry.max_output),
+            answers: 1,
+            dialect,
+        }
+    }
 }

@@ -80,8 +80,10 @@ impl Engine {
         let connections = self.provider.connections(proxy.as_ref());
         let id = ask.arrival.id.to_string();
         let upstream = UpstreamCall {
-            path: ask.path,
+            path: &ask.path,
+            method: &ask.method,
             body: ask.body.clone(),
+            content_type: ask.content_type.as_ref(),
             headers: &ask.headers,
             stream: ask.stream,
             request_id: &id,
@@ -208,6 +210,15 @@ impl Engine {
             return self.first_events(ask, status, head.headers, body, answer_by).await;
         }
         let text = read_whole(&mut body, timeouts.idle, status).await?;
+        if ask.is_binary {
+            let told = ask.dialect.read_answer(&text);
+            return Ok(Begun::Whole {
+                status,
+                headers: head.headers,
+                body: text,
+                told,
+            });
+        }
         let looks_like_json = text.trim_ascii_start().first() == Some(&b'{');
         if looks_like_json
             && let Some(verdict) = self

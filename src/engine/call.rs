@@ -15,7 +15,7 @@ use grok2api_schemas::admin::requests::{
 use grok2api_schemas::client_key::DisconnectPolicy;
 
 use super::Engine;
-use super::ask::{Ask, Caller};
+use super::ask::{Ask, Caller, Notes};
 use super::dialect::Told;
 use super::error::{ErrorKind, GatewayError};
 use super::run::scope_of;
@@ -54,6 +54,8 @@ pub(super) struct Call {
     pub(super) reserved: Reservation,
     /// Bytes handed to the client.
     pub(super) bytes_out: u64,
+    /// Takes note of what the call makes.
+    notes: Option<Arc<dyn Notes>>,
     finished: bool,
 }
 
@@ -110,6 +112,7 @@ impl Call {
             on_disconnect,
             reserved: Reservation::default(),
             bytes_out: 0,
+            notes: ask.notes.clone(),
             finished: false,
             engine,
         }
@@ -221,6 +224,15 @@ impl Call {
         self.finish(outcome_of(error.kind), Told::default());
     }
 
+    /// Passes on what the answer says about itself.
+    pub(super) fn note_told(&self, told: &Told) {
+        if let (Some(notes), Some(pick)) = (&self.notes, &self.pick)
+            && (told.object_id.is_some() || !told.sealed.is_empty())
+        {
+            notes.told(told, pick.token.id);
+        }
+    }
+
     /// Notes the error that the client is told.
     pub(super) fn note_error(&mut self, error: &GatewayError) {
         self.record.error_code = Some(error.public_code().to_owned());
@@ -240,6 +252,7 @@ impl Call {
         if std::mem::replace(&mut self.finished, true) {
             return;
         }
+        self.note_told(&told);
         let engine = self.engine.clone();
         let outcome = match outcome {
             Outcome::Success if self.reader.is_gone.load(Ordering::Acquire) => Outcome::ClientGone,

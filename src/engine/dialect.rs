@@ -66,4 +66,6 @@ pub struct Told {
     pub usage: Option<Usage>,
     /// An id that later calls may name.
     pub object_id: Option<String>,
+    /// Marks of sealed items in it, which only who made them can open.
+    pub sealed: Vec<[u8; 16]>,
 }

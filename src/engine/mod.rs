@@ -7,7 +7,7 @@ mod run;
 mod room;
 mod attempt;
 pub mod telemetry;
-pub mod fetch;
+pub mod direct;
 pub mod answer;
 mod call;
 pub mod keys;

@@ -125,6 +125,7 @@ impl Engine {
             let wish = Wish {
                 model,
                 conversation: ask.conversation,
+                pin: ask.pin,
                 tried: &short,
             };
             let Some(pick) = self.pool.choose(&wish, self.clock.now(), self.clock.wall()) else {
@@ -271,6 +272,7 @@ fn found(call: &mut Call, pick: Pick, lease: CallLease, note: bool) -> Room {
         let how = match pick.reason {
             Reason::Affinity => "the conversation is bound to it",
             Reason::Balance => "the better of two drawn at random",
+            Reason::Pinned => "it made what the request builds on",
         };
         call.considered(&pick.token, PassedOver::Chosen, how.to_owned());
     }

@@ -148,7 +148,7 @@ impl Engine {
                     return Ok(begun);
                 }
                 Err(failure) => {
-                    self.after_failure(call, &mut effort, failure, began_us, &settings)
+                    self.after_failure(call, ask, &mut effort, failure, began_us, &settings)
                         .await?
                 }
             }
@@ -191,6 +191,7 @@ impl Engine {
     async fn after_failure(
         &self,
         call: &mut Call,
+        ask: &Ask,
         effort: &mut Effort,
         failure: Failure,
         began_us: u64,
@@ -355,8 +356,12 @@ impl Engine {
             }
         }
         call.give_up_attempt(free);
-        let exhausted =
-            effort.attempts >= settings.max_attempts || effort.refusals >= FREE_REFUSALS || effort.timeouts > 1;
+        // What may have been carried out is paid for by the piece, and must not be ordered twice.
+        let is_spent = !ask.is_repeatable && !free && call.sent;
+        let exhausted = is_spent
+            || effort.attempts >= settings.max_attempts
+            || effort.refusals >= FREE_REFUSALS
+            || effort.timeouts > 1;
         if exhausted && let Some(error) = effort.last.take() {
             return Err(error);
         }
@@ -408,6 +413,8 @@ impl Engine {
                 relay,
                 first,
             } => {
+                // Known from the first event on, so that a client that breaks off can come back to it.
+                call.note_told(&relay.told());
                 let settings = self.settings();
                 let timeouts: Timeouts = self.timeouts(&ask.upstream_model, &settings.timeouts);
                 let live = LiveStream::new(call, ask.dialect, body, relay, first, &timeouts, settings.keep_alive);

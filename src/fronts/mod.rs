@@ -1,5 +1,8 @@
 //! The protocols that clients speak to us. A front never names a provider.
 
+pub mod asking;
+pub mod answering;
+pub mod members;
 pub mod json;
 pub mod openai;
 pub mod sse;

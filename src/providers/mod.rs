@@ -8,7 +8,7 @@ use bytes::Bytes;
 use grok2api_actors::egress::{ConnectionPool, ProxySpec};
 use grok2api_actors::token::Token;
 use grok2api_schemas::token::LearnedLimits;
-use http::{HeaderMap, Request};
+use http::{HeaderMap, HeaderValue, Method, Request};
 use http_body_util::Full;
 
 pub use xai::classify::Verdict;
@@ -17,8 +17,12 @@ pub use xai::classify::Verdict;
 pub struct UpstreamCall<'a> {
     /// Path behind the base URL, such as `/chat/completions`.
     pub path: &'a str,
-    /// The body to send; empty for a GET.
+    /// How it is called.
+    pub method: &'a Method,
+    /// The body to send.
     pub body: Bytes,
+    /// What the body is; `None` = JSON.
+    pub content_type: Option<&'a HeaderValue>,
     /// Headers of the client that are passed on.
     pub headers: &'a HeaderMap,
     /// Whether events are expected.

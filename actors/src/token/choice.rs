@@ -19,6 +19,8 @@ pub struct Wish<'a> {
     pub model: ModelId,
     /// The conversation it belongs to.
     pub conversation: Option<ConversationId>,
+    /// The token that made what the call builds on: it serves, or another of its team.
+    pub pin: Option<grok2api_schemas::ids::TokenId>,
     /// What this call has tried already.
     pub tried: &'a Tried,
 }
@@ -57,6 +59,8 @@ pub enum Reason {
     Affinity,
     /// The better of two drawn at random.
     Balance,
+    /// It made what the call builds on.
+    Pinned,
 }
 
 /// A chosen token. Counts as in flight on it until dropped.
@@ -104,6 +108,9 @@ const LOOKED_THROUGH: usize = 1_024;
 impl Pool {
     /// A token for this wish, or nothing when none is usable now.
     pub fn choose(&self, wish: &Wish<'_>, now: Mono, wall: WallMs) -> Option<Pick> {
+        if let Some(pin) = wish.pin {
+            return self.choose_pinned(wish, pin, wall);
+        }
         let affinity = self.affinity();
         if let Some(conversation) = wish.conversation
             && let Some(pick) = self.choose_bound(wish, conversation, affinity, now, wall)
@@ -130,6 +137,21 @@ impl Pool {
             }
         }
         Some(pick)
+    }
+
+    /// The token itself, else another of its team: what the one made, the others can reach.
+    fn choose_pinned(&self, wish: &Wish<'_>, pin: grok2api_schemas::ids::TokenId, wall: WallMs) -> Option<Pick> {
+        let token = self.find(pin)?;
+        let team = token.team()?;
+        let name = self.model_name(wish.model);
+        if wish.tried.has_team(&team) || !offers_now(&team, wish.model, name.as_deref(), wall) {
+            return None;
+        }
+        let itself = (token.position.load(Ordering::Acquire) != NOWHERE && takes(&token, wish, name.as_deref(), wall))
+            .then(|| token.clone());
+        let token = itself.or_else(|| draw_token(&team, wish, name.as_deref(), wall))?;
+        let at = self.team_model(&team, wish.model);
+        Some(Pick::new(token, team, at, Reason::Pinned))
     }
 
     fn choose_bound(

@@ -13,7 +13,9 @@ use crate::app::App;
 use crate::bindings::{Binding, ObjectKind};
 use crate::engine::answer::Answer;
 use crate::engine::ask::Caller;
+use crate::engine::direct::Direct;
 use crate::engine::error::{ErrorKind, GatewayError};
+use crate::fronts::answering::respond;
 use crate::http::arrival::Arrival;
 use crate::http::auth::authenticate;
 
@@ -51,7 +53,7 @@ pub(super) async fn accepted(
             .await
             .map_err(|error| GatewayError::internal(error.to_string()))?;
     }
-    Ok(super::chat::respond(answer, arrival))
+    Ok(respond(answer, arrival))
 }
 
 /// Answers `GET /v1/chat/deferred-completion/{id}`.
@@ -87,7 +89,10 @@ async fn fetch(app: &Arc<App>, request: &Request, arrival: &Arrival, id: &str) -
         return Ok(json(StatusCode::OK, Bytes::from(body)));
     }
     let path = format!("/chat/deferred-completion/{id}");
-    let fetched = app.engine.fetch(binding.token, &path, arrival.id).await?;
+    let fetched = app
+        .engine
+        .direct(binding.token, &Direct::get(&path), arrival.id)
+        .await?;
     if fetched.status == StatusCode::ACCEPTED.as_u16() {
         let body = serde_json::json!({ "request_id": id, "status": "pending" }).to_string();
         return Ok(json(StatusCode::ACCEPTED, Bytes::from(body)));

@@ -36,7 +36,7 @@ impl Dialect for ChatDialect {
         Told {
             model: facts.model,
             usage: facts.usage,
-            object_id: None,
+            ..Told::default()
         }
     }
 
@@ -87,7 +87,7 @@ impl Relay for ChatRelay {
         Told {
             model: seen.model.clone(),
             usage: seen.usage,
-            object_id: None,
+            ..Told::default()
         }
     }
 }

@@ -10,6 +10,7 @@ mod reader;
 use bytes::Bytes;
 
 use crate::engine::error::{ErrorKind, GatewayError};
+use crate::fronts::asking::AffinityHints;
 use crate::fronts::json::{Cursor, Kind, MAX_DEPTH, Span};
 use reader::{duplicate, missing, types_of, wrong_type};
 
@@ -37,18 +38,6 @@ impl Default for BodyLimits {
             max_messages: 2048,
         }
     }
-}
-
-/// What a request offers to recognise its conversation by.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct AffinityHints {
-    /// `prompt_cache_key`, if it is not empty.
-    pub prompt_cache_key: Option<String>,
-    /// `user`, if it is not empty.
-    pub user: Option<String>,
-    /// A hash of the first system (or developer) text and the first user text; made only where the other two are
-    /// missing. The same on every node and in every release.
-    pub first_message_hash: Option<u64>,
 }
 
 /// Where the members stand that `edit` may change.

@@ -10,7 +10,7 @@ use grok2api_actors::token::Token;
 use grok2api_schemas::config::{Config, Cool};
 use grok2api_schemas::token::LearnedLimits;
 use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, USER_AGENT};
-use http::{HeaderMap, HeaderValue, Method, Request, Uri};
+use http::{HeaderMap, HeaderValue, Request, Uri};
 use http_body_util::Full;
 
 use super::classify::{Context, CoolScope, Verdict, classify, classify_stream_event};
@@ -114,16 +114,19 @@ impl Provider for XaiUpstream {
         let mut path = String::with_capacity(self.prefix.len() + call.path.len());
         path.push_str(&self.prefix);
         path.push_str(call.path);
-        let is_get = call.body.is_empty();
         let mut request = Request::new(Full::new(call.body.clone()));
         *request.uri_mut() = path.parse().map_err(|_| format!("{path} is not a path"))?;
-        *request.method_mut() = if is_get { Method::GET } else { Method::POST };
+        *request.method_mut() = call.method.clone();
         let headers = request.headers_mut();
         headers.reserve(8 + call.headers.len());
         headers.insert(HOST, self.host.clone());
         headers.insert(AUTHORIZATION, authorization);
-        if !is_get {
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if !call.body.is_empty() {
+            let kind = call.content_type.cloned();
+            headers.insert(
+                CONTENT_TYPE,
+                kind.unwrap_or(HeaderValue::from_static("application/json")),
+            );
         }
         let accept = if call.stream {
             "text/event-stream"

@@ -223,6 +223,7 @@ impl Stand {
         let wish = Wish {
             model: self.pool.model(model)?,
             conversation: conversation.map(ConversationId),
+            pin: None,
             tried,
         };
         self.pool.choose(&wish, self.clock.now(), self.clock.wall())

@@ -2,8 +2,10 @@
 
 use std::borrow::Cow;
 
-use crate::engine::error::{ErrorKind, GatewayError};
-use crate::fronts::json::{Fault, Kind, MAX_DEPTH, Span, Text};
+use crate::engine::error::GatewayError;
+use crate::fronts::json::{Fault, Kind, Span, Text};
+use crate::fronts::members::malformed;
+pub(super) use crate::fronts::members::{clip, duplicate, missing, wrong_type};
 
 use super::Reader;
 
@@ -115,24 +117,7 @@ impl<'a> Reader<'a> {
     }
 
     pub(super) fn malformed(&self, fault: Fault) -> GatewayError {
-        let (line, column) = fault.line_and_column(self.body.as_bytes());
-        if fault.too_deep {
-            return GatewayError::new(
-                ErrorKind::InvalidBody,
-                format!(
-                    "The request body is nested more than {} levels deep (line {line}, column {column}).",
-                    self.limits.max_depth.min(MAX_DEPTH)
-                ),
-            )
-            .with_code("nested_too_deeply");
-        }
-        GatewayError::new(
-            ErrorKind::InvalidBody,
-            format!(
-                "The request body is not valid JSON: {} at line {line}, column {column} (byte {}).",
-                fault.what, fault.at
-            ),
-        )
+        malformed(&fault, self.body.as_bytes())
     }
 }
 
@@ -147,29 +132,4 @@ pub(super) fn types_of(name: &str) -> Option<&'static [Kind]> {
         "reasoning_effort" | "service_tier" | "safety_identifier" => &[Kind::String],
         _ => return None,
     })
-}
-
-pub(super) fn missing(path: &'static str, message: &'static str) -> GatewayError {
-    GatewayError::field(path, message).with_code("missing")
-}
-
-pub(super) fn duplicate(path: &str) -> GatewayError {
-    GatewayError::field(path, format!("`{path}` appears twice; give it once.")).with_code("duplicate_field")
-}
-
-pub(super) fn wrong_type(path: &str, wanted: &str, got: Kind) -> GatewayError {
-    let got = match (wanted, got) {
-        ("an integer", Kind::Number) => "a number with a fraction or exponent",
-        (_, got) => got.as_str(),
-    };
-    GatewayError::field(path, format!("`{path}` must be {wanted}; it is {got}.")).with_code("invalid_type")
-}
-
-/// A client's own text in a message, at most 40 bytes of it.
-pub(super) fn clip(text: &str) -> &str {
-    let mut end = text.len().min(40);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.get(..end).unwrap_or_default()
 }

@@ -1,30 +1,58 @@
-//! Asking for something that one certain token made: no choice, no retry elsewhere.
+//! Calls that belong to one certain token: objects that it made or is to make, looked up, listed, deleted. No choice, no
+//! retry elsewhere, and nothing of a model's quota is used.
 
 use bytes::Bytes;
+use grok2api_actors::egress::{ProxySpec, SendFailure};
 use grok2api_schemas::ids::{RequestId, TokenId};
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue, Method};
 
 use super::Engine;
 use super::error::{ErrorKind, GatewayError, RefusalReason};
 use crate::providers::UpstreamCall;
 
-/// What was fetched.
+/// What is asked.
+pub struct Direct<'a> {
+    /// How.
+    pub method: Method,
+    /// Path behind the base URL, query included.
+    pub path: &'a str,
+    /// What is sent.
+    pub body: Bytes,
+    /// What the body is; `None` = JSON.
+    pub content_type: Option<&'a HeaderValue>,
+    /// The largest answer that is taken, bytes.
+    pub largest: usize,
+}
+
+impl<'a> Direct<'a> {
+    /// A GET of a path, with an answer of at most 64 MiB.
+    pub fn get(path: &'a str) -> Direct<'a> {
+        Direct {
+            method: Method::GET,
+            path,
+            body: Bytes::new(),
+            content_type: None,
+            largest: 64 << 20,
+        }
+    }
+}
+
+/// What came back.
 pub struct Fetched {
     /// The upstream's status, a success.
     pub status: u16,
+    /// Its headers.
+    pub headers: HeaderMap,
     /// The body.
     pub body: Bytes,
 }
 
-/// The largest object fetched whole, bytes.
-const LARGEST: usize = 64 << 20;
-
 impl Engine {
-    /// GETs a path with the token that made the object behind it.
+    /// Makes the call with this token.
     ///
     /// # Errors
     /// What the client is told.
-    pub async fn fetch(&self, token: TokenId, path: &str, id: RequestId) -> Result<Fetched, GatewayError> {
+    pub async fn direct(&self, token: TokenId, ask: &Direct<'_>, id: RequestId) -> Result<Fetched, GatewayError> {
         let gone = || {
             GatewayError::new(
                 ErrorKind::NotFound,
@@ -36,13 +64,15 @@ impl Engine {
             .record()
             .proxy
             .as_deref()
-            .and_then(|url| grok2api_actors::egress::ProxySpec::parse(url).ok());
+            .and_then(|url| ProxySpec::parse(url).ok());
         let connections = self.provider.connections(proxy.as_ref());
         let id = id.to_string();
         let none = HeaderMap::new();
         let call = UpstreamCall {
-            path,
-            body: Bytes::new(),
+            path: ask.path,
+            method: &ask.method,
+            body: ask.body.clone(),
+            content_type: ask.content_type,
             headers: &none,
             stream: false,
             request_id: &id,
@@ -58,7 +88,7 @@ impl Engine {
             let connected = connections.connect().await.map_err(|error| failed(error.to_string()))?;
             match connected.send(request).await {
                 Ok(exchange) => Ok(exchange),
-                Err(grok2api_actors::egress::SendFailure::NotSent(request)) => {
+                Err(SendFailure::NotSent(request)) => {
                     let connected = connections
                         .connect_anew()
                         .await
@@ -68,7 +98,7 @@ impl Engine {
                         .await
                         .map_err(|_| failed("the connection broke".to_owned()))
                 }
-                Err(grok2api_actors::egress::SendFailure::Broken(what)) => Err(failed(what)),
+                Err(SendFailure::Broken(what)) => Err(failed(what)),
             }
         };
         let timed_out = || {
@@ -85,8 +115,8 @@ impl Engine {
                 Ok(Some(Err(error))) => return Err(failed(error.to_string())),
                 Ok(Some(Ok(chunk))) => bytes.extend_from_slice(&chunk),
             }
-            if bytes.len() > LARGEST {
-                return Err(failed(format!("more than {LARGEST} bytes")));
+            if bytes.len() > ask.largest {
+                return Err(failed(format!("more than {} bytes", ask.largest)));
             }
         }
         let body = bytes.freeze();
@@ -98,6 +128,7 @@ impl Engine {
         }
         Ok(Fetched {
             status: head.status.as_u16(),
+            headers: head.headers,
             body,
         })
     }
