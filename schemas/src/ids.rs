@@ -1,8 +1,10 @@
 //! Identifiers: a UUID v7 behind a prefix that says what it names, so that a pasted id is never mistaken for another kind.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
@@ -93,6 +95,19 @@ macro_rules! id_type {
                 } else {
                     <[u8; 16]>::deserialize(deserializer).map(Self::from_bytes)
                 }
+            }
+        }
+
+        impl JsonSchema for $name {
+            fn schema_name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn json_schema(_: &mut SchemaGenerator) -> Schema {
+                json_schema!({
+                    "type": "string",
+                    "pattern": concat!("^", $prefix, "_[0-9a-fA-F]{32}$"),
+                })
             }
         }
     };

@@ -1,11 +1,12 @@
 //! The stored form of an upstream credential. Its secret travels apart, sealed (see the vault in `actors`).
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::TokenId;
 
 /// The kind and tier of a credential. Names are those of the older project's files, plus `apiKey`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 pub enum PoolName {
     /// A key of the official xAI API.
     #[serde(rename = "apiKey")]
@@ -38,7 +39,7 @@ impl PoolName {
 }
 
 /// What an operator decided about a credential; what the upstream makes of it is [`Cooling`] and [`Verdict`].
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TokenSwitch {
     /// May be used.
@@ -49,7 +50,7 @@ pub enum TokenSwitch {
 }
 
 /// The state that lists show: one word that answers "can it work right now?".
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TokenState {
     /// Usable now.
@@ -87,7 +88,7 @@ impl TokenState {
 }
 
 /// Why a token, a token × model or a whole domain rests. A closed set: it labels metrics and log lines.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum CoolingCause {
     /// The upstream counted too many requests or tokens for the team and model.

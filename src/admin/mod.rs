@@ -96,6 +96,7 @@ pub fn routes(admin: Admin) -> impl Endpoint<Output = Response> {
             get(guarded(a, tokens::list)).post(guarded(a, tokens_bulk::whole_list)),
         )
         .at("/tokens/counts", get(guarded(a, tokens::counts)))
+        .at("/tokens/add", post(guarded(a, tokens::add)))
         .at("/tokens/import", post(guarded(a, tokens_bulk::import)))
         .at("/tokens/export", post(guarded(a, tokens_bulk::export)))
         .at("/tokens/refresh", post(guarded(a, tokens::refresh_many)))

@@ -3,11 +3,7 @@
 use std::str::FromStr;
 
 use crate::engine::error::GatewayError;
-
-/// Most rows of a page.
-const MOST_ROWS: usize = 1_000;
-/// Rows of a page that does not say how many.
-const ROWS: usize = 50;
+use crate::ops::{ROWS, rows};
 
 /// The parameters of a request.
 #[derive(Debug, Default)]
@@ -98,12 +94,8 @@ impl Query {
     /// # Errors
     /// `InvalidField`.
     pub fn rows(&self) -> Result<usize, GatewayError> {
-        let expected = "a whole number from 1 to 1000";
-        match self.parsed::<usize>("limit", expected)? {
-            None => Ok(ROWS),
-            Some(rows) if (1..=MOST_ROWS).contains(&rows) => Ok(rows),
-            Some(_) => Err(wrong("limit", expected)),
-        }
+        let limit = self.parsed::<u64>("limit", "a whole number from 1 to 1000")?;
+        rows(limit, ROWS)
     }
 
     /// A time in Unix seconds or milliseconds (told apart by their size), as milliseconds.

@@ -14,14 +14,12 @@ use super::call::{Answer, Call, Guarded, json as answer};
 use super::query::{Query, wrong};
 use crate::engine::error::GatewayError;
 use crate::ops::normalise::{NotASecret, is_masked};
-use crate::ops::tokens::{no_such_token, not_a_secret};
+use crate::ops::tokens::{MOST_NAMED, no_such_token, not_a_secret};
 
 /// Parameters that ask for a page instead of the older shape.
 const PAGE_PARAMETERS: [&str; 9] = [
     "limit", "cursor", "pool", "state", "text", "team", "sort", "order", "status",
 ];
-/// Most credentials that one call names.
-const MOST_NAMED: usize = 10_000;
 
 /// `GET /tokens`: without parameters pool → rows as in the older project, else a page.
 pub async fn list(guarded: Guarded) -> Answer {
@@ -93,6 +91,13 @@ pub async fn counts(guarded: Guarded) -> Answer {
 pub async fn get(guarded: Guarded) -> Answer {
     let id = id_of(&guarded.call)?;
     answer(&guarded.call.admin.tokens.get(id)?)
+}
+
+/// `POST /tokens/add`: one credential.
+pub async fn add(guarded: Guarded) -> Answer {
+    let Guarded { call, actor, .. } = guarded;
+    let bytes = body::read(call.body, call.admin.limits.ordinary).await?;
+    answer(&call.admin.tokens.add(&actor, body::json(&bytes)?).await?)
 }
 
 /// `PATCH /tokens/{id}`.

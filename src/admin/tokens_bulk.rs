@@ -1,6 +1,5 @@
 //! Upstream credentials in bulk: the older whole list, import, export.
 
-use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
 use grok2api_schemas::ids::TokenId;
 use grok2api_schemas::token::PoolName;
@@ -15,7 +14,7 @@ use super::body;
 use super::call::{Answer, Guarded, json as answer};
 use crate::engine::error::{ErrorKind, GatewayError};
 use crate::ops::export::{Exported, Seal, export as export_secrets};
-use crate::ops::import::{Import, LONGEST_LINE};
+use crate::ops::import::{Import, Lines};
 use crate::ops::replace::replace;
 
 /// `POST /tokens`: rows with an id change that credential, rows with a full secret add one; what is missing is deleted
@@ -83,11 +82,11 @@ pub async fn import(guarded: Guarded) -> Answer {
         }
         lines.push(chunk);
         while let Some(line) = lines.next() {
-            take(&mut import, line).await?;
+            import.take(line).await?;
         }
     }
     if let Some(line) = lines.last() {
-        take(&mut import, line).await?;
+        import.take(line).await?;
     }
     let report = import.finish().await?;
     let mut value = serde_json::to_value(&report).map_err(|error| GatewayError::internal(error.to_string()))?;
@@ -95,16 +94,6 @@ pub async fn import(guarded: Guarded) -> Answer {
         object.insert("status".to_owned(), json!("success"));
     }
     answer(&value)
-}
-
-async fn take(import: &mut Import<'_>, line: Line) -> Result<(), GatewayError> {
-    match line {
-        Line::Whole(line) => import.line(&line).await,
-        Line::TooLong => {
-            import.too_long();
-            Ok(())
-        }
-    }
 }
 
 /// A browser's file form would have its own lines around the credentials.
@@ -120,53 +109,6 @@ fn refuse_forms(headers: &HeaderMap) -> Result<(), GatewayError> {
         ));
     }
     Ok(())
-}
-
-/// Cuts chunks into lines; never holds more than one chunk and one line.
-#[derive(Default)]
-struct Lines {
-    rest: BytesMut,
-    /// The line under way is over the limit: the rest of it is thrown away.
-    skipping: bool,
-}
-
-enum Line {
-    Whole(Bytes),
-    TooLong,
-}
-
-impl Lines {
-    fn push(&mut self, chunk: Bytes) {
-        self.rest.extend_from_slice(&chunk);
-    }
-
-    fn next(&mut self) -> Option<Line> {
-        match memchr::memchr(b'\n', &self.rest) {
-            Some(at) => {
-                let line = self.rest.split_to(at + 1).freeze();
-                if std::mem::take(&mut self.skipping) || line.len() > LONGEST_LINE {
-                    return Some(Line::TooLong);
-                }
-                Some(Line::Whole(line))
-            }
-            None => {
-                if self.rest.len() > LONGEST_LINE {
-                    self.skipping = true;
-                    self.rest.clear();
-                }
-                None
-            }
-        }
-    }
-
-    /// What came after the last line break.
-    fn last(&mut self) -> Option<Line> {
-        if std::mem::take(&mut self.skipping) {
-            return Some(Line::TooLong);
-        }
-        let line = std::mem::take(&mut self.rest).freeze();
-        (!line.is_empty()).then_some(Line::Whole(line))
-    }
 }
 
 #[derive(Deserialize)]
@@ -218,48 +160,4 @@ fn attachment(mut response: Response, name: &str) -> Response {
         response.headers_mut().insert(CONTENT_DISPOSITION, value);
     }
     response
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn cut(text: &[u8], size: usize) -> Vec<Option<Vec<u8>>> {
-        let mut lines = Lines::default();
-        let mut out = Vec::new();
-        let mut keep = |line: Line| match line {
-            Line::Whole(line) => out.push(Some(line.trim_ascii_end().to_vec())),
-            Line::TooLong => out.push(None),
-        };
-        for chunk in text.chunks(size) {
-            lines.push(Bytes::copy_from_slice(chunk));
-            while let Some(line) = lines.next() {
-                keep(line);
-            }
-            assert!(lines.rest.len() <= LONGEST_LINE + size);
-        }
-        if let Some(line) = lines.last() {
-            keep(line);
-        }
-        out
-    }
-
-    #[test]
-    fn lines_are_the_same_however_they_arrive() {
-        let long = vec![b'x'; LONGEST_LINE * 3];
-        let mut text = b"one\r\n\ntwo\n".to_vec();
-        text.extend_from_slice(&long);
-        text.extend_from_slice(b"\nthree");
-        let expected = vec![
-            Some(b"one".to_vec()),
-            Some(Vec::new()),
-            Some(b"two".to_vec()),
-            None,
-            Some(b"three".to_vec()),
-        ];
-        for size in [1, 2, 3, 1_000, LONGEST_LINE, text.len()] {
-            assert_eq!(cut(&text, size), expected, "chunks of {size}");
-        }
-        assert_eq!(cut(&long, 4_096), [None]);
-    }
 }

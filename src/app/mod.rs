@@ -35,7 +35,12 @@ use crate::engine::ask::Caller;
 use crate::engine::error::{ErrorKind, GatewayError, RefusalReason};
 use crate::engine::expectations::input_tokens;
 use crate::http::arrival::Arrival;
+use crate::ops::Ops;
 use crate::ops::accounts::Accounts;
+use crate::ops::keys::KeyOps;
+use crate::ops::requests::RequestOps;
+use crate::ops::tokens::TokenOps;
+use crate::ops::usage::LedgerUsage;
 use crate::request_log::RequestLog;
 use crate::telemetry::Metrics;
 
@@ -90,6 +95,21 @@ impl App {
     /// The configuration in force.
     pub fn config(&self) -> Guard<Arc<Config>> {
         self.config.load()
+    }
+
+    /// Every operation of this node.
+    pub fn ops(&self) -> Ops {
+        let usage = LedgerUsage {
+            ledger: self.ledger.clone(),
+            clock: self.clock.clone(),
+            day_offset_minutes: self.config().clients.reset_tz_offset_minutes,
+        };
+        Ops {
+            tokens: TokenOps::new(Arc::new(self.pool.clone())),
+            keys: KeyOps::new(self.keys.clone(), Arc::new(usage), self.clock.clone()),
+            requests: RequestOps::new(self.log.clone()),
+            accounts: self.accounts.clone(),
+        }
     }
 
     /// What the body of a request may take.

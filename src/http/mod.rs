@@ -17,10 +17,6 @@ use crate::door::origin::{ClientOrigin, ClientScheme};
 use crate::engine::error::{ErrorKind, GatewayError};
 use crate::fronts::openai::error::error_response;
 use crate::fronts::openai::{chat, deferred, models};
-use crate::ops::keys::KeyOps;
-use crate::ops::requests::RequestOps;
-use crate::ops::tokens::TokenOps;
-use crate::ops::usage::LedgerUsage;
 use crate::telemetry::metrics;
 
 /// Every route there is.
@@ -87,16 +83,12 @@ pub fn routes(app: &Arc<App>) -> BoxEndpoint<'static, Response> {
 
 /// What the admin routes need.
 fn admin_parts(app: &Arc<App>) -> Admin {
-    let usage = LedgerUsage {
-        ledger: app.ledger.clone(),
-        clock: app.clock.clone(),
-        day_offset_minutes: app.config().clients.reset_tz_offset_minutes,
-    };
+    let ops = app.ops();
     Admin {
-        tokens: TokenOps::new(Arc::new(app.pool.clone())),
-        keys: KeyOps::new(app.keys.clone(), Arc::new(usage), app.clock.clone()),
-        requests: RequestOps::new(app.log.clone()),
-        accounts: app.accounts.clone(),
+        tokens: ops.tokens,
+        keys: ops.keys,
+        requests: ops.requests,
+        accounts: ops.accounts,
         clock: app.clock.clone(),
         storage: "local",
         limits: admin::BodyLimits::default(),

@@ -60,6 +60,8 @@ pub struct Accounts {
 struct Inner {
     accounts: Arc<Mirror<AccountRecord>>,
     sessions: Arc<Mirror<SessionRecord>>,
+    /// The configured administrator's name.
+    first: String,
     clock: Clock,
     session_ms: u64,
     hasher: Hasher,
@@ -104,6 +106,7 @@ impl Accounts {
             inner: Arc::new(Inner {
                 accounts,
                 sessions,
+                first: first_name(&options.username).to_owned(),
                 clock,
                 session_ms: options.session_hours.saturating_mul(3_600_000),
                 hasher: Hasher::default(),
@@ -113,6 +116,11 @@ impl Accounts {
         let generated = accounts.first_administrator(options).await?;
         accounts.sweep_until(tracker, stop);
         Ok((accounts, generated))
+    }
+
+    /// The configured administrator's name.
+    pub fn first_username(&self) -> &str {
+        &self.inner.first
     }
 
     /// Hashes for others that need argon2.
@@ -140,25 +148,27 @@ impl Accounts {
         Ok(opened)
     }
 
-    /// Asks for the password again, before something that a stolen session must not do.
+    /// Asks for an administrator's password again, before something that a stolen session must not do.
     ///
     /// # Errors
-    /// As [`Accounts::login`].
+    /// As [`Accounts::login`]; `Forbidden` for a wrong password and for a viewer.
     pub async fn confirm(&self, actor: &Actor, password: Zeroizing<String>) -> Result<(), GatewayError> {
-        let ip = actor.ip.unwrap_or(IpAddr::V4(std::net::Ipv4Addr::LOCALHOST));
-        self.verified(ip, &actor.username, password)
-            .await
-            .map(drop)
-            .map_err(|error| {
-                if error.kind == ErrorKind::Unauthenticated {
-                    // The session is good: 401 would make a client log in again.
-                    GatewayError::new(ErrorKind::Forbidden, "The password is wrong.")
-                        .with_code("wrong_password")
-                        .with_param("password")
-                } else {
-                    error
-                }
-            })
+        // What comes over the bus has no address. It is slowed down together, and apart from whoever sits at this machine.
+        let ip = actor.ip.unwrap_or(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED));
+        let account = self.verified(ip, &actor.username, password).await.map_err(|error| {
+            if error.kind == ErrorKind::Unauthenticated {
+                // The session is good: 401 would make a client log in again.
+                GatewayError::new(ErrorKind::Forbidden, "The password is wrong.")
+                    .with_code("wrong_password")
+                    .with_param("password")
+            } else {
+                error
+            }
+        })?;
+        if account.role != Role::Admin {
+            return Err(GatewayError::new(ErrorKind::Forbidden, "This account may only look."));
+        }
+        Ok(())
     }
 
     async fn verified(
@@ -236,8 +246,7 @@ impl Accounts {
 
     /// Sees to it that the configured administrator exists; answers its password if it was made up.
     async fn first_administrator(&self, options: AccountOptions) -> Result<Option<Zeroizing<String>>, GatewayError> {
-        let username = match options.username.trim() {
-            "" => "admin".to_owned(),
+        let username = match first_name(&options.username) {
             name if name.len() > LONGEST_USERNAME => {
                 return Err(GatewayError::field(
                     "app.admin_username",
@@ -302,6 +311,14 @@ impl Accounts {
             }
             Err(error) => Err(unavailable(&error)),
         }
+    }
+}
+
+/// The configured name, or what stands for none.
+fn first_name(configured: &str) -> &str {
+    match configured.trim() {
+        "" => "admin",
+        name => name,
     }
 }
 

@@ -20,6 +20,15 @@ pub struct Actor {
 }
 
 impl Actor {
+    /// Somebody whom NATS lets call the admin service: its permissions are the only ones asked.
+    pub fn over_nats() -> Actor {
+        Actor {
+            username: "nats".to_owned(),
+            role: Role::Admin,
+            ip: None,
+        }
+    }
+
     /// Writes the line.
     pub fn did<I: Display>(&self, action: &'static str, ids: &[I], details: &str) {
         let named: Vec<String> = ids.iter().take(NAMED).map(ToString::to_string).collect();

@@ -1,13 +1,19 @@
-//! The one place where secrets leave: an export, sealed with a passphrase (format: `schemas::admin::export`).
+//! The one place where secrets leave: an export, sealed with a passphrase (format: `schemas::admin::export`) or to the
+//! public key of whoever asks.
 
 use argon2::Params;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use crypto_box::PublicKey;
+use crypto_box::aead::OsRng;
 use grok2api_actors::clock::WallMs;
 use grok2api_schemas::admin::accounts::Role;
 use grok2api_schemas::admin::export::{ADDITIONAL_DATA, ExportEnvelope, ExportKdf, FORMAT, VERSION};
+use grok2api_schemas::admin::page::Cursor;
+use grok2api_schemas::admin::tokens::TokenQuery;
+use grok2api_schemas::bus::admin::{SealedTokens, TokenExportAsk};
 use grok2api_schemas::ids::TokenId;
 use serde::Serialize;
 use zeroize::Zeroizing;
@@ -16,6 +22,7 @@ use super::accounts::Accounts;
 use super::audit::Actor;
 use super::password::Hasher;
 use super::tokens::TokenOps;
+use super::{MOST_ROWS, rows};
 use crate::engine::error::{ErrorKind, GatewayError};
 
 /// What it costs to guess a passphrase: 64 MiB and three passes for each try.
@@ -100,6 +107,70 @@ pub async fn export(
             .await
             .map(|envelope| Exported::Sealed(Box::new(envelope))),
     }
+}
+
+/// Exports a page of credentials, sealed to the caller's public key, after an administrator's password.
+///
+/// # Errors
+/// `InvalidField` for a key that is none; `Forbidden` for a wrong password; what the pool answers.
+pub async fn export_to_key(
+    tokens: &TokenOps,
+    accounts: &Accounts,
+    ask: TokenExportAsk,
+) -> Result<SealedTokens, GatewayError> {
+    let password = Zeroizing::new(ask.password);
+    let reader = public_key(&ask.public_key)?;
+    let rows = rows(ask.limit, MOST_ROWS)?;
+    let actor = Actor {
+        username: ask.username.unwrap_or_else(|| accounts.first_username().to_owned()),
+        ..Actor::over_nats()
+    };
+    accounts.confirm(&actor, password).await?;
+    let (ids, next_cursor) = match ask.ids {
+        Some(ids) if ids.len() > MOST_ROWS => {
+            return Err(GatewayError::field(
+                "ids",
+                format!("`ids` names more than {MOST_ROWS} tokens."),
+            ));
+        }
+        Some(ids) => (tokens.each(ids)?, None),
+        None => {
+            let cursor = ask.cursor.map(|text| text.parse::<Cursor>()).transpose();
+            let query = TokenQuery {
+                cursor: cursor.map_err(|error| GatewayError::field("cursor", format!("`cursor`: {error}.")))?,
+                limit: rows,
+                ..TokenQuery::default()
+            };
+            let page = tokens.list(query).await?;
+            (page.items.iter().map(|token| token.id).collect(), page.next_cursor)
+        }
+    };
+    // Before anything leaves.
+    actor.did("tokens.export", &ids, "over NATS, sealed to a public key");
+    let (lines, count) = lines(tokens, ids).await?;
+    let sealed = reader
+        .seal(&mut OsRng, &lines)
+        .map_err(|_| GatewayError::internal("export: the box could not be sealed"))?;
+    Ok(SealedTokens {
+        cipher: "crypto_box_seal".to_owned(),
+        sealed: STANDARD.encode(sealed),
+        count,
+        next_cursor,
+    })
+}
+
+fn public_key(text: &str) -> Result<PublicKey, GatewayError> {
+    let bytes = STANDARD.decode(text.trim()).ok();
+    // Nobody has the secret key of zero: what is sealed to it can be opened by everybody.
+    bytes
+        .filter(|bytes| bytes.iter().any(|byte| *byte != 0))
+        .and_then(|bytes| PublicKey::from_slice(&bytes).ok())
+        .ok_or_else(|| {
+            GatewayError::field(
+                "public_key",
+                "`public_key` must be an X25519 public key: 32 bytes in base64.",
+            )
+        })
 }
 
 fn check_passphrase(passphrase: &str) -> Result<(), GatewayError> {

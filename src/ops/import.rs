@@ -1,14 +1,19 @@
 //! Bulk enrolment: lines come in as they arrive, go to the pool in batches, and each is accounted for.
 
+mod lines;
+
 use grok2api_schemas::admin::tokens::{EnrolResult, NewToken};
 use grok2api_schemas::ids::TokenId;
 use grok2api_schemas::token::{PoolName, TokenSwitch};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::audit::Actor;
 use super::normalise;
 use super::tokens::{TokenOps, checked};
 use crate::engine::error::GatewayError;
+
+pub use lines::{Line, Lines};
 
 /// Credentials that go to the pool at a time.
 const BATCH: usize = 2_000;
@@ -18,7 +23,7 @@ pub const LONGEST_LINE: usize = 16 * 1024;
 const REPORTED: usize = 200_000;
 
 /// What became of an import.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ImportReport {
     /// Lines that were not blank.
     pub total: u64,
@@ -35,7 +40,7 @@ pub struct ImportReport {
 }
 
 /// What became of one line.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ImportedLine {
     /// Its number, from 1.
     pub line: u64,
@@ -53,7 +58,7 @@ pub struct ImportedLine {
 }
 
 /// See [`ImportedLine::result`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum LineResult {
     /// It is new.
@@ -140,6 +145,20 @@ impl<'a> Import<'a> {
         self.invalid(self.at, None, format!("the line is longer than {LONGEST_LINE} bytes"));
     }
 
+    /// Takes a line of a text that was cut by [`Lines`].
+    ///
+    /// # Errors
+    /// As [`Import::line`].
+    pub async fn take(&mut self, line: Line) -> Result<(), GatewayError> {
+        match line {
+            Line::Whole(line) => self.line(&line).await,
+            Line::TooLong => {
+                self.too_long();
+                Ok(())
+            }
+        }
+    }
+
     /// Enrols what still waits.
     ///
     /// # Errors
@@ -203,6 +222,29 @@ impl<'a> Import<'a> {
     }
 }
 
+/// Imports the lines of a text that is here as a whole.
+///
+/// # Errors
+/// As [`Import::line`].
+pub async fn import_text(
+    ops: &TokenOps,
+    actor: &Actor,
+    text: String,
+    pool: Option<PoolName>,
+    report_all: bool,
+) -> Result<ImportReport, GatewayError> {
+    let mut import = Import::new(ops, actor, pool, report_all);
+    let mut lines = Lines::default();
+    lines.push(text.into());
+    while let Some(line) = lines.next() {
+        import.take(line).await?;
+    }
+    if let Some(line) = lines.last() {
+        import.take(line).await?;
+    }
+    import.finish().await
+}
+
 /// One line: a credential as it is pasted, or a JSON object.
 fn read(line: &[u8], pool: Option<PoolName>) -> Result<NewToken, String> {
     let text = std::str::from_utf8(line).map_err(|_| "the line is not UTF-8".to_owned())?;
@@ -249,7 +291,7 @@ fn json_words(error: &serde_json::Error) -> String {
 }
 
 /// The pool of what somebody pasted.
-fn pool_of(pasted: &str) -> PoolName {
+pub fn pool_of(pasted: &str) -> PoolName {
     normalise::secret(pasted).map_or(PoolName::SsoBasic, normalise::likely_pool)
 }
 

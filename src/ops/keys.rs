@@ -8,11 +8,13 @@ use grok2api_actors::clients::{ClientKeys, KeyDraft, KeyError, KeyWithSecret, is
 use grok2api_actors::clock::{Clock, WallMs};
 use grok2api_schemas::admin::keys::{KeyBody, KeyRemainingView, KeyUsageView, KeyView, OnDisconnect};
 use grok2api_schemas::admin::limit::{Limit, UsdLimit, usd_of_ticks};
+use grok2api_schemas::admin::page::Page;
 use grok2api_schemas::client_key::{KeyLimits, KeyRecord};
 use grok2api_schemas::ids::KeyId;
 use zeroize::Zeroizing;
 
 use super::audit::Actor;
+use super::{ROWS, rows};
 use crate::engine::error::{ErrorKind, GatewayError};
 
 /// Longest name, characters.
@@ -69,6 +71,10 @@ impl KeyOps {
     /// All keys with what they used today, oldest first.
     pub async fn list(&self) -> Vec<KeyView> {
         let records = self.keys.list();
+        self.views(&records).await
+    }
+
+    async fn views(&self, records: &[Arc<KeyRecord>]) -> Vec<KeyView> {
         let ids: Vec<KeyId> = records.iter().map(|record| record.id).collect();
         let used = self.usage.used_today(&ids).await;
         let day = self.usage.today();
@@ -81,6 +87,31 @@ impl KeyOps {
                 with_usage(view(record, now), record, used, &day)
             })
             .collect()
+    }
+
+    /// A page of keys with what they used today, oldest first.
+    ///
+    /// # Errors
+    /// `InvalidField` for a number of rows that is none.
+    pub async fn page(&self, cursor: Option<KeyId>, limit: Option<u64>) -> Result<Page<KeyView>, GatewayError> {
+        let rows = rows(limit, ROWS)?;
+        let mut records = self.keys.list();
+        let total = records.len() as u64;
+        // Ids order keys by the time they were made.
+        records.sort_unstable_by_key(|record| record.id);
+        let mut rest = records
+            .into_iter()
+            .filter(|record| cursor.is_none_or(|cursor| record.id > cursor));
+        let shown: Vec<_> = rest.by_ref().take(rows).collect();
+        let next_cursor = match (rest.next(), shown.last()) {
+            (Some(_), Some(last)) => Some(last.id.to_string()),
+            _ => None,
+        };
+        Ok(Page {
+            items: self.views(&shown).await,
+            next_cursor,
+            total,
+        })
     }
 
     /// One key with what it used today.

@@ -5,12 +5,14 @@ pub mod accounts;
 pub mod audit;
 pub mod export;
 pub mod import;
+pub mod input;
 pub mod keys;
 pub mod normalise;
 pub mod password;
 pub mod pool;
 pub mod replace;
 pub mod requests;
+pub mod table;
 pub mod throttle;
 pub mod tokens;
 pub mod usage;
@@ -23,6 +25,43 @@ mod tests;
 use grok2api_actors::bus::{BusError, BusErrorKind};
 
 use crate::engine::error::{ErrorKind, GatewayError};
+use accounts::Accounts;
+use keys::KeyOps;
+use requests::RequestOps;
+use tokens::TokenOps;
+
+/// Every operation of a node; clones share what they act on.
+#[derive(Clone)]
+pub struct Ops {
+    /// On upstream credentials.
+    pub tokens: TokenOps,
+    /// On client keys.
+    pub keys: KeyOps,
+    /// On the request log.
+    pub requests: RequestOps,
+    /// On administrators and their sessions.
+    pub accounts: Accounts,
+}
+
+/// Most rows of a page.
+pub const MOST_ROWS: usize = 1_000;
+/// Rows of a page that does not say how many.
+pub const ROWS: usize = 50;
+
+/// The rows of a page that was asked for.
+///
+/// # Errors
+/// `InvalidField` unless they are 1 to [`MOST_ROWS`].
+pub fn rows(limit: Option<u64>, unsaid: usize) -> Result<usize, GatewayError> {
+    match limit.map(usize::try_from) {
+        None => Ok(unsaid),
+        Some(Ok(rows)) if (1..=MOST_ROWS).contains(&rows) => Ok(rows),
+        Some(_) => Err(GatewayError::field(
+            "limit",
+            format!("`limit` must be a whole number from 1 to {MOST_ROWS}."),
+        )),
+    }
+}
 
 /// The bus failed under an operation.
 pub(crate) fn unavailable(error: &BusError) -> GatewayError {

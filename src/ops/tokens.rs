@@ -7,10 +7,12 @@ use grok2api_schemas::admin::page::Page;
 use grok2api_schemas::admin::tokens::{
     EnrolOutcome, EnrolResult, NewToken, RefreshOutcome, TokenCounts, TokenPatch, TokenQuery, TokenView,
 };
+use grok2api_schemas::bus::admin::{TokenAddAsk, TokenAdded};
 use grok2api_schemas::ids::TokenId;
 use zeroize::Zeroizing;
 
 use super::audit::Actor;
+use super::import::pool_of;
 use super::normalise::{self, NotASecret};
 use crate::engine::error::{ErrorKind, GatewayError};
 
@@ -19,6 +21,8 @@ const LONGEST_TEXT: usize = 500;
 /// Most tags, and the longest one, characters.
 const MOST_TAGS: usize = 32;
 const LONGEST_TAG: usize = 64;
+/// Most credentials that one call names.
+pub const MOST_NAMED: usize = 10_000;
 /// Longest proxy address, bytes.
 const LONGEST_PROXY: usize = 512;
 
@@ -141,6 +145,62 @@ impl TokenOps {
             actor.did("tokens.enrol", &added, "");
         }
         Ok(outcomes)
+    }
+
+    /// Adds one credential.
+    ///
+    /// # Errors
+    /// `InvalidField` for what cannot be one; what the pool answers.
+    pub async fn add(&self, actor: &Actor, ask: TokenAddAsk) -> Result<TokenAdded, GatewayError> {
+        let token = NewToken {
+            pool: ask.pool.unwrap_or_else(|| pool_of(&ask.secret)),
+            secret: ask.secret,
+            label: ask.label,
+            note: ask.note,
+            tags: ask.tags,
+            proxy: ask.proxy,
+            switch: ask.switch,
+        };
+        // The field is `secret` here; `checked` names it as import lines do.
+        let token = checked(token, "").map_err(|error| match error.param.as_deref() {
+            Some("token") => GatewayError::field("secret", error.message.replace("`token`", "`secret`"))
+                .with_code(error.public_code()),
+            _ => error,
+        })?;
+        let outcome = self
+            .enrol(actor, vec![token])
+            .await?
+            .pop()
+            .ok_or_else(|| GatewayError::internal("the pool answered nothing about a credential"))?;
+        match (outcome.result, outcome.id) {
+            (EnrolResult::Invalid(reason), _) => Err(GatewayError::field("secret", format!("`secret` {reason}."))),
+            (result, Some(id)) => Ok(TokenAdded {
+                added: result == EnrolResult::Added,
+                token: self.get(id)?,
+            }),
+            (_, None) => Err(GatewayError::internal("a credential was enrolled without an id")),
+        }
+    }
+
+    /// Credentials by their ids, each once.
+    ///
+    /// # Errors
+    /// `InvalidField` for none or too many; `NotFound` if one of them is not there.
+    pub fn each(&self, mut ids: Vec<TokenId>) -> Result<Vec<TokenId>, GatewayError> {
+        if ids.is_empty() || ids.len() > MOST_NAMED {
+            return Err(GatewayError::field(
+                "ids",
+                format!("`ids` must name 1 to {MOST_NAMED} tokens."),
+            ));
+        }
+        ids.sort_unstable();
+        ids.dedup();
+        match ids.iter().find(|id| self.pool.get(**id).is_none()) {
+            Some(id) => Err(GatewayError::new(ErrorKind::NotFound, format!("No such token: {id}."))
+                .with_code("token_not_found")
+                .with_param("ids")),
+            None => Ok(ids),
+        }
     }
 
     /// Changes one credential.

@@ -1,9 +1,10 @@
 //! Who administers: accounts and their sessions.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What an account may do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Role {
     /// Look.
@@ -45,7 +46,7 @@ pub struct SessionRecord {
 }
 
 /// What `GET /session` answers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SessionView {
     /// Whose.
     pub username: String,
@@ -60,7 +61,7 @@ pub struct SessionView {
 }
 
 /// What `POST /login` answers.
-#[derive(Clone, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize, JsonSchema)]
 pub struct LoginAnswer {
     /// `success`.
     pub status: String,

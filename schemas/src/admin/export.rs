@@ -5,6 +5,7 @@
 //! `grok2api-export/1`. All bytes are standard base64 with padding. Inside is one JSON object a line, in the form that
 //! `POST /tokens/import` reads.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// `ExportEnvelope::format`.
@@ -15,7 +16,7 @@ pub const VERSION: u32 = 1;
 pub const ADDITIONAL_DATA: &[u8] = b"grok2api-export/1";
 
 /// A sealed export.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ExportEnvelope {
     /// `grok2api-export`.
     pub format: String,
@@ -36,7 +37,7 @@ pub struct ExportEnvelope {
 }
 
 /// See [`ExportEnvelope::kdf`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ExportKdf {
     /// `argon2id`.
     pub name: String,

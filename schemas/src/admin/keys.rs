@@ -1,7 +1,9 @@
 //! Client keys as the admin doors show and take them: the older project's fields, with ours beside them.
 
+use std::borrow::Cow;
 use std::fmt;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::Error;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -10,7 +12,7 @@ use crate::client_key::DisconnectPolicy;
 use crate::ids::KeyId;
 
 /// One client key in a list.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct KeyView {
     /// Who.
     pub id: KeyId,
@@ -65,7 +67,7 @@ pub struct KeyView {
 }
 
 /// Units of a day.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct KeyUsageView {
     /// Chat calls.
     pub chat_used: u64,
@@ -80,7 +82,7 @@ pub struct KeyUsageView {
 }
 
 /// Units left of a day; `null` = unlimited.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct KeyRemainingView {
     /// Chat calls.
     pub chat: Option<u64>,
@@ -116,7 +118,7 @@ impl Serialize for OnDisconnect {
 
 impl<'de> Deserialize<'de> for OnDisconnect {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<OnDisconnect, D::Error> {
-        let word = <std::borrow::Cow<'de, str>>::deserialize(deserializer)?;
+        let word = <Cow<'de, str>>::deserialize(deserializer)?;
         let policy = match word.as_ref() {
             "cancel" => DisconnectPolicy::Cancel,
             "drain" => DisconnectPolicy::Drain,
@@ -129,9 +131,23 @@ impl<'de> Deserialize<'de> for OnDisconnect {
     }
 }
 
+impl JsonSchema for OnDisconnect {
+    fn schema_name() -> Cow<'static, str> {
+        "OnDisconnect".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "What a hang-up of the client does: cancel the upstream call, read it to its end, or for so many seconds.",
+            "type": "string",
+            "pattern": "^(cancel|drain|drain:[1-9][0-9]*)$",
+        })
+    }
+}
+
 /// The older project's group of daily limits, with ours beside them; what is absent stays as it is (there it became
 /// unlimited).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct LimitsBody {
     /// Chat calls per day.
@@ -162,7 +178,7 @@ pub struct LimitsBody {
 
 /// What create and update share, beside what names the key. In an update, what is absent stays as it is. A field that
 /// nobody knows is an error: a limit with a slip in its name must not become "unlimited".
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct KeyBody {
     /// The operator's name for it; blank: made up by create, ignored by update.

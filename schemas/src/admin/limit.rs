@@ -1,5 +1,8 @@
 //! Limits on the wire, in the older project's way: -1 stands for "unlimited".
 
+use std::borrow::Cow;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -61,6 +64,19 @@ impl<'de> Deserialize<'de> for Limit {
     }
 }
 
+impl JsonSchema for Limit {
+    fn schema_name() -> Cow<'static, str> {
+        "Limit".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A count; -1 = unlimited. Read from a number, a number in quotes, null or an empty text (both unlimited).",
+            "type": ["integer", "string", "null"],
+        })
+    }
+}
+
 /// A sum of USD that may be unlimited, held in ticks. Written as a number of USD, -1 = unlimited.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct UsdLimit(pub Option<u64>);
@@ -89,6 +105,20 @@ impl<'de> Deserialize<'de> for UsdLimit {
             ));
         }
         Ok(UsdLimit(Some((usd * TICKS_PER_USD as f64).round() as u64)))
+    }
+}
+
+impl JsonSchema for UsdLimit {
+    fn schema_name() -> Cow<'static, str> {
+        "UsdLimit".into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "description": "A sum of USD; -1 or null = unlimited.",
+            "type": ["number", "null"],
+            "maximum": 1_000_000,
+        })
     }
 }
 

@@ -1,11 +1,12 @@
 //! The request log: what became of one client request, and why.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{KeyId, RequestId, TokenId};
 
 /// How a request ended. Closed: it labels metrics, too.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Outcome {
     /// Answered to its end.
@@ -96,7 +97,7 @@ impl Outcome {
 }
 
 /// Why a token was not used for a request.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum PassedOver {
     /// It was used.
@@ -122,7 +123,7 @@ pub enum PassedOver {
 }
 
 /// One token that was looked at.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CandidateView {
     /// Who.
     pub token_id: TokenId,
@@ -135,7 +136,7 @@ pub struct CandidateView {
 }
 
 /// One call upstream.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct AttemptView {
     /// With which token.
     pub token_id: TokenId,
@@ -156,7 +157,7 @@ pub struct AttemptView {
 }
 
 /// Usage as the upstream counted it; absent where it did not say.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct UsageView {
     /// Tokens of the prompt.
     pub prompt_tokens: Option<u64>,
@@ -171,7 +172,7 @@ pub struct UsageView {
 }
 
 /// Where the time went.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TimingView {
     /// Waiting for a slot or a unit, milliseconds.
     pub queue_ms: u32,
@@ -184,7 +185,7 @@ pub struct TimingView {
 }
 
 /// What became of one client request. Stored as it is; ids order records by arrival.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RequestRecord {
     /// Which; as in `x-request-id`.
     pub id: RequestId,
@@ -261,7 +262,7 @@ pub struct RequestQuery {
 }
 
 /// A page of the request log.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RequestPage {
     /// Newest first.
     pub items: Vec<RequestRecord>,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::page::{Cursor, SortKey};
@@ -9,7 +10,7 @@ use crate::ids::TokenId;
 use crate::token::{CoolingCause, PoolName, TokenState, TokenSwitch};
 
 /// One credential in a list.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TokenView {
     /// Who.
     pub id: TokenId,
@@ -70,7 +71,7 @@ pub struct TokenView {
 }
 
 /// A token's rest for one model.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ModelCoolingView {
     /// The upstream model.
     pub model: String,
@@ -81,7 +82,7 @@ pub struct ModelCoolingView {
 }
 
 /// The older project's word for a pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum TokenType {
     /// A key of the official API.
     #[serde(rename = "apiKey")]
@@ -105,7 +106,7 @@ impl From<PoolName> for TokenType {
 }
 
 /// The older project's words for a state. An exhausted credential was `cooling` there, an expired one `invalid`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum OlderStatus {
     /// Usable.
@@ -131,7 +132,7 @@ impl From<TokenState> for OlderStatus {
 }
 
 /// What a list is ordered by; the id decides between equals.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum TokenSort {
     /// When it was enrolled.
@@ -182,7 +183,7 @@ impl TokenView {
 }
 
 /// A change to one credential; what is absent stays as it is.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TokenPatch {
     /// The operator's name for it.
@@ -246,7 +247,7 @@ impl fmt::Debug for NewToken {
 }
 
 /// What became of one credential that was to be enrolled.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct EnrolOutcome {
     /// Who it is now; `None` if it was refused.
     pub id: Option<TokenId>,
@@ -257,7 +258,7 @@ pub struct EnrolOutcome {
 }
 
 /// See [`EnrolOutcome`].
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum EnrolResult {
     /// It is new.
@@ -269,7 +270,7 @@ pub enum EnrolResult {
 }
 
 /// What a refresh of one credential found.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct RefreshOutcome {
     /// Who.
     pub id: TokenId,
@@ -282,7 +283,7 @@ pub struct RefreshOutcome {
 }
 
 /// How many credentials there are, by state and by pool.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct TokenCounts {
     /// All.
     pub total: u64,
@@ -305,7 +306,7 @@ pub struct TokenCounts {
 }
 
 /// How many credentials one pool has.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct PoolCount {
     /// The pool.
     pub pool: PoolName,

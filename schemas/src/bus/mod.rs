@@ -1,5 +1,6 @@
 //! What travels on the bus.
 
+pub mod admin;
 pub mod changes;
 pub mod join;
 pub mod subjects;

@@ -40,3 +40,58 @@ pub mod requests {
     /// A joining node asks for the cluster's key.
     pub const KEY: &str = "cluster.key";
 }
+
+/// Subjects of the admin service: anybody whom NATS lets publish there is an administrator. What stands behind the first
+/// dot is the operation's name, also in documents and on the command line.
+pub mod admin {
+    /// The micro-service's name, as `nats micro ls` shows it.
+    pub const SERVICE: &str = "grok2api-admin";
+    /// Nodes of a cluster answer in turn.
+    pub const QUEUE: &str = "admin";
+
+    /// What an administrator's credentials must be allowed to publish to (behind the prefix) and, for `nats micro`, as it
+    /// is. Nodes must be allowed to subscribe to both.
+    pub const ALL: &str = "admin.>";
+    /// The micro protocol's own subjects: these have no prefix.
+    pub const MICRO: &str = "$SRV.>";
+
+    /// Lists upstream credentials.
+    pub const TOKENS_LIST: &str = "admin.tokens.list";
+    /// Shows one.
+    pub const TOKENS_GET: &str = "admin.tokens.get";
+    /// Adds one.
+    pub const TOKENS_ADD: &str = "admin.tokens.add";
+    /// Changes one.
+    pub const TOKENS_PATCH: &str = "admin.tokens.patch";
+    /// Deletes some.
+    pub const TOKENS_DELETE: &str = "admin.tokens.delete";
+    /// Asks the upstream about some.
+    pub const TOKENS_REFRESH: &str = "admin.tokens.refresh";
+    /// Ends rests.
+    pub const TOKENS_CLEAR_COOLING: &str = "admin.tokens.clear-cooling";
+    /// Adds many.
+    pub const TOKENS_IMPORT: &str = "admin.tokens.import";
+    /// Gives secrets out, sealed.
+    pub const TOKENS_EXPORT: &str = "admin.tokens.export";
+    /// Lists client keys.
+    pub const KEYS_LIST: &str = "admin.keys.list";
+    /// Shows one.
+    pub const KEYS_GET: &str = "admin.keys.get";
+    /// Makes one.
+    pub const KEYS_CREATE: &str = "admin.keys.create";
+    /// Changes one.
+    pub const KEYS_UPDATE: &str = "admin.keys.update";
+    /// Deletes one.
+    pub const KEYS_DELETE: &str = "admin.keys.delete";
+    /// Gives one a new secret.
+    pub const KEYS_ROTATE: &str = "admin.keys.rotate";
+    /// Lists requests.
+    pub const REQUESTS_LIST: &str = "admin.requests.list";
+    /// Shows one with its decision record.
+    pub const REQUESTS_GET: &str = "admin.requests.get";
+
+    /// An operation's name: its subject without what all of them begin with.
+    pub fn name_of(subject: &str) -> &str {
+        subject.split_once('.').map_or(subject, |(_, name)| name)
+    }
+}
