@@ -11,6 +11,7 @@ pub mod providers;
 pub mod catalogue;
 pub mod bindings;
 pub mod admin;
+pub mod control;
 pub mod ops;
 pub mod request_log;
 pub mod settings;

@@ -81,7 +81,7 @@ pub async fn import(guarded: Guarded) -> Answer {
             return Err(body::too_large(call.admin.limits.import));
         }
         lines.push(chunk);
-        while let Some(line) = lines.next() {
+        while let Some(line) = lines.whole() {
             import.take(line).await?;
         }
     }

@@ -236,7 +236,7 @@ pub async fn import_text(
     let mut import = Import::new(ops, actor, pool, report_all);
     let mut lines = Lines::default();
     lines.push(text.into());
-    while let Some(line) = lines.next() {
+    while let Some(line) = lines.whole() {
         import.take(line).await?;
     }
     if let Some(line) = lines.last() {

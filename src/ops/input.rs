@@ -50,7 +50,7 @@ pub fn of_object<T: DeserializeOwned>(object: Map<String, Value>) -> Result<T, G
         Ok(value) => Ok(value),
         Err(error) => {
             let words = error.to_string();
-            let param = field_at_fault::<T>(&object, &[]).or_else(|| quoted(&words));
+            let param = field_at_fault::<T>(&object, &[], &words).or_else(|| quoted(&words));
             Err(match param {
                 Some(param) => {
                     let message = format!("`{param}`: {words}.");
@@ -67,27 +67,36 @@ pub fn of_object<T: DeserializeOwned>(object: Map<String, Value>) -> Result<T, G
     }
 }
 
-/// serde does not say where a value was wrong, so each field is tried alone. Only on the way to a 400.
-fn field_at_fault<T: DeserializeOwned>(object: &Map<String, Value>, above: &[&str]) -> Option<String> {
-    let empty = error_of::<T>(&nested(above, Value::Object(Map::new())));
+/// serde does not say where a value was wrong, so each field is tried alone: the one at fault says the same `words`. Only
+/// on the way to a 400.
+fn field_at_fault<T: DeserializeOwned>(object: &Map<String, Value>, above: &[&str], words: &str) -> Option<String> {
+    let says_so = |value: Value| error_of::<T>(&nested(above, value)).as_deref() == Some(words);
+    if let Some(name) = quoted(words)
+        && !object.contains_key(&name)
+    {
+        // Is it missing here, or somewhere below?
+        let mut with = object.clone();
+        with.insert(name.clone(), Value::Null);
+        if !says_so(Value::Object(with)) {
+            return Some([above, &[&name]].concat().join("."));
+        }
+    }
     for (name, value) in object {
         let mut path: Vec<&str> = above.to_vec();
         path.push(name);
-        let error = error_of::<T>(&nested(&path, value.clone()));
-        if error.is_none() || error == empty {
+        let says_so = |value: Value| error_of::<T>(&nested(&path, value)).as_deref() == Some(words);
+        if !says_so(value.clone()) {
             continue;
         }
         if let Value::Object(inner) = value
             && path.len() < DEPTH
-            && let Some(deeper) = field_at_fault::<T>(inner, &path)
+            && let Some(deeper) = field_at_fault::<T>(inner, &path, words)
         {
             return Some(deeper);
         }
         if let Value::Array(items) = value
-            && error_of::<T>(&nested(&path, Value::Array(Vec::new()))) == empty
-            && let Some(at) = items
-                .iter()
-                .position(|item| error_of::<T>(&nested(&path, Value::Array(vec![item.clone()]))) == error)
+            && !says_so(Value::Array(Vec::new()))
+            && let Some(at) = items.iter().position(|item| says_so(Value::Array(vec![item.clone()])))
         {
             return Some(format!("{}.{at}", path.join(".")));
         }
@@ -121,6 +130,8 @@ fn quoted(words: &str) -> Option<String> {
 mod tests {
     use grok2api_schemas::admin::keys::KeyBody;
     use grok2api_schemas::admin::tokens::TokenPatch;
+    use grok2api_schemas::bus::admin::{TokenPatchAsk, TokensAsk};
+    use grok2api_schemas::ids::TokenId;
 
     use super::*;
 
@@ -149,6 +160,23 @@ mod tests {
             Some("secret")
         );
         assert_eq!(param::<TokenPatch>(r#"{"switch":"maybe"}"#).as_deref(), Some("switch"));
+        let id = TokenId::generate();
+        let patch = |body: String| param::<TokenPatchAsk>(&body);
+        assert_eq!(patch(format!(r#"{{"id":"{id}"}}"#)).as_deref(), Some("set"));
+        assert_eq!(patch(r#"{"set":{}}"#.into()).as_deref(), Some("id"));
+        assert_eq!(patch(r#"{"id":"key_1","set":{}}"#.into()).as_deref(), Some("id"));
+        assert_eq!(
+            patch(format!(r#"{{"id":"{id}","set":{{"labl":"x"}}}}"#)).as_deref(),
+            Some("set.labl")
+        );
+        assert_eq!(
+            patch(format!(r#"{{"id":"{id}","set":{{"tags":["a",{{}}]}}}}"#)).as_deref(),
+            Some("set.tags.1")
+        );
+        assert_eq!(
+            param::<TokensAsk>(&format!(r#"{{"ids":["{id}","x"]}}"#)).as_deref(),
+            Some("ids.1")
+        );
         for not_an_object in ["[]", "1", "nonsense", "{", "\"\""] {
             let error = json::<KeyBody>(not_an_object.as_bytes()).unwrap_err();
             assert_eq!(error.kind, ErrorKind::InvalidBody, "{not_an_object}");

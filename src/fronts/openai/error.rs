@@ -51,6 +51,11 @@ pub fn error_event(err: &GatewayError) -> Bytes {
     Bytes::from(event)
 }
 
+/// The error's body alone, where it does not travel over HTTP.
+pub fn error_json(err: &GatewayError) -> Bytes {
+    body(err, Clock::system().wall()).into()
+}
+
 /// Seconds until trying again makes sense, rounded up, at least 1.
 fn seconds(err: &GatewayError) -> Option<u64> {
     err.retry_after_ms.map(|ms| ms.div_ceil(1000).max(1))

@@ -27,7 +27,7 @@ impl Lines {
     }
 
     /// The next whole line of what has come.
-    pub fn next(&mut self) -> Option<Line> {
+    pub fn whole(&mut self) -> Option<Line> {
         match memchr::memchr(b'\n', &self.rest) {
             Some(at) => {
                 let line = self.rest.split_to(at + 1).freeze();
@@ -69,7 +69,7 @@ mod tests {
         };
         for chunk in text.chunks(size) {
             lines.push(Bytes::copy_from_slice(chunk));
-            while let Some(line) = lines.next() {
+            while let Some(line) = lines.whole() {
                 keep(line);
             }
             assert!(lines.rest.len() <= LONGEST_LINE + size);
