@@ -10,6 +10,12 @@ mod entry;
 pub mod affinity;
 mod choice;
 mod pool;
+mod placing;
+mod meters;
+mod blame;
+mod findings;
+mod enrol;
+mod listing;
 pub mod probe;
 mod timers;
 mod actor;
@@ -18,9 +24,9 @@ mod roster;
 
 pub use choice::{Pick, Reason, Tried, Wish};
 pub use eligible::ModelId;
+pub use enrol::mask;
 pub use entry::{MeterUse, Takes, Team, TeamModel, Token};
 pub use pool::{Pool, PoolCounters, PoolOptions, PoolParts};
-pub use roster::mask;
 
 #[cfg(test)]
 mod tests;

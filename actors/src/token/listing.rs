@@ -1,0 +1,278 @@
+//! The pool as lists, counts and metrics show it.
+
+use std::collections::BTreeMap;
+use std::sync::atomic::Ordering;
+
+use grok2api_schemas::admin::page::{Cursor, Page, SortKey};
+use grok2api_schemas::admin::tokens::{ModelCoolingView, PoolCount, TokenCounts, TokenQuery, TokenSort, TokenView};
+use grok2api_schemas::ids::TokenId;
+use grok2api_schemas::token::{CoolingCause, PoolName, TokenRecord, TokenState, TokenSwitch};
+
+use super::cooling;
+use super::entry::Token;
+use super::pool::Pool;
+use crate::egress::ProxySpec;
+
+impl Pool {
+    /// How one token stands.
+    pub fn view(&self, id: TokenId) -> Option<TokenView> {
+        self.find(id).map(|token| self.view_of(&token))
+    }
+
+    pub(super) fn view_of(&self, token: &Token) -> TokenView {
+        let now = self.0.clock.wall();
+        let record = token.record();
+        let team = token.team();
+        let team_record = team.as_ref().map(|team| team.record());
+        let (state, cooling) = cooling::state(&record, team_record.as_deref(), now);
+        let resting = |(model, cooling): &(String, grok2api_schemas::token::Cooling)| {
+            (!cooling::is_over(cooling, now)).then(|| ModelCoolingView {
+                model: model.clone(),
+                cause: cooling.cause,
+                until_ms: cooling.until_ms,
+            })
+        };
+        let model_cooling = record
+            .model_cooling
+            .iter()
+            .chain(team_record.iter().flat_map(|team| team.model_cooling.iter()))
+            .filter_map(resting)
+            .collect();
+        let models = record
+            .models
+            .as_ref()
+            .or(team_record.as_ref().and_then(|team| team.models.as_ref()));
+        let last_used = token.last_used_ms.load(Ordering::Relaxed);
+        TokenView {
+            id: record.id,
+            token: record.masked.clone(),
+            pool: record.pool,
+            token_type: record.pool.into(),
+            state,
+            cause: cooling.map(|cooling| cooling.cause),
+            detail: cooling.map(|cooling| cooling.detail.clone()),
+            since_ms: cooling.map(|cooling| cooling.since_ms),
+            until_ms: cooling.and_then(|cooling| cooling.until_ms),
+            clearable: cooling.is_some(),
+            team: record.team.clone(),
+            models: models.map_or(0, |models| models.len() as u64),
+            model_cooling,
+            label: record.label.clone(),
+            note: record.note.clone(),
+            tags: record.tags.clone(),
+            proxy: record
+                .proxy
+                .as_deref()
+                .and_then(|url| ProxySpec::parse(url).ok())
+                .and_then(|proxy| proxy.masked()),
+            created_ms: record.created_ms,
+            probed_ms: record.probed_ms,
+            last_used_ms: Some(last_used).filter(|ms| *ms > 0).or(record.last_used_ms),
+            use_count: record.use_count + u64::from(token.unsaved_uses.load(Ordering::Relaxed)),
+            fail_count: record.fail_count,
+            in_flight: token.in_flight(),
+            status: state.into(),
+            quota: 0,
+            quota_known: false,
+            heavy_quota: -1,
+            heavy_quota_known: false,
+        }
+    }
+
+    /// One page of the tokens that a query names.
+    pub fn list(&self, query: &TokenQuery) -> Page<TokenView> {
+        let now = self.0.clock.wall();
+        let text = query
+            .text
+            .as_ref()
+            .map(|text| text.to_lowercase())
+            .filter(|text| !text.is_empty());
+        let limit = query.limit.clamp(1, usize::MAX / 4);
+        let mut total = 0_u64;
+        // Every match is compared by a cheap key; only the rows of the page are made into views.
+        let mut rows: Vec<(SortKey, TokenId)> = Vec::new();
+        let before =
+            |a: &(SortKey, TokenId), b: &(SortKey, TokenId)| if query.descending { b.cmp(a) } else { a.cmp(b) };
+        let cursor = query
+            .cursor
+            .as_ref()
+            .and_then(|cursor| cursor.id.parse::<TokenId>().ok().map(|id| (cursor.key.clone(), id)));
+        for token in self.0.tokens.read().values() {
+            let record = token.record();
+            if !query.pools.is_empty() && !query.pools.contains(&record.pool) {
+                continue;
+            }
+            if query
+                .team
+                .as_ref()
+                .is_some_and(|team| record.team.as_ref() != Some(team))
+            {
+                continue;
+            }
+            if !query.states.is_empty() {
+                let team = token.team().map(|team| team.record());
+                if !query.states.contains(&cooling::state(&record, team.as_deref(), now).0) {
+                    continue;
+                }
+            }
+            if text.as_ref().is_some_and(|text| !mentions(&record, text)) {
+                continue;
+            }
+            total += 1;
+            let row = (sort_key(token, &record, query.sort), record.id);
+            if cursor
+                .as_ref()
+                .is_some_and(|cursor| before(&row, cursor) != std::cmp::Ordering::Greater)
+            {
+                continue;
+            }
+            rows.push(row);
+            if rows.len() >= limit.saturating_mul(2).max(1024) {
+                rows.select_nth_unstable_by(limit, before);
+                rows.truncate(limit + 1);
+            }
+        }
+        rows.sort_unstable_by(before);
+        let more = rows.len() > limit;
+        rows.truncate(limit);
+        let next_cursor = rows.last().filter(|_| more).map(|(key, id)| {
+            Cursor {
+                key: key.clone(),
+                id: id.to_string(),
+            }
+            .to_string()
+        });
+        let items = rows.iter().filter_map(|(_, id)| self.view(*id)).collect();
+        Page {
+            items,
+            next_cursor,
+            total,
+        }
+    }
+
+    /// How many tokens there are, by state and pool.
+    pub fn counts(&self) -> TokenCounts {
+        let now = self.0.clock.wall();
+        let mut counts = TokenCounts {
+            teams: self
+                .0
+                .teams
+                .iter()
+                .filter(|team| team.tokens.load(Ordering::Relaxed) > 0)
+                .count() as u64,
+            ..TokenCounts::default()
+        };
+        let mut pools: Vec<PoolCount> = PoolName::ALL
+            .into_iter()
+            .map(|pool| PoolCount {
+                pool,
+                total: 0,
+                active: 0,
+            })
+            .collect();
+        for token in self.0.tokens.read().values() {
+            let record = token.record();
+            let team = token.team().map(|team| team.record());
+            let (state, _) = cooling::state(&record, team.as_deref(), now);
+            counts.total += 1;
+            counts.total_calls += record.use_count + u64::from(token.unsaved_uses.load(Ordering::Relaxed));
+            let slot = match state {
+                TokenState::Active => &mut counts.active,
+                TokenState::Cooling => &mut counts.cooling,
+                TokenState::Exhausted => &mut counts.exhausted,
+                TokenState::Expired => &mut counts.expired,
+                TokenState::Disabled => &mut counts.disabled,
+            };
+            *slot += 1;
+            if let Some(pool) = pools.iter_mut().find(|entry| entry.pool == record.pool) {
+                pool.total += 1;
+                pool.active += u64::from(state == TokenState::Active);
+            }
+        }
+        counts.pools = pools;
+        counts
+    }
+
+    /// Tokens by pool and state, for metrics.
+    pub fn states(&self) -> BTreeMap<(PoolName, TokenState), u64> {
+        let now = self.0.clock.wall();
+        let mut states = BTreeMap::new();
+        for token in self.0.tokens.read().values() {
+            let record = token.record();
+            let team = token.team().map(|team| team.record());
+            *states
+                .entry((record.pool, cooling::state(&record, team.as_deref(), now).0))
+                .or_default() += 1;
+        }
+        states
+    }
+
+    /// What keeps tokens from serving, most frequent first: cause, how many, and the earliest end.
+    pub fn hindrances(&self, model: Option<&str>) -> Vec<(CoolingCause, u64, Option<u64>)> {
+        let now = self.0.clock.wall();
+        let mut causes: BTreeMap<CoolingCause, (u64, Option<u64>)> = BTreeMap::new();
+        for token in self.0.tokens.read().values() {
+            let record = token.record();
+            if record.switch == TokenSwitch::Off {
+                // Its rests end without its serving again.
+                continue;
+            }
+            let team = token.team().map(|team| team.record());
+            let (_, of_token) = cooling::state(&record, team.as_deref(), now);
+            let of_model = model.and_then(|model| {
+                record
+                    .model_cooling
+                    .iter()
+                    .chain(team.iter().flat_map(|team| team.model_cooling.iter()))
+                    .find(|(name, cooling)| name == model && !cooling::is_over(cooling, now))
+                    .map(|(_, cooling)| cooling)
+            });
+            let listed = record
+                .models
+                .as_ref()
+                .or(team.as_ref().and_then(|team| team.models.as_ref()));
+            let may_serve = |model: &str| listed.is_none_or(|names| names.iter().any(|name| name == model));
+            if let Some(cooling) = of_token.or(of_model)
+                && model.is_none_or(may_serve)
+            {
+                let entry = causes.entry(cooling.cause).or_default();
+                entry.0 += 1;
+                entry.1 = match (entry.1, cooling.until_ms) {
+                    (Some(a), Some(b)) => Some(a.min(b)),
+                    (a, b) => a.or(b),
+                };
+            }
+        }
+        let mut list: Vec<_> = causes
+            .into_iter()
+            .map(|(cause, (count, until))| (cause, count, until))
+            .collect();
+        list.sort_by_key(|(_, count, _)| std::cmp::Reverse(*count));
+        list
+    }
+}
+
+fn mentions(record: &TokenRecord, text: &str) -> bool {
+    let has = |hay: &str| hay.to_lowercase().contains(text);
+    has(&record.masked)
+        || has(&record.label)
+        || has(&record.note)
+        || record.team.as_deref().is_some_and(has)
+        || record.tags.iter().any(|tag| has(tag))
+        || (text.len() > 4 && has(&record.id.to_string()))
+}
+
+fn sort_key(token: &Token, record: &TokenRecord, sort: TokenSort) -> SortKey {
+    match sort {
+        TokenSort::Created => SortKey::Number(record.created_ms),
+        TokenSort::LastUsed => {
+            let last_used = token.last_used_ms.load(Ordering::Relaxed);
+            SortKey::Number(last_used.max(record.last_used_ms.unwrap_or(0)))
+        }
+        TokenSort::UseCount => {
+            SortKey::Number(record.use_count + u64::from(token.unsaved_uses.load(Ordering::Relaxed)))
+        }
+        TokenSort::FailCount => SortKey::Number(u64::from(record.fail_count)),
+        TokenSort::Label => SortKey::Text(record.label.clone()),
+    }
+}

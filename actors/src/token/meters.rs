@@ -1,0 +1,131 @@
+//! The meters that a call touches, and what the upstream tells of their limits.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arc_swap::ArcSwap;
+use grok2api_schemas::meter::{Domain, Meter};
+use grok2api_schemas::token::{LearnedLimits, TeamRecord};
+
+use super::eligible::ModelId;
+use super::entry::{MeterUse, Team, TeamModel};
+use super::limits::LimitBook;
+use super::pool::Pool;
+use crate::clock::Mono;
+
+/// A limit that the upstream told is raised at most this often, milliseconds.
+const RAISE_EVERY_MS: u64 = 60_000;
+
+impl Pool {
+    /// A team for a model, with its meters; made at its first use.
+    pub fn team_model(&self, team: &Arc<Team>, model: ModelId) -> Arc<TeamModel> {
+        if let Some(at) = team.models.get(&model) {
+            return at.clone();
+        }
+        let name = self.model_name(model).unwrap_or_default();
+        let made = Arc::new(TeamModel {
+            meters: ArcSwap::from_pointee(self.meters(&team.record(), &name)),
+            model: name,
+            answered: std::sync::atomic::AtomicBool::new(false),
+            told: AtomicU64::new(0),
+            raised_at: AtomicU64::new(0),
+        });
+        team.models.entry(model).or_insert(made).clone()
+    }
+
+    fn meters(&self, team: &TeamRecord, model: &str) -> Vec<MeterUse> {
+        let canonical = (self.0.options.canonical)(model);
+        self.0
+            .limits
+            .load()
+            .meters(team, &canonical)
+            .into_iter()
+            .map(|(kind, limit, takes)| {
+                let domain = Domain::TeamModel {
+                    provider: self.0.options.provider.to_owned(),
+                    team: team.team.clone(),
+                    model: canonical.clone(),
+                };
+                MeterUse {
+                    meter: self.0.ledger.meter(&Meter { domain, kind }, limit),
+                    takes,
+                }
+            })
+            .collect()
+    }
+
+    /// Puts new limits of the configuration into force.
+    pub fn set_limits(&self, book: LimitBook) {
+        self.0.limits.store(Arc::new(book));
+        for team in self.0.teams.iter() {
+            let record = team.record();
+            for at in team.models.iter() {
+                at.meters.store(Arc::new(self.meters(&record, &at.model)));
+            }
+        }
+    }
+
+    /// The upstream answered a call: what its head told of limits, and that meters without a limit may open up.
+    pub fn note_answer(&self, team: &Arc<Team>, at: &TeamModel, told: LearnedLimits) {
+        let seen = at.told.swap(
+            told.rpm.unwrap_or(0) ^ told.tpm.unwrap_or(0).rotate_left(32),
+            Ordering::Relaxed,
+        );
+        let now = told.rpm.unwrap_or(0) ^ told.tpm.unwrap_or(0).rotate_left(32);
+        if now != 0 && seen != now {
+            self.learn(team, at, told);
+        }
+        if !at.answered.swap(true, Ordering::Relaxed) {
+            for used in at.meters.load().iter() {
+                used.meter.answered();
+            }
+        }
+    }
+
+    /// Takes note of limits that the upstream told. A lower one counts at once, a higher one at most once a minute: what
+    /// one server says and another contradicts must not swing the quota with every answer.
+    pub fn learn(&self, team: &Arc<Team>, at: &TeamModel, told: LearnedLimits) {
+        let now = self.0.clock.now();
+        let last_raised = Mono(at.raised_at.load(Ordering::Relaxed));
+        let may_raise = last_raised == Mono(0) || now.ms_since(last_raised) >= RAISE_EVERY_MS;
+        let take = |known: Option<u64>, told: Option<u64>| match (known, told) {
+            (Some(known), Some(told)) if told > known && !may_raise => Some(known),
+            (known, told) => told.or(known),
+        };
+        let model = (self.0.options.canonical)(&at.model);
+        let known = team
+            .record()
+            .learned
+            .iter()
+            .find(|(name, _)| *name == model)
+            .map(|(_, limits)| *limits);
+        let before = known.unwrap_or_default();
+        let after = LearnedLimits {
+            rps: take(before.rps, told.rps),
+            rpm: take(before.rpm, told.rpm),
+            rph: take(before.rph, told.rph),
+            rpd: take(before.rpd, told.rpd),
+            tpm: take(before.tpm, told.tpm),
+        };
+        if before == after {
+            return;
+        }
+        at.raised_at.store(now.0, Ordering::Relaxed);
+        let record = team.change(
+            |record| match record.learned.iter_mut().find(|(name, _)| *name == model) {
+                Some((_, limits)) => *limits = after,
+                None => record.learned.push((model.clone(), after)),
+            },
+        );
+        tracing::info!(
+            team = %team.id, %model, rps = after.rps, rpm = after.rpm, rph = after.rph, rpd = after.rpd, tpm = after.tpm,
+            "the upstream told its limits for a team and model"
+        );
+        for other in team.models.iter() {
+            if (self.0.options.canonical)(&other.model) == model {
+                other.meters.store(Arc::new(self.meters(&record, &other.model)));
+            }
+        }
+        self.0.actors.save_team(self, team);
+    }
+}
