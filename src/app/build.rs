@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use grok2api_actors::bus::BusHandle;
-use grok2api_actors::bus::local::LocalBus;
 use grok2api_actors::clients::ClientKeys;
 use grok2api_actors::clock::Clock;
 use grok2api_actors::egress::{Egress, EgressOptions, ProxySpec};
@@ -28,6 +27,7 @@ use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
 use super::App;
+use super::bus::{self, OpenBus};
 use super::master_key::{ClusterKeys, KeySources, answer_joiners, find_master_key};
 use crate::bindings::Bindings;
 use crate::catalogue::{Catalogue, ListedModel};
@@ -84,7 +84,7 @@ pub async fn build(
         .filter(|key| !key.is_empty())
         .map(|key| SecretString::from(key.to_owned()));
     let store = Store::open(&data_dir.join("store"), StoreOptions::default()).map_err(|e| cannot("the store")(&e))?;
-    let bus: BusHandle = LocalBus::new(store.clone(), clock.clone());
+    let OpenBus { bus, nats } = bus::open(&config.nats, &store, &clock).await?;
     let is_shared = !config.nats.url.is_empty();
     let sources = KeySources {
         cluster: is_shared.then(|| ClusterKeys {
@@ -194,6 +194,7 @@ pub async fn build(
         bindings: Bindings::new(bus.clone()),
         store,
         bus,
+        nats,
         vault,
         ledger,
         pool,

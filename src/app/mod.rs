@@ -1,6 +1,7 @@
 //! The composition root: everything that runs, built in order, before the first byte is accepted.
 
 mod build;
+mod bus;
 mod first_start;
 mod master_key;
 mod gauges;
@@ -13,6 +14,7 @@ use std::time::Duration;
 
 use arc_swap::{ArcSwap, Guard};
 use grok2api_actors::bus::BusHandle;
+use grok2api_actors::bus::nats::NatsBus;
 use grok2api_actors::clients::{ClientKeys, Identity};
 use grok2api_actors::clock::Clock;
 use grok2api_actors::ledger::Ledger;
@@ -59,6 +61,8 @@ pub struct App {
     pub store: Store,
     /// What nodes share.
     pub bus: BusHandle,
+    /// The same bus, where NATS carries it.
+    pub nats: Option<Arc<NatsBus>>,
     /// Seals and recognises secrets.
     pub vault: Arc<Vault>,
     /// Quotas.
@@ -194,6 +198,9 @@ impl App {
             tracing::error!(%error, "the last records of the request log could not be written");
         }
         self.arbiters.stop();
+        if let Some(nats) = &self.nats {
+            nats.close().await;
+        }
         self.store.close();
     }
 }

@@ -77,7 +77,7 @@ pub async fn serve(args: &LoadArgs, loaded: Loaded, is_demo: bool) -> Result<Exi
         tokens: app.pool.len(),
         upstream: config.xai.base_url.clone(),
         tls,
-        nats: None,
+        nats: app.nats.as_ref().map(|nats| nats.describe()),
         demo: is_demo,
         anonymous: config.security.allow_anonymous,
         limits: limits_in_words(&config),

@@ -90,7 +90,7 @@ fn admin_parts(app: &Arc<App>) -> Admin {
         requests: ops.requests,
         accounts: ops.accounts,
         clock: app.clock.clone(),
-        storage: "local",
+        storage: if app.nats.is_some() { "nats" } else { "local" },
         limits: admin::BodyLimits::default(),
         origin: Arc::new(|request| match request.extensions().get::<ClientOrigin>() {
             Some(origin) => admin::Origin {

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use grok2api_actors::bus::nats;
 use grok2api_schemas::config::service::OLDER_DEFAULT_APP_URL;
-use grok2api_schemas::config::{Config, Cool, Join, OnDisconnect, TeamConfig};
+use grok2api_schemas::config::{Config, Cool, Join, NatsConfig, OnDisconnect, TeamConfig};
 
 use super::error::Place;
 use super::gathered::Gathered;
@@ -22,6 +23,7 @@ pub(super) fn check(config: &mut Config, gathered: &mut Gathered, file: &Path) {
     }
     let mut checker = Checker { gathered, file };
     checker.tls(config);
+    checker.nats(&config.nats);
     checker.secrets(config);
     checker.teams(&config.xai.teams);
     checker.rules(config);
@@ -66,6 +68,64 @@ impl Checker<'_> {
             ("server.tls_cert", &server.tls_cert),
             ("server.tls_key", &server.tls_key),
         ];
+        self.pair_of_files(keys, "neither to speak plain HTTP");
+    }
+
+    fn nats(&mut self, nats: &NatsConfig) {
+        let keys = [("nats.tls_cert", &nats.tls_cert), ("nats.tls_key", &nats.tls_key)];
+        self.pair_of_files(keys, "neither to show no certificate");
+        if !nats::is_prefix(&nats.prefix) {
+            self.problem(
+                "nats.prefix",
+                format!("{:?} cannot begin a stream's name", nats.prefix),
+                "Use 1 to 32 letters, digits, - or _.",
+            );
+        }
+        for (path, file) in [
+            ("nats.tls_ca", &nats.tls_ca),
+            ("nats.creds", &nats.creds),
+            ("nats.nkey", &nats.nkey),
+        ] {
+            if !file.is_empty() && !Path::new(file).is_file() {
+                self.problem(
+                    path,
+                    format!("there is no file {file:?}"),
+                    "Name a file that this user can read.",
+                );
+            }
+        }
+        if nats.user.is_empty() != nats.password.expose().is_empty() {
+            let (set, unset) = if nats.user.is_empty() {
+                ("nats.password", "nats.user")
+            } else {
+                ("nats.user", "nats.password")
+            };
+            self.problem(
+                set,
+                format!("is set and {unset} is not"),
+                format!("Set {unset} too, or neither."),
+            );
+        }
+        let logins: Vec<&str> = [
+            ("nats.user", nats.user.as_str()),
+            ("nats.token", nats.token.expose()),
+            ("nats.creds", nats.creds.as_str()),
+            ("nats.nkey", nats.nkey.as_str()),
+        ]
+        .into_iter()
+        .filter_map(|(path, value)| (!value.is_empty()).then_some(path))
+        .collect();
+        if let [first, second, ..] = logins[..] {
+            self.problem(
+                second,
+                format!("is set and {first} is too"),
+                "Keep one way to log in to NATS.",
+            );
+        }
+    }
+
+    /// Two files that need each other.
+    fn pair_of_files(&mut self, keys: [(&str, &String); 2], without: &str) {
         for (at, (path, value)) in keys.into_iter().enumerate() {
             let (other, other_value) = keys[1 - at];
             if value.is_empty() {
@@ -75,7 +135,7 @@ impl Checker<'_> {
                 self.problem(
                     path,
                     format!("is set and {other} is not"),
-                    format!("Set {other} too, or neither to speak plain HTTP."),
+                    format!("Set {other} too, or {without}."),
                 );
             } else if !Path::new(value).is_file() {
                 self.problem(

@@ -9,7 +9,6 @@ mod kv;
 mod talk;
 #[cfg(test)]
 mod tests;
-mod watch;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,11 +18,11 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 
 use super::faults::{Faults, FaultyBus};
+use super::watch::Watchers;
 use super::{Bus, BusError, BusErrorKind, BusRequest, Expect, JournalEntry, JournalHead, KvChange, KvEntry, KvWrite};
 use crate::clock::Clock;
 use crate::store::{Store, StoreError};
 use talk::Talk;
-use watch::Watchers;
 
 /// Rows that are read between two yields to the runtime.
 const ROWS_PER_TURN: usize = 1_024;
@@ -122,7 +121,7 @@ impl Bus for LocalBus {
     }
 
     fn kv_watch<'a>(&'a self, bucket: &'static str) -> BoxFuture<'a, Result<BoxStream<'static, KvChange>, BusError>> {
-        Box::pin(async move { Ok(self.watchers.watch(bucket)) })
+        Box::pin(async move { Ok(self.watchers.watch(bucket, 0)) })
     }
 
     fn journal_append<'a>(

@@ -6,6 +6,8 @@ pub mod codec;
 pub(crate) mod contract;
 pub mod faults;
 pub mod local;
+pub mod nats;
+mod watch;
 
 use std::fmt;
 use std::sync::Arc;
@@ -61,12 +63,17 @@ impl fmt::Display for BusError {
 
 impl std::error::Error for BusError {}
 
+/// The most bytes of a key.
+pub const MAX_KEY_BYTES: usize = 120;
+/// The most bytes of a value: with its headers it fits into a message of NATS's default size, 1 MiB.
+pub const MAX_VALUE_BYTES: usize = 1_000_000;
+
 /// A stored value with the revision that a compare-and-set expects.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KvEntry {
-    /// The key, opaque bytes of at most 120 bytes.
+    /// The key, opaque bytes, at most [`MAX_KEY_BYTES`].
     pub key: Bytes,
-    /// The value, at most 1 MiB.
+    /// The value, at most [`MAX_VALUE_BYTES`].
     pub value: Bytes,
     /// Grows with every write to the bucket.
     pub revision: u64,
@@ -180,7 +187,7 @@ pub trait Bus: Send + Sync + 'static {
     /// Where a shard's journal stands.
     fn journal_head<'a>(&'a self, shard: u16) -> BoxFuture<'a, Result<JournalHead, BusError>>;
 
-    /// Forgets entries before a sequence (a snapshot stands there).
+    /// Forgets entries before a sequence (a snapshot stands there). The last entry may stay in any case.
     fn journal_purge<'a>(&'a self, shard: u16, before: u64) -> BoxFuture<'a, Result<(), BusError>>;
 
     /// Tells everybody, at most once, without waiting.
@@ -199,4 +206,20 @@ pub trait Bus: Send + Sync + 'static {
 
     /// Serves a subject: requests arrive on the stream until it is dropped.
     fn serve(&self, subject: &str) -> BoxStream<'static, BusRequest>;
+}
+
+fn within_limits(key: &[u8], value: Option<&Bytes>) -> Result<(), BusError> {
+    if key.is_empty() || key.len() > MAX_KEY_BYTES {
+        return Err(BusError::new(
+            BusErrorKind::Storage,
+            format!("a key has 1 to {MAX_KEY_BYTES} bytes, not {}", key.len()),
+        ));
+    }
+    match value {
+        Some(value) if value.len() > MAX_VALUE_BYTES => Err(BusError::new(
+            BusErrorKind::Storage,
+            format!("a value has at most {MAX_VALUE_BYTES} bytes, not {}", value.len()),
+        )),
+        _ => Ok(()),
+    }
 }

@@ -20,6 +20,17 @@ pub mod buckets {
     pub const ALL: [&str; 7] = [TOKENS, SECRETS, KEYS, TEAMS, ADMIN, BINDINGS, CLUSTER];
 }
 
+/// Names of JetStream streams and of the subjects they take, behind the configured prefix. Few streams, because each one
+/// with replicas is a raft group that sends heartbeats.
+pub mod streams {
+    /// One key-value bucket, named like the prefix, holds every bucket: keys are `<bucket>.<key>`.
+    pub const KV: &str = "KV_";
+    /// What the subjects of a key-value bucket start with.
+    pub const KV_SUBJECTS: &str = "$KV.";
+    /// Journals of all shards; also the subject, with the shard behind it.
+    pub const JOURNAL: &str = "journal";
+}
+
 /// How many slices all quota domains are cut into, each with its own journal (`ledger.md` §1).
 pub const SHARDS: u16 = 16;
 

@@ -124,6 +124,30 @@ section! {
         url: (text NatsUrl) = "" [restart local env "NATS_URL"];
         /// Who may join: open (whoever can log in to NATS is handed the cluster's key) or key (only nodes that bring security.master_key).
         join: (choice Join) = "open" [restart local];
+        /// What every stream and subject begins with: letters, digits, - and _. Two clusters on one NATS have two.
+        prefix: (text Any) = "grok2api" [restart local];
+        /// Copies of everything that JetStream keeps: 3 on three servers or more.
+        replicas: (int usize 1..=5) = 1 [restart local];
+        /// User to log in as, with nats.password.
+        user: (text Any) = "" [restart local];
+        /// Password of that user.
+        password: (secret) = "" [restart local];
+        /// Token to log in with.
+        token: (secret) = "" [restart local];
+        /// Credentials file (JWT and seed) to log in with.
+        creds: (text Any) = "" [restart local];
+        /// File with the seed of an NKey to log in with.
+        nkey: (text Any) = "" [restart local];
+        /// Certificates of the authorities that NATS's certificate may be signed by, a PEM file. Not set: those of the system.
+        tls_ca: (text Any) = "" [restart local];
+        /// Certificate to show to NATS, a PEM file, with nats.tls_key.
+        tls_cert: (text Any) = "" [restart local];
+        /// Private key of that certificate, a PEM file.
+        tls_key: (text Any) = "" [restart local];
+        /// How long a read or write of NATS may take, in seconds.
+        request_timeout_secs: (int u64 1..=60) = 5 [restart local];
+        /// How long a start waits for NATS, in seconds.
+        start_deadline_secs: (int u64 1..=3600) = 15 [restart local];
     }
 }
 

@@ -61,7 +61,7 @@ pub async fn revisions_and_conditions(bus: &dyn Bus) {
         .unwrap();
     let entry = bus.kv_get(bucket, &binary).await.unwrap().unwrap();
     assert_eq!((entry.key, entry.value), (binary.clone(), Bytes::new()));
-    let largest = Bytes::from(vec![7; 1024 * 1024]);
+    let largest = Bytes::from(vec![7; crate::bus::MAX_VALUE_BYTES]);
     bus.kv_put(bucket, two.clone(), largest.clone(), Expect::Any)
         .await
         .unwrap();

@@ -11,14 +11,9 @@ use futures::stream::try_unfold;
 use futures::{Stream, TryStreamExt};
 
 use super::ROWS_PER_TURN;
-use super::watch::Watchers;
-use crate::bus::{BusError, BusErrorKind, Expect, KvChange, KvEntry, KvWrite};
+use crate::bus::watch::Watchers;
+use crate::bus::{BusError, Expect, KvChange, KvEntry, KvWrite, within_limits};
 use crate::store::{Decision, Store, StoreError, StoreView, StoreWrite};
-
-/// The most bytes of a key, as the trait says.
-const MAX_KEY_BYTES: usize = 120;
-/// The most bytes of a value, as the trait says.
-const MAX_VALUE_BYTES: usize = 1024 * 1024;
 
 const LAST_REVISION: &[u8] = &[0];
 const ENTRY: u8 = 1;
@@ -171,22 +166,6 @@ pub(super) fn pages(
         let page = entries.collect::<Result<Vec<KvEntry>, StoreError>>()?;
         Ok(Some((page, (store, next))))
     })
-}
-
-fn within_limits(key: &[u8], value: Option<&Bytes>) -> Result<(), BusError> {
-    if key.is_empty() || key.len() > MAX_KEY_BYTES {
-        return Err(BusError::new(
-            BusErrorKind::Storage,
-            format!("a key has 1 to {MAX_KEY_BYTES} bytes, not {}", key.len()),
-        ));
-    }
-    match value {
-        Some(value) if value.len() > MAX_VALUE_BYTES => Err(BusError::new(
-            BusErrorKind::Storage,
-            format!("a value has at most {MAX_VALUE_BYTES} bytes, not {}", value.len()),
-        )),
-        _ => Ok(()),
-    }
 }
 
 /// The revision of a key, if it is there.

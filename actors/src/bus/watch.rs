@@ -30,12 +30,16 @@ struct Watcher {
 struct Unread {
     in_order: BTreeMap<u64, KvChange>,
     by_key: HashMap<Bytes, u64>,
+    /// Changes up to this revision are known or from before the watch.
+    seen: u64,
     ended: bool,
 }
 
 impl Watchers {
-    pub fn watch(&self, bucket: &'static str) -> BoxStream<'static, KvChange> {
+    /// A watch of what comes after the revision `seen`.
+    pub fn watch(&self, bucket: &'static str, seen: u64) -> BoxStream<'static, KvChange> {
         let watcher = Arc::new(Watcher::default());
+        watcher.unread.lock().seen = seen;
         let mut by_bucket = self.by_bucket.lock();
         let watchers = by_bucket.entry(bucket).or_default();
         watchers.retain(|watcher| watcher.strong_count() > 0);
@@ -43,11 +47,15 @@ impl Watchers {
         Box::pin(Changes { watcher })
     }
 
-    /// Called on the committer thread, in the order of the commits.
+    /// Called in the order of the commits; what was told before is not told again.
     pub fn tell(&self, bucket: &'static str, changes: Vec<KvChange>) {
         for watcher in self.alive(bucket) {
             let mut unread = watcher.unread.lock();
             for change in &changes {
+                if change.revision <= unread.seen {
+                    continue;
+                }
+                unread.seen = change.revision;
                 if let Some(overtaken) = unread.by_key.insert(change.key.clone(), change.revision) {
                     unread.in_order.remove(&overtaken);
                 }
