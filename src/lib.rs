@@ -12,6 +12,7 @@ pub mod catalogue;
 pub mod bindings;
 pub mod admin;
 pub mod control;
+pub mod documents;
 pub mod ops;
 pub mod request_log;
 pub mod settings;

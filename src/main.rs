@@ -21,6 +21,9 @@ fn main() -> ExitCode {
     match command {
         Command::CheckConfig { load } => cli::check_config(&load),
         Command::ExampleConfig => cli::example_config(),
+        Command::Operate { group, asked, load } => cli::operate(group, &asked, &load),
+        Command::Asyncapi => cli::asyncapi(),
+        Command::Schemas { directory } => cli::schemas(&directory),
         Command::Health { url, load } => cli::health(url.as_deref(), &load),
         Command::Serve { load, demo } => {
             // Store and logs name clients and teams: files of this process are its user's alone, also in a

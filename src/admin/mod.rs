@@ -7,6 +7,7 @@ mod call;
 mod cookie;
 mod keys;
 mod older;
+mod operations;
 mod query;
 mod requests;
 mod session;
@@ -24,6 +25,7 @@ use poem::{Endpoint, EndpointExt, IntoEndpoint, Request, Response, Route, get, p
 
 use crate::engine::error::{ErrorKind, GatewayError};
 use crate::fronts::openai::error::error_response;
+use crate::ops::Ops;
 use crate::ops::accounts::Accounts;
 use crate::ops::keys::KeyOps;
 use crate::ops::requests::RequestOps;
@@ -63,6 +65,8 @@ impl Default for BodyLimits {
 /// What the routes need.
 #[derive(Clone)]
 pub struct Admin {
+    /// Every operation.
+    pub ops: Ops,
     /// Operations on upstream credentials.
     pub tokens: TokenOps,
     /// Operations on client keys.
@@ -126,6 +130,8 @@ pub fn routes(admin: Admin) -> impl Endpoint<Output = Response> {
         .at("/keys/:id/rotate", post(guarded(a, keys::rotate)))
         .at("/requests", get(guarded(a, requests::list)))
         .at("/requests/:id", get(guarded(a, requests::get)))
+        .at("/operations", get(guarded(a, operations::list)))
+        .at("/operations/:id", post(own(a, operations::run)))
         .at("/*rest", guarded(a, older::unknown))
         .into_endpoint()
         .around(|routes, request| async move {

@@ -20,6 +20,7 @@ use crate::ops::keys::KeyDayUsage;
 use crate::request_log::{RequestLog, RequestLogOptions};
 
 mod keys;
+mod operations;
 mod requests;
 mod sessions;
 mod tokens;
@@ -57,11 +58,18 @@ async fn desk() -> Desk {
         .unwrap();
     let (pool, usage) = (Arc::new(FakePool::default()), FakeUsage::default());
     let log = RequestLog::open(store, clock.clone(), RequestLogOptions::default()).unwrap();
-    let admin = Admin {
+    let ops = Ops {
         tokens: TokenOps::new(pool.clone()),
         keys: KeyOps::new(keys.clone(), Arc::new(usage.clone()), clock.clone()),
         requests: RequestOps::new(log.clone()),
         accounts: accounts.clone(),
+    };
+    let admin = Admin {
+        tokens: ops.tokens.clone(),
+        keys: ops.keys.clone(),
+        requests: ops.requests.clone(),
+        accounts: accounts.clone(),
+        ops,
         clock,
         storage: "local",
         limits: BodyLimits {

@@ -3,7 +3,10 @@
 
 mod banner;
 mod configuration;
+mod documents;
 mod health;
+mod node;
+mod operate;
 mod pinned;
 
 use std::ffi::OsString;
@@ -15,7 +18,10 @@ use clap::{Args, Parser, Subcommand};
 
 pub use banner::{Facts, banner};
 pub use configuration::{check_config, example_config, settings_or_exit};
+pub use documents::{asyncapi, schemas};
 pub use health::{Readiness, health, readiness};
+pub use node::Node;
+pub use operate::{Operate, operate};
 
 use crate::settings::{Environment, LoadArgs};
 
@@ -53,6 +59,16 @@ enum Subcommands {
     ExampleConfig,
     /// Ask a running node whether it is ready; exit code 0 if it is.
     Health(Health),
+    /// Do something about upstream credentials on a running node.
+    Token(Operate),
+    /// Do something about client keys on a running node.
+    Key(Operate),
+    /// Look at what became of clients' requests.
+    Requests(Operate),
+    /// Print the AsyncAPI document of what is on NATS.
+    Asyncapi,
+    /// Write the AsyncAPI document and the JSON Schemas of everything that operators' doors take and answer.
+    Schemas(Schemas),
     /// Serve the upstream that --demo and the tests talk to.
     #[command(hide = true)]
     Simulate(Simulate),
@@ -91,6 +107,14 @@ struct Health {
     url: Option<String>,
 }
 
+/// Where to write documents.
+#[derive(Clone, Debug, Args)]
+struct Schemas {
+    /// Directory to write to.
+    #[arg(default_value = "schemas", value_name = "DIR")]
+    directory: PathBuf,
+}
+
 /// What the simulated upstream does.
 #[derive(Clone, Debug, PartialEq, Eq, Args)]
 pub struct Simulate {
@@ -125,6 +149,22 @@ pub enum Command {
         url: Option<String>,
         /// Where settings come from.
         load: LoadArgs,
+    },
+    /// See [`operate`].
+    Operate {
+        /// A group of operations.
+        group: &'static str,
+        /// What to do.
+        asked: Operate,
+        /// Where settings come from.
+        load: LoadArgs,
+    },
+    /// See [`asyncapi`].
+    Asyncapi,
+    /// See [`schemas`].
+    Schemas {
+        /// Where to write them.
+        directory: PathBuf,
     },
     /// Serve the simulated upstream.
     Simulate(Simulate),
@@ -177,9 +217,18 @@ impl Cli {
             Some(Subcommands::CheckConfig) => Command::CheckConfig { load: load() },
             Some(Subcommands::ExampleConfig) => Command::ExampleConfig,
             Some(Subcommands::Health(Health { url })) => Command::Health { url, load: load() },
+            Some(Subcommands::Token(asked)) => operated("tokens", asked, load()),
+            Some(Subcommands::Key(asked)) => operated("keys", asked, load()),
+            Some(Subcommands::Requests(asked)) => operated("requests", asked, load()),
+            Some(Subcommands::Asyncapi) => Command::Asyncapi,
+            Some(Subcommands::Schemas(Schemas { directory })) => Command::Schemas { directory },
             Some(Subcommands::Simulate(simulate)) => Command::Simulate(simulate),
         }
     }
+}
+
+fn operated(group: &'static str, asked: Operate, load: LoadArgs) -> Command {
+    Command::Operate { group, asked, load }
 }
 
 /// Writes a line for people or scripts to stdout. A reader that has gone (`| head`) is no fault of ours.

@@ -1,10 +1,7 @@
 //! One call of the service: done, and answered in the words of the HTTP admin API.
 
-use std::panic::AssertUnwindSafe;
-
 use async_nats::service::{NATS_SERVICE_ERROR, NATS_SERVICE_ERROR_CODE, Request, error};
 use async_nats::{Client, HeaderMap};
-use futures::FutureExt;
 use grok2api_schemas::ids::RequestId;
 
 use crate::engine::error::{ErrorKind, GatewayError};
@@ -38,20 +35,7 @@ pub(super) async fn answer(client: &Client, operation: &'static Operation, reque
             format!("The request is larger than {} KiB.", LARGEST / 1024),
         ))
     } else {
-        let deed = AssertUnwindSafe(operation.run(ops, Actor::over_nats(), body)).catch_unwind();
-        match tokio::time::timeout(about.deadline, deed).await {
-            Ok(Ok(done)) => done,
-            Ok(Err(_)) => Err(GatewayError::internal("an admin operation panicked")),
-            Err(_) => Err(GatewayError::new(
-                ErrorKind::Overloaded,
-                format!(
-                    "{} took longer than {} s. Look whether it was done before you repeat it.",
-                    about.name(),
-                    about.deadline.as_secs()
-                ),
-            )
-            .with_code("timed_out")),
-        }
+        operation.run(ops, Actor::over_nats(), body).await
     };
     let most = client.server_info().max_payload.saturating_sub(HEADERS);
     match done {

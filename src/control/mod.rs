@@ -2,6 +2,7 @@
 //! offers in one queue group, so any of them answers. NATS's own permissions say who may call.
 
 mod answer;
+pub mod events;
 #[cfg(test)]
 mod tests;
 

@@ -85,10 +85,11 @@ pub fn routes(app: &Arc<App>) -> BoxEndpoint<'static, Response> {
 fn admin_parts(app: &Arc<App>) -> Admin {
     let ops = app.ops();
     Admin {
-        tokens: ops.tokens,
-        keys: ops.keys,
-        requests: ops.requests,
-        accounts: ops.accounts,
+        tokens: ops.tokens.clone(),
+        keys: ops.keys.clone(),
+        requests: ops.requests.clone(),
+        accounts: ops.accounts.clone(),
+        ops,
         clock: app.clock.clone(),
         storage: if app.nats.is_some() { "nats" } else { "local" },
         limits: admin::BodyLimits::default(),

@@ -116,14 +116,20 @@ pub async fn export(
 pub async fn export_to_key(
     tokens: &TokenOps,
     accounts: &Accounts,
+    asks: &Actor,
     ask: TokenExportAsk,
 ) -> Result<SealedTokens, GatewayError> {
     let password = Zeroizing::new(ask.password);
     let reader = public_key(&ask.public_key)?;
     let rows = rows(ask.limit, MOST_ROWS)?;
+    // NATS knows no accounts, so its callers say whose password it is.
+    let own_name = asks.ip.is_some().then(|| asks.username.clone());
     let actor = Actor {
-        username: ask.username.unwrap_or_else(|| accounts.first_username().to_owned()),
-        ..Actor::over_nats()
+        username: ask
+            .username
+            .or(own_name)
+            .unwrap_or_else(|| accounts.first_username().to_owned()),
+        ..asks.clone()
     };
     accounts.confirm(&actor, password).await?;
     let (ids, next_cursor) = match ask.ids {
@@ -146,7 +152,7 @@ pub async fn export_to_key(
         }
     };
     // Before anything leaves.
-    actor.did("tokens.export", &ids, "over NATS, sealed to a public key");
+    actor.did("tokens.export", &ids, "sealed to a public key");
     let (lines, count) = lines(tokens, ids).await?;
     let sealed = reader
         .seal(&mut OsRng, &lines)

@@ -15,6 +15,8 @@ mod clients;
 #[cfg(test)]
 mod config;
 #[cfg(test)]
+mod control;
+#[cfg(test)]
 mod demo;
 #[cfg(test)]
 mod disconnect;

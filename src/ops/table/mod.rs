@@ -7,10 +7,12 @@ mod requests;
 mod tests;
 mod tokens;
 
+use std::panic::AssertUnwindSafe;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures::FutureExt;
 use futures::future::BoxFuture;
 use grok2api_schemas::admin::accounts::Role;
 use grok2api_schemas::bus::subjects::admin::name_of;
@@ -21,7 +23,7 @@ use serde::de::DeserializeOwned;
 use super::Ops;
 use super::audit::Actor;
 use super::input;
-use crate::engine::error::GatewayError;
+use crate::engine::error::{ErrorKind, GatewayError};
 
 /// How long an operation may take unless it says otherwise.
 const DEADLINE: Duration = Duration::from_secs(15);
@@ -103,9 +105,27 @@ impl Operation {
     /// Does it: JSON in (nothing stands for `{}`), JSON out.
     ///
     /// # Errors
-    /// What does not fit, with the field at fault; what the operation answers.
-    pub fn run(&self, ops: Ops, actor: Actor, body: Bytes) -> BoxFuture<'static, Result<Bytes, GatewayError>> {
-        (self.deed)(ops, actor, body)
+    /// `Forbidden` for a viewer who wants to change something; what does not fit, with the field at fault; what the
+    /// operation answers; `Overloaded` when it takes too long.
+    pub async fn run(&self, ops: Ops, actor: Actor, body: Bytes) -> Result<Bytes, GatewayError> {
+        let about = &self.about;
+        if actor.role < about.role {
+            return Err(GatewayError::new(ErrorKind::Forbidden, "This account may only look."));
+        }
+        let deed = AssertUnwindSafe((self.deed)(ops, actor, body)).catch_unwind();
+        match tokio::time::timeout(about.deadline, deed).await {
+            Ok(Ok(done)) => done,
+            Ok(Err(_)) => Err(GatewayError::internal(format!("{} panicked", about.name()))),
+            Err(_) => Err(GatewayError::new(
+                ErrorKind::Overloaded,
+                format!(
+                    "{} took longer than {} s. Look whether it was done before you repeat it.",
+                    about.name(),
+                    about.deadline.as_secs()
+                ),
+            )
+            .with_code("timed_out")),
+        }
     }
 }
 

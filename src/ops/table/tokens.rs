@@ -83,8 +83,8 @@ pub(super) fn operations() -> Vec<Operation> {
         row(IMPORT, |ops, actor, ask: TokenImportAsk| async move {
             import_text(&ops.tokens, &actor, ask.lines, ask.pool, ask.report_all).await
         }),
-        row(EXPORT, |ops, _, ask: TokenExportAsk| async move {
-            export_to_key(&ops.tokens, &ops.accounts, ask).await
+        row(EXPORT, |ops, actor, ask: TokenExportAsk| async move {
+            export_to_key(&ops.tokens, &ops.accounts, &actor, ask).await
         }),
     ]
 }

@@ -1,0 +1,19 @@
+//! What watchers hear: events in JSON, published by the node where something happened.
+
+use schemars::{Schema, SchemaGenerator};
+
+/// A kind of event.
+#[derive(Clone, Copy)]
+pub struct Event {
+    /// Its subject, without the prefix.
+    pub subject: &'static str,
+    /// When it is published, in a sentence.
+    pub doc: &'static str,
+    /// The schema of what it says.
+    pub payload: fn(&mut SchemaGenerator) -> Schema,
+}
+
+/// Every kind of event.
+pub fn events() -> &'static [Event] {
+    &[]
+}
