@@ -13,6 +13,7 @@ use grok2api_schemas::admin::requests::{
     AttemptView, CandidateView, MAX_CANDIDATES, Outcome, PassedOver, RequestRecord, TimingView, UsageView,
 };
 use grok2api_schemas::client_key::DisconnectPolicy;
+use grok2api_schemas::ids::RequestId;
 
 use super::Engine;
 use super::ask::{Ask, Caller, Notes};
@@ -314,7 +315,8 @@ impl Call {
         }
         engine.telemetry.finished(record, total_us);
         tell(&engine, record);
-        engine.log.offer(RequestRecord::clone(record));
+        // Nobody reads it here any more: the call is over.
+        engine.log.offer(std::mem::replace(&mut *self.record, nothing()));
     }
 }
 
@@ -372,14 +374,25 @@ fn blank(arrival: &Arrival, route: &str) -> RequestRecord {
     RequestRecord {
         id: arrival.id,
         time_ms: arrival.time_ms,
+        route: route.to_owned(),
+        client_ip: arrival.ip.clone(),
+        ..nothing()
+    }
+}
+
+/// A record of nothing yet. Allocates nothing.
+fn nothing() -> RequestRecord {
+    RequestRecord {
+        id: RequestId::from_bytes([0; 16]),
+        time_ms: 0,
         node: String::new(),
         key_id: None,
         key_name: String::new(),
-        route: route.to_owned(),
+        route: String::new(),
         model: String::new(),
         upstream_model: String::new(),
         stream: false,
-        client_ip: arrival.ip.clone(),
+        client_ip: String::new(),
         status: 0,
         outcome: Outcome::ClientGone,
         error_code: None,
