@@ -27,7 +27,7 @@ use tokio_util::task::TaskTracker;
 
 use ring::Sizes;
 
-/// Records by inverted id: the newest first.
+/// Blocks of records, the newest first.
 const RECORDS: &str = "request_log";
 /// Bytes and records by minute of arrival.
 const SIZES: &str = "request_log_sizes";
@@ -172,10 +172,7 @@ impl RequestLog {
         if in_memory.is_some() {
             return Ok(in_memory);
         }
-        match self.inner.store.get(RECORDS, &ring::key(id))? {
-            Some(bytes) => decode(&bytes).map(|record| Some(Arc::new(record))),
-            None => Ok(None),
-        }
+        search::find(&self.inner.store, id)
     }
 
     /// A page of the log, newest first. Reads the store: call it where blocking is allowed.
@@ -223,21 +220,26 @@ impl RequestLog {
     }
 
     async fn write(&self, sizes: &mut Sizes, batch: &[Arc<RequestRecord>]) -> Result<(), StoreError> {
-        let mut writes = Vec::with_capacity(batch.len() + 2);
+        let mut writes = Vec::with_capacity(batch.len() / ring::BLOCK + 4);
         let mut after = sizes.begin();
-        for record in batch {
-            match codec::encode(codec::VERSION, record.as_ref()) {
+        for block in ring::blocks(batch.to_vec()) {
+            let Some(newest) = block.first().map(|record| record.id) else {
+                continue;
+            };
+            match codec::encode(codec::VERSION, &block) {
                 Ok(bytes) => {
-                    let key = ring::key(record.id);
-                    after.add(record.id, (key.len() + bytes.len()) as u64);
+                    let key = ring::key(newest);
+                    after.add(newest, (key.len() + bytes.len()) as u64, block.len() as u64);
                     writes.push(StoreWrite {
                         tree: RECORDS,
                         key,
                         value: Some(bytes),
                     });
                 }
-                // Over the codec's limit, which no record of ours reaches. It must not hold up the others.
-                Err(error) => tracing::error!(id = %record.id, %error, "request record is not written"),
+                // Over the codec's limit, which no records of ours reach. They must not hold up the others.
+                Err(error) => {
+                    tracing::error!(id = %newest, records = block.len(), %error, "request records are not written");
+                }
             }
         }
         writes.extend(after.writes(sizes));
@@ -247,7 +249,7 @@ impl RequestLog {
     }
 }
 
-fn decode(bytes: &[u8]) -> Result<RequestRecord, StoreError> {
+fn decode(bytes: &[u8]) -> Result<Vec<RequestRecord>, StoreError> {
     codec::decode(bytes).map_err(|error| StoreError::Corrupt {
         reason: format!("request log: {error}"),
     })

@@ -1,24 +1,69 @@
-//! How records lie in the store, and what is pruned. Keys are inverted ids, so the newest record comes first; ids begin
-//! with their time, so a minute's records lie together. A small tree counts bytes and records of each minute: the
-//! ring's size is known without reading it, at start as well.
+//! How records lie in the store, and what is pruned. A row is a block: records of one second that were written together,
+//! for a row each would cost more than all else a request does here. Its key is the inverted id of its newest record, so
+//! the newest block comes first; ids begin with their time, so a minute's blocks lie together. Blocks of one second overlap,
+//! those of different seconds do not. A small tree counts bytes and records of each minute: the ring's size is known
+//! without reading it, at start as well.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use grok2api_actors::store::{Store, StoreError, StoreWrite};
+use grok2api_schemas::admin::requests::RequestRecord;
 use grok2api_schemas::ids::RequestId;
 
 use super::{RECORDS, SIZES};
 
 const MINUTE_MS: u64 = 60_000;
-/// Records forgotten in one batch.
-const PRUNE_BATCH: usize = 1_000;
-/// Batches of pruning at one time: four times a second, ten times the rate that records can come in.
+const SECOND_MS: u64 = 1_000;
+/// Most records of a block: about 40 kB.
+pub(super) const BLOCK: usize = 64;
+/// Blocks forgotten in one batch.
+const PRUNE_BATCH: usize = 128;
+/// Batches of pruning at one time: four times a second, faster than records can come in.
 const PRUNE_BATCHES: usize = 20;
 
-/// The key of a record.
-pub(super) fn key(id: RequestId) -> Bytes {
-    Bytes::copy_from_slice(&inverted(*id.as_bytes()))
+/// Sorts records into blocks: each of one second, the newest record first.
+pub(super) fn blocks(mut records: Vec<Arc<RequestRecord>>) -> Vec<Vec<Arc<RequestRecord>>> {
+    records.sort_unstable_by_key(|record| std::cmp::Reverse(record.id));
+    let mut blocks: Vec<Vec<Arc<RequestRecord>>> = Vec::new();
+    for record in records {
+        match blocks.last_mut() {
+            Some(block)
+                if block.len() < BLOCK
+                    && block
+                        .last()
+                        .is_some_and(|last| second_of(last.id) == second_of(record.id)) =>
+            {
+                block.push(record);
+            }
+            _ => blocks.push(vec![record]),
+        }
+    }
+    blocks
+}
+
+/// The key of the block whose newest record has this id.
+pub(super) fn key(newest: RequestId) -> Bytes {
+    Bytes::copy_from_slice(&key_of(newest))
+}
+
+pub(super) fn key_of(newest: RequestId) -> [u8; 16] {
+    inverted(*newest.as_bytes())
+}
+
+/// Where the first block lies that can hold records of this id or older ones.
+pub(super) fn from(id: RequestId) -> [u8; 17] {
+    after(&bound((second_of(id) + 1) * SECOND_MS))
+}
+
+fn second_of(id: RequestId) -> u64 {
+    time_of(id) / SECOND_MS
+}
+
+/// The first id of a time.
+pub(super) fn first_id(time_ms: u64) -> RequestId {
+    RequestId::from_bytes(inverted(bound(time_ms)))
 }
 
 /// The id behind a key.
@@ -28,7 +73,7 @@ pub(super) fn id_of(key: &[u8]) -> Option<RequestId> {
         .map(|bytes| RequestId::from_bytes(inverted(bytes)))
 }
 
-/// The key of the first id of a time, inverted: smaller keys are later, that key itself and larger ones are not.
+/// The first id of a time, inverted: smaller keys are later, that key itself and larger ones are not.
 pub(super) fn bound(time_ms: u64) -> [u8; 16] {
     let mut id = [0u8; 16];
     let time = time_ms.min((1 << 48) - 1).to_be_bytes();
@@ -72,10 +117,11 @@ pub(super) struct Added {
 }
 
 impl Added {
-    pub(super) fn add(&mut self, id: RequestId, bytes: u64) {
+    /// Counts a block of so many records in, by any id of it.
+    pub(super) fn add(&mut self, id: RequestId, bytes: u64, records: u64) {
         let size = self.minutes.entry(time_of(id) / MINUTE_MS).or_default();
         size.bytes += bytes;
-        size.records += 1;
+        size.records += records;
     }
 
     /// The counts after the batch, to be written with it.

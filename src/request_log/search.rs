@@ -1,8 +1,11 @@
 //! Looking through the log, newest first: a bounded number of records at a time, so that no search holds a thread for
 //! long however large the log is.
 
+use std::cmp::Ordering;
+use std::collections::{BinaryHeap, VecDeque};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use grok2api_actors::store::{Store, StoreError};
 use grok2api_schemas::admin::requests::{RequestPage, RequestQuery, RequestRecord};
 use grok2api_schemas::ids::RequestId;
@@ -11,8 +14,8 @@ use super::{RECORDS, decode, ring};
 
 /// Most records that one page looks at.
 const LOOK_AT: usize = 20_000;
-/// Records read from the store at a time.
-const CHUNK: usize = 256;
+/// Blocks read from the store at a time.
+const CHUNK: usize = 8;
 
 /// A page; `waiting` are the records that the store does not have yet, in any order.
 pub(super) fn page(
@@ -21,67 +24,159 @@ pub(super) fn page(
     query: &RequestQuery,
     total: u64,
 ) -> Result<RequestPage, StoreError> {
-    let mut from = Vec::new();
-    if let Some(until) = query.until_ms {
-        from = ring::after(&ring::bound(until)).to_vec();
+    let before = query.until_ms.map(ring::first_id).into_iter().chain(query.cursor).min();
+    let mut records = NewestFirst::new(store, before, query.since_ms);
+    for record in waiting {
+        records.take(RequestRecord::clone(&record));
     }
-    if let Some(cursor) = query.cursor {
-        let mut behind = ring::key(cursor).to_vec();
-        behind.push(0);
-        from = from.max(behind);
-    }
-    let to = query.since_ms.map(|since| ring::after(&ring::bound(since)));
-
-    let mut waiting: Vec<Arc<RequestRecord>> = waiting
-        .into_iter()
-        .filter(|record| {
-            let key = ring::key(record.id);
-            key[..] >= from[..] && to.as_ref().is_none_or(|to| key[..] < to[..])
-        })
-        .collect();
-    // Newest last: they are taken from the end.
-    waiting.sort_by_key(|record| record.id);
-
     let mut found = Found::new(query);
-    loop {
-        let rows = store.scan_range(RECORDS, &from, to.as_ref().map(|to| &to[..]), CHUNK)?;
-        let end = rows.len() < CHUNK;
-        for (key, value) in &rows {
-            let Some(id) = ring::id_of(key) else { continue };
-            while waiting.last().is_some_and(|record| record.id > id) {
-                if let Some(record) = waiting.pop()
-                    && found.is_full_after(RequestRecord::clone(&record))
-                {
-                    return Ok(found.finish(total, true));
-                }
-            }
-            if waiting.last().is_some_and(|record| record.id == id) {
-                // Written between our two looks.
-                waiting.pop();
-            }
-            match decode(value) {
-                Ok(record) => {
-                    if found.is_full_after(record) {
-                        return Ok(found.finish(total, true));
-                    }
-                }
-                Err(error) => tracing::warn!(%id, %error, "request record is left out"),
-            }
-        }
-        match rows.last() {
-            Some((last, _)) if !end => {
-                from = last.to_vec();
-                from.push(0);
-            }
-            _ => break,
-        }
-    }
-    while let Some(record) = waiting.pop() {
-        if found.is_full_after(RequestRecord::clone(&record)) {
+    while let Some(record) = records.next()? {
+        if found.is_full_after(record) {
             return Ok(found.finish(total, true));
         }
     }
     Ok(found.finish(total, false))
+}
+
+/// The stored record of an id.
+pub(super) fn find(store: &Store, id: RequestId) -> Result<Option<Arc<RequestRecord>>, StoreError> {
+    let mut blocks = Blocks::new(
+        store,
+        ring::from(id).to_vec(),
+        Some(ring::after(&ring::key_of(id)).to_vec()),
+    );
+    while let Some((_, block)) = blocks.next()? {
+        if let Some(record) = decode(&block)?.into_iter().find(|record| record.id == id) {
+            return Ok(Some(Arc::new(record)));
+        }
+    }
+    Ok(None)
+}
+
+/// Blocks of a stretch of the store, newest first.
+struct Blocks<'a> {
+    store: &'a Store,
+    from: Vec<u8>,
+    to: Option<Vec<u8>>,
+    rows: VecDeque<(RequestId, Bytes)>,
+    is_end: bool,
+}
+
+impl<'a> Blocks<'a> {
+    fn new(store: &'a Store, from: Vec<u8>, to: Option<Vec<u8>>) -> Blocks<'a> {
+        Blocks {
+            store,
+            from,
+            to,
+            rows: VecDeque::new(),
+            is_end: false,
+        }
+    }
+
+    /// The newest id of the next block.
+    fn peek(&mut self) -> Result<Option<RequestId>, StoreError> {
+        if self.rows.is_empty() && !self.is_end {
+            let rows = self.store.scan_range(RECORDS, &self.from, self.to.as_deref(), CHUNK)?;
+            self.is_end = rows.len() < CHUNK;
+            if let Some((last, _)) = rows.last() {
+                self.from.clear();
+                self.from.extend_from_slice(last);
+                self.from.push(0);
+            }
+            let known = rows
+                .into_iter()
+                .filter_map(|(key, value)| Some((ring::id_of(&key)?, value)));
+            self.rows.extend(known);
+        }
+        Ok(self.rows.front().map(|(newest, _)| *newest))
+    }
+
+    fn next(&mut self) -> Result<Option<(RequestId, Bytes)>, StoreError> {
+        self.peek()?;
+        Ok(self.rows.pop_front())
+    }
+}
+
+/// Records of a stretch of time, newest first, out of blocks that overlap.
+struct NewestFirst<'a> {
+    blocks: Blocks<'a>,
+    before: Option<RequestId>,
+    since: Option<RequestId>,
+    /// Out of the blocks that were opened.
+    ready: BinaryHeap<ById>,
+    last: Option<RequestId>,
+}
+
+struct ById(RequestRecord);
+
+impl PartialEq for ById {
+    fn eq(&self, other: &ById) -> bool {
+        self.0.id == other.0.id
+    }
+}
+
+impl Eq for ById {}
+
+impl PartialOrd for ById {
+    fn partial_cmp(&self, other: &ById) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for ById {
+    fn cmp(&self, other: &ById) -> Ordering {
+        self.0.id.cmp(&other.0.id)
+    }
+}
+
+impl<'a> NewestFirst<'a> {
+    fn new(store: &'a Store, before: Option<RequestId>, since_ms: Option<u64>) -> NewestFirst<'a> {
+        let from = before.map(|id| ring::from(id).to_vec()).unwrap_or_default();
+        let to = since_ms.map(|since| ring::after(&ring::bound(since)).to_vec());
+        NewestFirst {
+            blocks: Blocks::new(store, from, to),
+            before,
+            since: since_ms.map(ring::first_id),
+            ready: BinaryHeap::new(),
+            last: None,
+        }
+    }
+
+    /// Takes a record in, if it is of that time.
+    fn take(&mut self, record: RequestRecord) {
+        let is_wanted =
+            self.before.is_none_or(|before| record.id < before) && self.since.is_none_or(|since| record.id >= since);
+        if is_wanted {
+            self.ready.push(ById(record));
+        }
+    }
+
+    fn next(&mut self) -> Result<Option<RequestRecord>, StoreError> {
+        loop {
+            // What is newer than all blocks that are still closed comes next.
+            let closed = self.blocks.peek()?;
+            if let Some(ById(newest)) = self.ready.peek()
+                && closed.is_none_or(|closed| newest.id > closed)
+            {
+                let Some(ById(record)) = self.ready.pop() else {
+                    return Ok(None);
+                };
+                // One that was written between the looks at memory and store is there twice.
+                if self.last != Some(record.id) {
+                    self.last = Some(record.id);
+                    return Ok(Some(record));
+                }
+                continue;
+            }
+            let Some((newest, block)) = self.blocks.next()? else {
+                return Ok(None);
+            };
+            match decode(&block) {
+                Ok(records) => records.into_iter().for_each(|record| self.take(record)),
+                Err(error) => tracing::warn!(id = %newest, %error, "a block of request records is left out"),
+            }
+        }
+    }
 }
 
 struct Found<'a> {

@@ -46,6 +46,13 @@ fn id_at(time_ms: u64, serial: u8) -> RequestId {
     RequestId::from_bytes(bytes)
 }
 
+fn hundreds() -> RequestQuery {
+    RequestQuery {
+        limit: 100,
+        ..RequestQuery::default()
+    }
+}
+
 fn all_pages(log: &RequestLog, query: &RequestQuery) -> Vec<RequestId> {
     let mut seen = Vec::new();
     let mut query = query.clone();
@@ -97,6 +104,53 @@ async fn pages_show_every_record_once_newest_first_written_or_not() {
         assert_eq!(all_pages(&log, &query), ids, "limit {limit}");
     }
     assert_eq!(log.page(&RequestQuery::default()).unwrap().total, 700);
+}
+
+#[tokio::test]
+async fn requests_that_took_long_stand_where_they_arrived() {
+    let (log, store, _) = log(RequestLogOptions {
+        max_age_ms: u64::MAX,
+        ..RequestLogOptions::default()
+    });
+    // Every flush brings records of its own second, of the one before and of the first: blocks of a second overlap.
+    let mut ids = Vec::new();
+    for flush in 1..=5u64 {
+        for serial in 0..150u8 {
+            let second = match serial % 10 {
+                0 => 1,
+                1 | 2 => flush.max(2) - 1,
+                _ => flush,
+            };
+            let mut record = record("grok-4", Outcome::Success);
+            record.id = id_at(second * 1_000 + flush * 3 + u64::from(serial) * 5, serial);
+            ids.push(record.id);
+            log.offer(record);
+        }
+        log.flush().await.unwrap();
+    }
+    assert!(store.len(RECORDS).unwrap() < 40, "{}", store.len(RECORDS).unwrap());
+    for id in &ids {
+        assert_eq!(search::find(&store, *id).unwrap().map(|record| record.id), Some(*id));
+    }
+    assert_eq!(search::find(&store, id_at(1_000, 255)).unwrap(), None);
+    ids.sort_unstable_by(|a, b| b.cmp(a));
+    for limit in [1, 50, 1_000] {
+        let query = RequestQuery {
+            limit,
+            ..RequestQuery::default()
+        };
+        assert_eq!(all_pages(&log, &query), ids, "limit {limit}");
+    }
+    let query = RequestQuery {
+        since_ms: Some(1_500),
+        until_ms: Some(3_200),
+        limit: 7,
+        ..RequestQuery::default()
+    };
+    let (from, to) = (ring::first_id(1_500), ring::first_id(3_200));
+    let wanted: Vec<RequestId> = ids.into_iter().filter(|id| (from..to).contains(id)).collect();
+    assert!(!wanted.is_empty());
+    assert_eq!(all_pages(&log, &query), wanted);
 }
 
 #[tokio::test]
@@ -194,7 +248,7 @@ async fn old_and_excess_records_are_pruned_by_the_minute() {
     let sizes = log.inner.sizes.lock().await;
     assert!(sizes.bytes() <= 40_000);
     assert!(sizes.records() >= 200, "{}", sizes.records());
-    assert_eq!(store.len(RECORDS).unwrap() as u64, sizes.records());
+    assert_eq!(all_pages(&log, &hundreds()).len() as u64, sizes.records());
     let reopened = Sizes::load(&store).unwrap();
     assert_eq!((reopened.bytes(), reopened.records()), (sizes.bytes(), sizes.records()));
     drop(sizes);
@@ -222,5 +276,7 @@ async fn the_writer_writes_at_most_four_times_a_second_and_once_more_at_the_end(
     stop.cancel();
     tracker.close();
     tracker.wait().await;
-    assert_eq!(store.len(RECORDS).unwrap(), 101);
+    assert_eq!(all_pages(&log, &hundreds()).len(), 101);
+    assert_eq!(log.inner.recent.lock().waiting, 0);
+    assert!(store.len(RECORDS).unwrap() > 0);
 }

@@ -61,7 +61,8 @@ pub enum IfDamaged {
 impl Default for StoreOptions {
     fn default() -> StoreOptions {
         StoreOptions {
-            cache_bytes: 16 * 1024 * 1024,
+            // What is read often is held elsewhere, decoded; what sled keeps of it is the same in memory once more.
+            cache_bytes: 4 * 1024 * 1024,
             min_free_bytes: 16 * 1024 * 1024,
             sync_to_disk: true,
             queue: 4_096,

@@ -119,7 +119,7 @@ impl Pool {
                     if let Some(id) = self.0.eligible.find(model) {
                         self.0.eligible.dismiss(team, id);
                     }
-                    until.map(|until| (until, Resting::TeamModel(team.id.to_string(), model.to_owned())))
+                    until.map(|until| (until, Resting::Team(team.id.clone())))
                 }
                 Scope::Team => {
                     let record = team.change(|record| {
@@ -130,7 +130,7 @@ impl Pool {
                         .cooling
                         .as_ref()
                         .and_then(|c| c.until_ms)
-                        .map(|until| (until, Resting::Team(team.id.to_string())))
+                        .map(|until| (until, Resting::Team(team.id.clone())))
                 }
             }
         };

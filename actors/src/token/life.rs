@@ -177,13 +177,11 @@ impl Pool {
 
     fn rest_team(&self, record: &TeamRecord) {
         if let Some(until) = record.cooling.as_ref().and_then(|cooling| cooling.until_ms) {
-            self.0.timers.add(until, Resting::Team(record.team.clone()));
+            self.0.timers.add(until, Resting::Team(record.team.as_str().into()));
         }
-        for (model, cooling) in &record.model_cooling {
+        for (_, cooling) in &record.model_cooling {
             if let Some(until) = cooling.until_ms {
-                self.0
-                    .timers
-                    .add(until, Resting::TeamModel(record.team.clone(), model.clone()));
+                self.0.timers.add(until, Resting::Team(record.team.as_str().into()));
             }
         }
     }
@@ -247,12 +245,7 @@ impl Pool {
                 }
             }
             Resting::Team(id) => {
-                if let Some(team) = self.0.teams.get(&id).map(|team| team.clone()) {
-                    self.end_team_rest(&team);
-                }
-            }
-            Resting::TeamModel(id, _model) => {
-                if let Some(team) = self.0.teams.get(&id).map(|team| team.clone()) {
+                if let Some(team) = self.0.teams.get(&*id).map(|team| team.clone()) {
                     self.end_team_rest(&team);
                 }
             }

@@ -13,8 +13,8 @@ use crate::clock::WallMs;
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Resting {
     Token(TokenId),
-    Team(String),
-    TeamModel(String, String),
+    /// The team, or one of its models. Every token has a timer here: what names it is small.
+    Team(Box<str>),
     /// Not a rest: the token is to be probed.
     Probe(TokenId),
 }
