@@ -1,7 +1,7 @@
 //! A load generator for `run.py`: one connection a worker, latencies counted from when a request was due.
 //!
 //! `loader URL BEARER MODE …` with `open RATE SECONDS`, `closed CONNECTIONS SECONDS`, `streams CONNECTIONS SECONDS` or
-//! `hold STREAMS SECONDS`; the body is read from stdin. Prints one line of JSON.
+//! `hold STREAMS SECONDS`; the body is read from stdin. Gaps are the times between two chunks of a stream. Prints one line of JSON.
 
 #![expect(
     clippy::unwrap_used,
@@ -37,6 +37,7 @@ struct Tally {
     bad: AtomicU64,
     chunks: AtomicU64,
     latencies_us: Mutex<Vec<u64>>,
+    gaps_us: Mutex<Vec<u64>>,
 }
 
 impl Target {
@@ -73,10 +74,16 @@ async fn call(target: &Target, sender: &mut SendRequest<Full<Bytes>>, tally: &Ta
         let response = sender.send_request(target.request()).await.ok()?;
         let ok = response.status() == 200;
         let mut body = response.into_body();
+        let mut gaps = Vec::new();
+        let mut last = None;
         while let Some(frame) = body.frame().await {
             frame.ok()?;
             tally.chunks.fetch_add(1, Ordering::Relaxed);
+            let now = Instant::now();
+            gaps.extend(last.map(|last| now.duration_since(last).as_micros() as u64));
+            last = Some(now);
         }
+        tally.gaps_us.lock().append(&mut gaps);
         ok.then_some(())
     };
     if good.await.is_some() {
@@ -201,14 +208,17 @@ async fn main() {
         _ => hold(target, tally.clone(), amount, seconds).await,
     }
     let took = began.elapsed().as_secs_f64();
-    let mut latencies = std::mem::take(&mut *tally.latencies_us.lock());
-    latencies.sort_unstable();
-    let quantile = |q: f64| {
-        latencies
-            .get(((latencies.len() as f64 - 1.0) * q) as usize)
-            .copied()
-            .unwrap_or(0)
+    let sorted = |samples: &Mutex<Vec<u64>>| {
+        let mut samples = std::mem::take(&mut *samples.lock());
+        samples.sort_unstable();
+        samples
     };
+    let (latencies, gaps) = (sorted(&tally.latencies_us), sorted(&tally.gaps_us));
+    let of = |samples: &[u64], q: f64| {
+        let at = ((samples.len() as f64 - 1.0) * q) as usize;
+        samples.get(at).copied().unwrap_or(0)
+    };
+    let quantile = |q: f64| of(&latencies, q);
     println!(
         "{}",
         serde_json::json!({
@@ -220,6 +230,8 @@ async fn main() {
             "p90_us": quantile(0.9),
             "p99_us": quantile(0.99),
             "p999_us": quantile(0.999),
+            "gap_p50_us": of(&gaps, 0.5),
+            "gap_p99_us": of(&gaps, 0.99),
         })
     );
 }

@@ -172,11 +172,11 @@ TARGETS = {
 }
 
 
-def body(stream, size):
+def body(stream, size, orders=""):
     return json.dumps(
         {
             "model": "grok-4.6",
-            "messages": [{"role": "user", "content": "word " * (size // 5)}],
+            "messages": [{"role": "user", "content": "word " * (size // 5) + orders}],
             **({"stream": True} if stream else {}),
         }
     )
@@ -240,6 +240,11 @@ def one_round(seconds):
         assert told["bad"] == 0, f"{name}: {told}"
         note(name, "sse streams/s", told["good"] / told["seconds"])
         note(name, "sse cpu us", (cpu(pid) - before) / told["good"] * 1e6)
+    for name, (url, bearer, pid) in TARGETS.items():
+        told = load(url, bearer, body(True, 450, "[[sim:pace=10]]"), "streams", 50, seconds)
+        assert told["bad"] == 0, f"{name}: {told}"
+        note(name, "gap p50 us", told["gap_p50_us"])
+        note(name, "gap p99 us", told["gap_p99_us"])
     for name, (url, bearer, pid) in TARGETS.items():
         told = load(url, bearer, body(False, 450), "open", 1000, seconds)
         assert told["bad"] == 0, f"{name}: {told}"
@@ -307,6 +312,8 @@ row("chat, 20 KB, c=64: requests/s", "json 20 KB req/s")
 row("… CPU µs a request", "json 20 KB cpu us", "{:.1f}")
 row("SSE, 50 chunks, c=64: streams/s", "sse streams/s")
 row("… CPU µs a stream", "sse cpu us", "{:.0f}")
+row("SSE, a chunk each 10 ms, c=50: gap between chunks, p50 µs", "gap p50 us")
+row("… p99 µs", "gap p99 us")
 row("1,000 req/s open loop: p50 µs", "open p50 us")
 row("… p99 µs", "open p99 us")
 for quantile in ("p50", "p99"):
