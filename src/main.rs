@@ -34,11 +34,11 @@ fn main() -> ExitCode {
                 Err(code) => return code,
             };
             let options = log_options(&loaded.config.telemetry, &load.data_dir);
-            let _telemetry = match telemetry::init(&options, Clock::system()) {
+            let telemetry = match telemetry::init(&options, Clock::system()) {
                 Ok(guard) => guard,
                 Err(error) => return fail(&error.to_string()),
             };
-            run(serve(&load, loaded, demo))
+            run(serve(&load, loaded, demo, telemetry.level_setter()))
         }
         Command::Simulate(options) => {
             let scenario = match &options.scenario {

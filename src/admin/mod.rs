@@ -4,6 +4,7 @@
 
 mod body;
 mod call;
+mod config;
 mod cookie;
 mod keys;
 mod older;
@@ -94,6 +95,7 @@ pub fn routes(admin: Admin) -> impl Endpoint<Output = Response> {
         .at("/login", post(open(a, session::login)))
         .at("/logout", post(own(a, session::logout)))
         .at("/session", get(guarded(a, session::current)))
+        .at("/config", get(guarded(a, config::get)).post(guarded(a, config::set)))
         .at("/storage", get(guarded(a, older::storage)))
         .at(
             "/tokens",

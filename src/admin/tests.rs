@@ -15,10 +15,13 @@ use zeroize::Zeroizing;
 
 use super::*;
 use crate::ops::accounts::AccountOptions;
-use crate::ops::fakes::{FakePool, FakeUsage};
+use crate::ops::config::ConfigOps;
+use crate::ops::fakes::{FakePool, FakeUsage, own_config};
 use crate::ops::keys::KeyDayUsage;
 use crate::request_log::{RequestLog, RequestLogOptions};
+use crate::settings::live::LiveConfig;
 
+mod config;
 mod keys;
 mod operations;
 mod requests;
@@ -34,6 +37,8 @@ struct Desk {
     log: RequestLog,
     accounts: Accounts,
     clock: Arc<ManualClock>,
+    live: LiveConfig,
+    directory: tempfile::TempDir,
     token: String,
 }
 
@@ -58,7 +63,9 @@ async fn desk() -> Desk {
         .unwrap();
     let (pool, usage) = (Arc::new(FakePool::default()), FakeUsage::default());
     let log = RequestLog::open(store, clock.clone(), RequestLogOptions::default()).unwrap();
+    let (live, directory) = own_config();
     let ops = Ops {
+        config: ConfigOps::new(live.clone(), accounts.clone()),
         tokens: TokenOps::new(pool.clone()),
         keys: KeyOps::new(keys.clone(), Arc::new(usage.clone()), clock.clone()),
         requests: RequestOps::new(log.clone()),
@@ -89,6 +96,8 @@ async fn desk() -> Desk {
         log,
         accounts,
         clock: manual,
+        live,
+        directory,
         token: String::new(),
     };
     let (status, answer) = desk

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +13,6 @@ use grok2api_actors::egress::{Egress, EgressOptions, ProxySpec};
 use grok2api_actors::ledger::{Ledger, LedgerOptions};
 use grok2api_actors::runtime::ArbiterPool;
 use grok2api_actors::store::{Store, StoreOptions};
-use grok2api_actors::token::cooling::CoolingPolicy;
 use grok2api_actors::token::limits::LimitBook;
 use grok2api_actors::token::{Pool, PoolOptions, PoolParts};
 use grok2api_actors::vault::Vault;
@@ -26,9 +24,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
-use super::App;
 use super::bus::{self, OpenBus};
 use super::master_key::{ClusterKeys, KeySources, answer_joiners, find_master_key};
+use super::{App, apply};
 use crate::bindings::Bindings;
 use crate::catalogue::{Catalogue, ListedModel};
 use crate::door::health::Readiness;
@@ -39,7 +37,8 @@ use crate::ops::accounts::{AccountOptions, Accounts};
 use crate::providers::Provider;
 use crate::providers::xai::{Listed, Management, XaiOptions, XaiProber, XaiUpstream};
 use crate::request_log::{RequestLog, RequestLogOptions};
-use crate::telemetry::Metrics;
+use crate::settings::live::{LiveConfig, LiveOptions, SharedOptions};
+use crate::telemetry::{Metrics, SetLogLevel};
 
 /// Threads that actors run on. They write and probe; requests do not wait for them.
 const ARBITERS: usize = 2;
@@ -47,7 +46,7 @@ const ARBITERS: usize = 2;
 const PROBES: usize = 32;
 /// How long a node that joins waits for another one that hands it the cluster's key.
 const KEY_PATIENCE: Duration = Duration::from_secs(60);
-const HOUR_MS: u64 = 60 * 60 * 1000;
+pub(super) const HOUR_MS: u64 = 60 * 60 * 1000;
 
 /// Why the process cannot start: one line that says what and how to mend it.
 #[derive(Debug)]
@@ -65,16 +64,28 @@ fn cannot(what: &'static str) -> impl Fn(&dyn fmt::Display) -> BuildError {
     move |error| BuildError(format!("{what}: {error}"))
 }
 
-/// Builds everything over a data directory.
+/// What an app is built from.
+pub struct Sources {
+    /// The configuration as this node's own sources have it.
+    pub config: Config,
+    /// Those sources.
+    pub live: LiveOptions,
+    /// Changes what is logged.
+    pub set_log_level: SetLogLevel,
+}
+
+/// Builds everything over the data directory.
 ///
 /// # Errors
 /// One line for the operator; data that could not be used is left untouched.
-pub async fn build(
-    config: Config,
-    data_dir: &Path,
-    metrics: Arc<Metrics>,
-    readiness: Readiness,
-) -> Result<Arc<App>, BuildError> {
+pub async fn build(sources: Sources, metrics: Arc<Metrics>, readiness: Readiness) -> Result<Arc<App>, BuildError> {
+    let Sources {
+        config,
+        live,
+        set_log_level,
+    } = sources;
+    let data_dir = live.args.data_dir.clone();
+    let data_dir = data_dir.as_path();
     let clock = Clock::system();
     let tracker = TaskTracker::new();
     let stop = CancellationToken::new();
@@ -100,6 +111,26 @@ pub async fn build(
     if is_shared {
         let hands_out = config.nats.join == Join::Open && sources.configured.is_none();
         answer_joiners(&bus, master_key, hands_out, &tracker, stop.clone());
+    }
+    let live_config = if is_shared {
+        let with = SharedOptions {
+            bus: bus.clone(),
+            vault: vault.clone(),
+            clock: clock.clone(),
+        };
+        LiveConfig::shared(live, with)
+            .await
+            .map_err(|e| cannot("the configuration")(&e))?
+    } else {
+        LiveConfig::alone(live).map_err(|e| cannot("the configuration")(&e))?
+    };
+    live_config.follow(&tracker, stop.clone());
+    let own_log_level = config.telemetry.log_level;
+    let config = Config::clone(&live_config.state().config);
+    if config.telemetry.log_level != own_log_level
+        && let Err(error) = set_log_level(&config.telemetry.log_level)
+    {
+        tracing::error!(%error, "the log level stays as it was");
     }
     let arbiters = ArbiterPool::start(ARBITERS).map_err(|e| cannot("threads")(&e))?;
 
@@ -173,7 +204,7 @@ pub async fn build(
     let log = RequestLog::open(store.clone(), clock.clone(), log_options).map_err(|e| cannot("the request log")(&e))?;
     log.start(&tracker, stop.clone());
 
-    let provider: Arc<dyn Provider> = upstream;
+    let provider: Arc<dyn Provider> = upstream.clone();
     let parts = EngineParts {
         clock: clock.clone(),
         ledger: ledger.clone(),
@@ -186,10 +217,11 @@ pub async fn build(
         tracker: tracker.clone(),
     };
     let engine = Engine::start(parts, stop.clone());
-    Ok(Arc::new(App {
+    let app = Arc::new(App {
         started_secs: clock.wall().0 / 1000,
         clock,
-        config: ArcSwap::from_pointee(config),
+        config: live_config.current(),
+        live_config,
         catalogue,
         bindings: Bindings::new(bus.clone()),
         store,
@@ -208,7 +240,9 @@ pub async fn build(
         arbiters,
         tracker,
         stop,
-    }))
+    });
+    apply::follow(&app, upstream, set_log_level);
+    Ok(app)
 }
 
 #[expect(
@@ -231,10 +265,7 @@ async fn start_pool(
     let names = catalogue.clone();
     let options = PoolOptions {
         provider: "xai",
-        cooling: CoolingPolicy {
-            cap_ms: config.xai.max_cooling_secs * 1000,
-            ..CoolingPolicy::default()
-        },
+        cooling: apply::cooling(config),
         limits: LimitBook::new(config.xai.teams.clone()),
         canonical: Arc::new(move |name| names.load().resolve(name).canonical.to_owned()),
         swarm_share: config.clients.affinity_max_share,

@@ -1,5 +1,6 @@
 //! The composition root: everything that runs, built in order, before the first byte is accepted.
 
+mod apply;
 mod build;
 mod bus;
 mod first_start;
@@ -39,14 +40,16 @@ use crate::engine::expectations::input_tokens;
 use crate::http::arrival::Arrival;
 use crate::ops::Ops;
 use crate::ops::accounts::Accounts;
+use crate::ops::config::ConfigOps;
 use crate::ops::keys::KeyOps;
 use crate::ops::requests::RequestOps;
 use crate::ops::tokens::TokenOps;
 use crate::ops::usage::LedgerUsage;
 use crate::request_log::RequestLog;
+use crate::settings::live::LiveConfig;
 use crate::telemetry::Metrics;
 
-pub use build::{BuildError, build};
+pub use build::{BuildError, Sources, build};
 pub use first_start::FirstStart;
 
 /// Everything that runs, by name.
@@ -54,7 +57,9 @@ pub struct App {
     /// Time.
     pub clock: Clock,
     /// The configuration in force.
-    config: ArcSwap<Config>,
+    config: Arc<ArcSwap<Config>>,
+    /// Where it comes from, and how it is changed.
+    live_config: LiveConfig,
     /// Models, prices, names: the table with what the upstream lists laid over it.
     pub catalogue: Arc<ArcSwap<Catalogue>>,
     /// Everything this node keeps.
@@ -112,8 +117,14 @@ impl App {
             tokens: TokenOps::new(Arc::new(self.pool.clone())),
             keys: KeyOps::new(self.keys.clone(), Arc::new(usage), self.clock.clone()),
             requests: RequestOps::new(self.log.clone()),
+            config: ConfigOps::new(self.live_config.clone(), self.accounts.clone()),
             accounts: self.accounts.clone(),
         }
+    }
+
+    /// Where the configuration comes from, and how it is changed.
+    pub fn live_config(&self) -> &LiveConfig {
+        &self.live_config
     }
 
     /// What the body of a request may take.

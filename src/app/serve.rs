@@ -9,21 +9,27 @@ use grok2api_actors::clock::Clock;
 use grok2api_schemas::config::Config;
 use tokio_util::task::TaskTracker;
 
-use super::build::{BuildError, build};
+use super::build::{BuildError, Sources, build};
 use super::{demo, gauges, watch};
 use crate::cli::{self, Facts};
 use crate::door::{Door, DoorHandle, DoorOptions, Listener, TrustedProxies, descriptors, health::Readiness, tls};
+use crate::settings::live::{LiveOptions, Patch};
 use crate::settings::{LoadArgs, Loaded};
 use crate::shutdown::{Shutdown, ShutdownPlan, Signals};
 use crate::simulator::SimulatorOptions;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, SetLogLevel};
 use crate::{http, simulator};
 
 /// Serves until a signal ends it.
 ///
 /// # Errors
 /// One line for the operator: what keeps the process from starting.
-pub async fn serve(args: &LoadArgs, loaded: Loaded, is_demo: bool) -> Result<ExitCode, BuildError> {
+pub async fn serve(
+    args: &LoadArgs,
+    loaded: Loaded,
+    is_demo: bool,
+    set_log_level: SetLogLevel,
+) -> Result<ExitCode, BuildError> {
     let Loaded {
         mut config,
         warnings,
@@ -50,7 +56,17 @@ pub async fn serve(args: &LoadArgs, loaded: Loaded, is_demo: bool) -> Result<Exi
     let listener = Listener::bind(&config.server.host, config.server.port)
         .await
         .map_err(|error| BuildError(error.to_string()))?;
-    let app = build(config, &args.data_dir, metrics, readiness.clone()).await?;
+    let built_in = upstream.as_ref().map(|_| config.xai.base_url.clone());
+    let sources = Sources {
+        config,
+        live: LiveOptions {
+            args: args.clone(),
+            file: file.clone(),
+            patch: built_in.map(|url| -> Patch { Arc::new(move |config| config.xai.base_url.clone_from(&url)) }),
+        },
+        set_log_level,
+    };
+    let app = build(sources, metrics, readiness.clone()).await?;
     let config = app.config().clone();
     let mut first = app.first_start(&enrol).await?;
     if is_demo && first.client_key.is_none() {

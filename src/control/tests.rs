@@ -106,6 +106,7 @@ async fn ops(pool: Arc<FakePool>) -> Ops {
         tokens: TokenOps::new(pool),
         keys: KeyOps::new(keys, Arc::new(FakeUsage::default()), clock),
         requests: RequestOps::new(log),
+        config: crate::ops::config::ConfigOps::new(crate::ops::fakes::own_config().0, accounts.clone()),
         accounts,
     }
 }

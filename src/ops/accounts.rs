@@ -7,6 +7,7 @@ mod tests;
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use grok2api_actors::bus::{BusErrorKind, BusHandle, Expect};
@@ -40,6 +41,8 @@ const SHORTEST_PASSWORD: usize = 8;
 /// Random bytes of a generated password: 24 characters.
 const PASSWORD_BYTES: usize = 18;
 
+const HOUR_MS: u64 = 3_600_000;
+
 /// How administrators log in.
 #[derive(Clone)]
 pub struct AccountOptions {
@@ -63,7 +66,7 @@ struct Inner {
     /// The configured administrator's name.
     first: String,
     clock: Clock,
-    session_ms: u64,
+    session_ms: AtomicU64,
     hasher: Hasher,
     throttle: Throttle,
 }
@@ -108,7 +111,7 @@ impl Accounts {
                 sessions,
                 first: first_name(&options.username).to_owned(),
                 clock,
-                session_ms: options.session_hours.saturating_mul(3_600_000),
+                session_ms: AtomicU64::new(options.session_hours.saturating_mul(HOUR_MS)),
                 hasher: Hasher::default(),
                 throttle: Throttle::default(),
             }),
@@ -121,6 +124,30 @@ impl Accounts {
     /// The configured administrator's name.
     pub fn first_username(&self) -> &str {
         &self.inner.first
+    }
+
+    /// How long sessions last that are opened from now on.
+    pub fn set_session_hours(&self, hours: u64) {
+        self.inner
+            .session_ms
+            .store(hours.saturating_mul(HOUR_MS), Ordering::Relaxed);
+    }
+
+    /// Sees to it that the configured administrator has the configured password; nothing happens where none is
+    /// configured. Sessions that another password opened are over.
+    ///
+    /// # Errors
+    /// The bus cannot be written; a username or password that cannot be one.
+    pub async fn set_administrator(&self, username: &str, password: &str) -> Result<(), GatewayError> {
+        if password.trim().is_empty() {
+            return Ok(());
+        }
+        let options = AccountOptions {
+            username: username.to_owned(),
+            password: Some(Zeroizing::new(password.to_owned())),
+            session_hours: 0,
+        };
+        self.first_administrator(options).await.map(drop)
     }
 
     /// Hashes for others that need argon2.

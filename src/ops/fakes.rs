@@ -292,3 +292,20 @@ impl KeyUsage for FakeUsage {
         futures::future::ready(all).boxed()
     }
 }
+
+/// A configuration of its own; the directory holds its file.
+pub fn own_config() -> (crate::settings::live::LiveConfig, tempfile::TempDir) {
+    use crate::settings::live::{LiveConfig, LiveOptions};
+    let directory = tempfile::tempdir().unwrap();
+    let args = crate::settings::LoadArgs {
+        data_dir: directory.path().to_owned(),
+        ..crate::settings::LoadArgs::default()
+    };
+    let file = crate::settings::load(&args).unwrap().file;
+    let options = LiveOptions {
+        args,
+        file,
+        patch: None,
+    };
+    (LiveConfig::alone(options).unwrap(), directory)
+}

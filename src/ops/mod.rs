@@ -3,6 +3,7 @@
 
 pub mod accounts;
 pub mod audit;
+pub mod config;
 pub mod export;
 pub mod import;
 pub mod input;
@@ -26,6 +27,7 @@ use grok2api_actors::bus::{BusError, BusErrorKind};
 
 use crate::engine::error::{ErrorKind, GatewayError};
 use accounts::Accounts;
+use config::ConfigOps;
 use keys::KeyOps;
 use requests::RequestOps;
 use tokens::TokenOps;
@@ -39,6 +41,8 @@ pub struct Ops {
     pub keys: KeyOps,
     /// On the request log.
     pub requests: RequestOps,
+    /// On the configuration.
+    pub config: ConfigOps,
     /// On administrators and their sessions.
     pub accounts: Accounts,
 }

@@ -77,6 +77,8 @@ struct Inner {
     sizes: tokio::sync::Mutex<Sizes>,
     stored: AtomicU64,
     dropped: AtomicU64,
+    max_bytes: AtomicU64,
+    max_age_ms: AtomicU64,
 }
 
 /// Records in memory, oldest first; the last `waiting` of them are not written yet.
@@ -99,11 +101,19 @@ impl RequestLog {
                 sizes: tokio::sync::Mutex::new(sizes),
                 recent: Mutex::new(Recent::default()),
                 dropped: AtomicU64::new(0),
+                max_bytes: AtomicU64::new(options.max_bytes),
+                max_age_ms: AtomicU64::new(options.max_age_ms),
                 store,
                 clock,
                 options,
             }),
         })
+    }
+
+    /// Other limits from the next writing on: bytes of records, and their age in milliseconds.
+    pub fn set_limits(&self, max_bytes: u64, max_age_ms: u64) {
+        self.inner.max_bytes.store(max_bytes, Ordering::Relaxed);
+        self.inner.max_age_ms.store(max_age_ms, Ordering::Relaxed);
     }
 
     /// Starts writing; what still waits at `stop` is written before the task ends.
@@ -211,9 +221,13 @@ impl RequestLog {
             }
         }
         let now = self.inner.clock.wall();
-        let oldest_kept = now.0.saturating_sub(self.inner.options.max_age_ms);
+        let oldest_kept = now.0.saturating_sub(self.inner.max_age_ms.load(Ordering::Relaxed));
         sizes
-            .prune(&self.inner.store, oldest_kept, self.inner.options.max_bytes)
+            .prune(
+                &self.inner.store,
+                oldest_kept,
+                self.inner.max_bytes.load(Ordering::Relaxed),
+            )
             .await?;
         self.inner.stored.store(sizes.records(), Ordering::Relaxed);
         Ok(())

@@ -16,7 +16,18 @@ use super::{cannot_write, file, finish, read_file, write};
 /// answers the warnings of the new file. Where a value or the result is wrong, nothing is written. Keys that the
 /// environment or a flag sets go on being overruled by it.
 pub fn edit(path: &Path, changes: &[(&str, Json)]) -> Result<Vec<String>, SettingsError> {
-    let mut text = read_file(path)?.unwrap_or_else(config::example::example_file);
+    let text = read_file(path)?.unwrap_or_else(config::example::example_file);
+    let (text, warnings) = edited(path, text, changes)?;
+    write::replace(path, &text).map_err(|error| cannot_write(path, &error))?;
+    Ok(warnings)
+}
+
+/// The text of [`edit`], which nobody wrote yet, and its warnings.
+pub(super) fn edited(
+    path: &Path,
+    mut text: String,
+    changes: &[(&str, Json)],
+) -> Result<(String, Vec<String>), SettingsError> {
     // A broken file is not to be edited by a guess.
     verify(path, &text)?;
     if parse(path, &text, |root| file::is_older(root))? {
@@ -44,8 +55,7 @@ pub fn edit(path: &Path, changes: &[(&str, Json)]) -> Result<Vec<String>, Settin
         });
     }
     let warnings = verify(path, &text)?;
-    write::replace(path, &text).map_err(|error| cannot_write(path, &error))?;
-    Ok(warnings)
+    Ok((text, warnings))
 }
 
 /// The warnings of a text that is a sound configuration by itself.
@@ -218,7 +228,7 @@ fn with_document(path: &Path, text: &str, change: impl FnOnce(&mut DocumentMut))
 }
 
 /// JSON as TOML: objects inside arrays become arrays of tables. `None` where there is a null.
-fn to_item(value: &Json) -> Option<Item> {
+pub(super) fn to_item(value: &Json) -> Option<Item> {
     if let Json::Array(rows) = value
         && !rows.is_empty()
         && rows.iter().all(Json::is_object)

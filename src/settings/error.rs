@@ -27,6 +27,8 @@ pub enum Place {
     },
     /// A flag of the command line.
     Flag(&'static str),
+    /// The configuration that the nodes of a cluster share.
+    Cluster,
 }
 
 impl Place {
@@ -61,6 +63,7 @@ impl fmt::Display for Place {
                 dotenv: Some((path, line)),
             } => write!(f, "{}:{line}: variable {name}", path.display()),
             Place::Flag(flag) => write!(f, "flag {flag}"),
+            Place::Cluster => f.write_str("the cluster's configuration"),
         }
     }
 }

@@ -3,12 +3,14 @@
 
 mod check;
 mod combinations;
+pub mod compose;
 mod dotenv;
 mod edit;
 mod environment;
 mod error;
 mod file;
 pub(crate) mod gathered;
+pub mod live;
 mod nearest;
 mod write;
 
@@ -87,17 +89,10 @@ pub fn check(args: &LoadArgs) -> Result<Loaded, SettingsError> {
             "`grok2api example-config` prints one to start from.",
         ));
     }
-    let mut gathered = Gathered::default();
-    if let Some(text) = &text {
-        file::read(&file, text, &mut gathered);
-        warn_if_open(&file, &mut gathered);
-    }
-    args.environment.apply(&mut gathered);
-    apply_flags(args, &mut gathered);
-    let config = finish(gathered, &file)?;
+    let composed = compose::compose(args, &file, text.as_deref(), None)?;
     Ok(Loaded {
-        config: config.0,
-        warnings: config.1,
+        config: composed.config,
+        warnings: composed.warnings,
         file,
         first_start: text.is_none(),
         enrol: args.environment.enrol(),

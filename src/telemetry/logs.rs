@@ -5,6 +5,7 @@
 use std::fmt;
 use std::io::IsTerminal;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use grok2api_actors::clock::Clock;
 use opentelemetry_sdk::trace::SdkTracerProvider;
@@ -87,6 +88,9 @@ impl fmt::Display for TelemetryError {
 
 impl std::error::Error for TelemetryError {}
 
+/// Changes what is logged; says why not.
+pub type SetLogLevel = Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
+
 /// Logging and tracing under way. Dropping it flushes the lines that wait, so hold it until the end of `main`.
 pub struct Telemetry {
     level: reload::Handle<EnvFilter, Registry>,
@@ -102,6 +106,15 @@ impl Telemetry {
         self.level
             .reload(filter)
             .map_err(|error| TelemetryError::Level(level.to_owned(), error.to_string()))
+    }
+
+    /// [`Telemetry::set_level`] for others to hold.
+    pub fn level_setter(&self) -> SetLogLevel {
+        let handle = self.level.clone();
+        Arc::new(move |level| {
+            let filter = level_filter(level).map_err(|error| error.to_string())?;
+            handle.reload(filter).map_err(|error| error.to_string())
+        })
     }
 
     /// Counts the lines that were dropped, for metrics.

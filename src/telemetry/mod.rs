@@ -6,6 +6,6 @@ pub mod metrics;
 mod outcome;
 pub mod traces;
 
-pub use self::logs::{LogFormat, LogOptions, Telemetry, TelemetryError, init};
+pub use self::logs::{LogFormat, LogOptions, SetLogLevel, Telemetry, TelemetryError, init};
 pub use self::metrics::{Metrics, Operation};
 pub use self::outcome::AttemptOutcome;

@@ -28,7 +28,7 @@ impl Pool {
 
     /// A call failed in a way that blames nobody by itself.
     pub fn failed_softly(&self, pick: &Pick, failure: SoftFailure) -> Option<Penalty> {
-        let policy = &self.0.options.cooling;
+        let policy = &*self.0.cooling.load();
         let now = self.0.clock.wall();
         let rests_already = pick
             .token
@@ -60,7 +60,7 @@ impl Pool {
         by_probe: bool,
     ) {
         let now = self.0.clock.wall();
-        let policy = &self.0.options.cooling;
+        let policy = &*self.0.cooling.load();
         // A hundred calls that were under way when the credit ran out park the team once.
         let was_parked = match penalty.scope {
             Scope::Token | Scope::TokenModel => is_parked(token.record().cooling.as_ref(), now),

@@ -63,7 +63,7 @@ impl Pool {
                         record.cooling.as_ref(),
                         penalty,
                         now,
-                        &self.0.options.cooling,
+                        &self.0.cooling.load(),
                     ));
                 });
                 self.0.actors.save(self, token);

@@ -7,6 +7,7 @@ use arc_swap::ArcSwap;
 use grok2api_schemas::meter::{Domain, Meter};
 use grok2api_schemas::token::{LearnedLimits, TeamRecord};
 
+use super::cooling::CoolingPolicy;
 use super::eligible::ModelId;
 use super::entry::{MeterUse, Team, TeamModel};
 use super::limits::LimitBook;
@@ -52,6 +53,11 @@ impl Pool {
                 }
             })
             .collect()
+    }
+
+    /// Rests that begin from now on follow this policy.
+    pub fn set_cooling(&self, policy: CoolingPolicy) {
+        self.0.cooling.store(Arc::new(policy));
     }
 
     /// Puts new limits of the configuration into force.

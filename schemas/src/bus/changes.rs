@@ -19,3 +19,14 @@ pub struct ConfigChanged {
     /// Its new revision.
     pub revision: u64,
 }
+
+/// The configuration that nodes share, as it is stored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SharedConfig {
+    /// When it was changed, Unix milliseconds.
+    pub changed_ms: u64,
+    /// Who changed it; empty for the first node's file.
+    pub changed_by: String,
+    /// The values that are set, as JSON (section → key → value), sealed: passwords are among them.
+    pub sealed: Vec<u8>,
+}

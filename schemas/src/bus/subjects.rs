@@ -100,6 +100,10 @@ pub mod admin {
     pub const REQUESTS_LIST: &str = "admin.requests.list";
     /// Shows one with its decision record.
     pub const REQUESTS_GET: &str = "admin.requests.get";
+    /// Shows the configuration.
+    pub const CONFIG_GET: &str = "admin.config.get";
+    /// Changes keys of it.
+    pub const CONFIG_SET: &str = "admin.config.set";
 
     /// An operation's name: its subject without what all of them begin with.
     pub fn name_of(subject: &str) -> &str {

@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -43,7 +44,7 @@ impl Accounts {
             csrf_token: random_secret("", 18),
             password_mark: password_mark(account),
             created_ms: now,
-            expires_ms: now.saturating_add(self.inner.session_ms),
+            expires_ms: now.saturating_add(self.inner.session_ms.load(Ordering::Relaxed)),
             client_ip: ip.to_string(),
         };
         let session = self

@@ -1,6 +1,7 @@
 //! The one table of operations. The NATS service registers it, the documents describe it, the command line offers it:
 //! what stands here is reachable by every door, and what does not is reachable by none.
 
+mod config;
 mod keys;
 mod requests;
 #[cfg(test)]
@@ -135,6 +136,7 @@ pub fn operations() -> &'static [Operation] {
         let mut table = tokens::operations();
         table.extend(keys::operations());
         table.extend(requests::operations());
+        table.extend(config::operations());
         table
     });
     &TABLE
