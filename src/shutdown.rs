@@ -2,7 +2,8 @@
 //!
 //! 1. `/readyz` turns red, answers carry `Connection: close` (HTTP/2: GOAWAY); connections are still accepted for the
 //!    drain delay.
-//! 2. No more connections; what is being answered may finish within the grace period. Every 5 s it is said what is waited
+//! 2. No more connections; what is being answered may finish within the grace period, and so may answers that are read to
+//!    their end after their client left. Every 5 s it is said what is waited
 //!    for.
 //! 3. What is left is cut off, so that its leases settle.
 //! 4. Hooks, in the order they were registered: settle, hand over, flush.
@@ -28,6 +29,8 @@ const SAY_EVERY: Duration = Duration::from_secs(5);
 const ONE_REQUEST: Duration = Duration::from_millis(250);
 /// What was cut off gets this long to let go of its leases.
 const CUT_OFF_LIMIT: Duration = Duration::from_secs(2);
+/// How often is looked whether what goes on without a connection has ended.
+const LINGERING_LOOK: Duration = Duration::from_millis(20);
 /// A hook that takes longer is left behind: an orchestrator would kill us anyway, with less warning.
 const HOOK_LIMIT: Duration = Duration::from_secs(30);
 /// The name of the blocker that turns `/readyz` red.
@@ -116,7 +119,15 @@ pub struct Shutdown {
     plan: ShutdownPlan,
     readiness: Readiness,
     door: DoorHandle,
+    lingering: Option<Lingering>,
     hooks: Vec<Hook>,
+}
+
+/// Work that goes on after its connection closed.
+struct Lingering {
+    held: Box<dyn Fn() -> usize + Send + Sync>,
+    unread: Box<dyn Fn() -> usize + Send + Sync>,
+    cut_off: Box<dyn Fn() + Send + Sync>,
 }
 
 struct Hook {
@@ -131,8 +142,24 @@ impl Shutdown {
             plan,
             readiness,
             door,
+            lingering: None,
             hooks: Vec::new(),
         }
+    }
+
+    /// Work that goes on after its connection closed (answers read to their end for their exact cost) gets the grace
+    /// period too. `held`: how much of it there is; `unread`: how much of that has no client any more; `cut_off` ends it.
+    pub fn wait_for(
+        &mut self,
+        held: impl Fn() -> usize + Send + Sync + 'static,
+        unread: impl Fn() -> usize + Send + Sync + 'static,
+        cut_off: impl Fn() + Send + Sync + 'static,
+    ) {
+        self.lingering = Some(Lingering {
+            held: Box::new(held),
+            unread: Box::new(unread),
+            cut_off: Box::new(cut_off),
+        });
     }
 
     /// Adds something to do after the last answer. Hooks run one after the other, in this order.
@@ -166,6 +193,7 @@ impl Shutdown {
             plan,
             readiness,
             door,
+            lingering,
             hooks,
         } = self;
         readiness.block(BLOCKER, "this node is shutting down");
@@ -182,15 +210,22 @@ impl Shutdown {
             in_flight = %door.in_flight(),
             "shutdown 2/4: no new connections; letting answers finish"
         );
-        let finished = wait_for_connections(&door, plan.grace).await;
+        let finished = wait_for_answers(&door, lingering.as_ref(), plan.grace).await;
 
         if finished {
             tracing::info!("shutdown 3/4: all connections are closed");
         } else {
-            tracing::warn!(in_flight = %door.in_flight(), "shutdown 3/4: the grace period is over; cutting off what is left");
+            tracing::warn!(in_flight = %door.in_flight(), unread = unread(lingering.as_ref()), "shutdown 3/4: the grace period is over; cutting off what is left");
             door.cut_off();
             // What holds on still (an upgraded socket) ends with the process.
-            let _ = tokio::time::timeout(CUT_OFF_LIMIT, door.closed()).await;
+            let _ = tokio::time::timeout(CUT_OFF_LIMIT, async {
+                door.closed().await;
+                if let Some(lingering) = &lingering {
+                    (lingering.cut_off)();
+                    lingering.gone().await;
+                }
+            })
+            .await;
         }
 
         tracing::info!(hooks = hooks.len(), "shutdown 4/4: settling and flushing");
@@ -218,22 +253,42 @@ async fn second_signal(signals: &mut Signals) -> String {
     }
 }
 
-/// Whether every connection closed within the grace period.
-async fn wait_for_connections(door: &DoorHandle, grace: Duration) -> bool {
+impl Lingering {
+    /// Ends when nothing of it is left.
+    async fn gone(&self) {
+        while (self.held)() > 0 {
+            tokio::time::sleep(LINGERING_LOOK).await;
+        }
+    }
+}
+
+/// Answers that are read to their end for nobody.
+fn unread(lingering: Option<&Lingering>) -> usize {
+    lingering.map_or(0, |lingering| (lingering.unread)())
+}
+
+/// Whether every connection closed, and what goes on without one ended, within the grace period.
+async fn wait_for_answers(door: &DoorHandle, lingering: Option<&Lingering>, grace: Duration) -> bool {
     let deadline = tokio::time::sleep(grace);
     let mut say = tokio::time::interval_at(Instant::now() + SAY_EVERY, SAY_EVERY);
     say.set_missed_tick_behavior(MissedTickBehavior::Skip);
     tokio::pin!(deadline);
-    let closed = door.closed();
-    tokio::pin!(closed);
+    let finished = async {
+        door.closed().await;
+        if let Some(lingering) = lingering {
+            lingering.gone().await;
+        }
+    };
+    tokio::pin!(finished);
     loop {
         tokio::select! {
             biased;
-            () = &mut closed => return true,
+            () = &mut finished => return true,
             () = &mut deadline => return false,
             _ = say.tick() => {
                 let connections = door.stats().open.load(std::sync::atomic::Ordering::Relaxed);
-                tracing::info!(in_flight = %door.in_flight(), connections, "shutdown: still waiting");
+                let unread = unread(lingering);
+                tracing::info!(in_flight = %door.in_flight(), connections, unread, "shutdown: still waiting");
             }
         }
     }

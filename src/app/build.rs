@@ -148,6 +148,7 @@ pub async fn build(sources: Sources, metrics: Arc<Metrics>, readiness: Readiness
     let egress_options = EgressOptions {
         connect_timeout: Duration::from_secs(config.xai.connect_timeout_secs),
         clock: clock.clone(),
+        http2: config.xai.http2,
         ..EgressOptions::default()
     };
     // Kept-alive connections hold nothing that must be settled: the end of the process is theirs, and waits for none.

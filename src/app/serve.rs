@@ -115,6 +115,12 @@ pub async fn serve(
         grace: Duration::from_secs(config.server.grace_secs),
     };
     let mut shutdown = Shutdown::new(plan, readiness, handle);
+    let (held, unread, cut) = (app.engine.clone(), app.engine.clone(), app.engine.clone());
+    shutdown.wait_for(
+        move || held.unread().held(),
+        move || unread.unread().count(),
+        move || cut.unread().cut_off(),
+    );
     let closing = app.clone();
     shutdown.then("settle and flush", move || async move { closing.close().await });
     let outcome = shutdown.run(&mut signals).await;

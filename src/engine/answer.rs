@@ -101,16 +101,14 @@ impl Drop for AnswerStream {
             return;
         }
         live.unread = true;
-        let tracker = live.call.engine.tracker.clone();
-        tracker.spawn(async move {
+        let engine = live.call.engine.clone();
+        let mut reading = engine.unread.hold();
+        reading.abandon();
+        engine.tracker.spawn(async move {
             let drain = async { while std::future::poll_fn(|cx| live.poll(cx)).await.is_some() {} };
-            match limit {
-                Some(limit) => {
-                    let _ = tokio::time::timeout(limit, drain).await;
-                }
-                None => drain.await,
-            }
+            let _ = reading.within(limit, drain).await;
             live.leave();
+            drop(reading);
         });
     }
 }
@@ -138,6 +136,16 @@ pub struct LiveStream {
     unread: bool,
 }
 
+/// What is due where nothing came.
+enum Alarm {
+    /// A sign of life for the reader.
+    KeepAlive,
+    /// Nothing came for too long.
+    Stalled,
+    /// The whole call took too long; the upstream may be well.
+    Overdue,
+}
+
 impl LiveStream {
     pub(super) fn new(
         call: Call,
@@ -149,6 +157,7 @@ impl LiveStream {
         keep_alive: Duration,
     ) -> LiveStream {
         let now = Instant::now();
+        let deadline = call.deadline;
         let keep_alive = if keep_alive.is_zero() {
             timeouts.request
         } else {
@@ -163,10 +172,12 @@ impl LiveStream {
             next_step: 0,
             idle_after: timeouts.idle,
             keep_alive,
-            deadline: now + timeouts.request,
+            deadline,
             last_data: now,
             last_sent: now,
-            alarm: Box::pin(tokio::time::sleep(timeouts.idle.min(keep_alive))),
+            alarm: Box::pin(tokio::time::sleep_until(
+                (now + timeouts.idle.min(keep_alive)).min(deadline),
+            )),
             began: now,
             ended: false,
             unread: false,
@@ -215,10 +226,16 @@ impl LiveStream {
                 Poll::Ready(Some(Err(_))) => self.relay.end(false, &mut self.steps),
                 Poll::Ready(None) => self.relay.end(true, &mut self.steps),
                 Poll::Pending => match self.poll_alarm(cx) {
-                    Poll::Ready(Some(bytes)) => return self.send(bytes),
-                    Poll::Ready(None) => {
+                    Poll::Ready(Alarm::KeepAlive) => {
+                        let comment = self.dialect.keep_alive();
+                        return self.send(comment);
+                    }
+                    Poll::Ready(Alarm::Stalled) => {
                         self.call.blame(Err(SoftFailure::Timeout));
-                        return self.fail(stalled());
+                        return self.fail(timed_out("The upstream stalled in the middle of its answer."));
+                    }
+                    Poll::Ready(Alarm::Overdue) => {
+                        return self.fail(timed_out("The answer took longer than a whole call may take."));
                     }
                     Poll::Pending => return Poll::Pending,
                 },
@@ -231,15 +248,17 @@ impl LiveStream {
         Poll::Ready(Some(bytes))
     }
 
-    /// A keep-alive to send; `None` when a time limit has passed.
-    fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<Option<Bytes>> {
+    fn poll_alarm(&mut self, cx: &mut Context<'_>) -> Poll<Alarm> {
         loop {
             if self.alarm.as_mut().poll(cx).is_pending() {
                 return Poll::Pending;
             }
             let now = Instant::now();
-            if now >= self.deadline || now.duration_since(self.last_data) >= self.idle_after {
-                return Poll::Ready(None);
+            if now >= self.deadline {
+                return Poll::Ready(Alarm::Overdue);
+            }
+            if now.duration_since(self.last_data) >= self.idle_after {
+                return Poll::Ready(Alarm::Stalled);
             }
             let comment_due = now.duration_since(self.last_sent) >= self.keep_alive;
             let last_sent = if comment_due { now } else { self.last_sent };
@@ -248,7 +267,7 @@ impl LiveStream {
                 .min(self.deadline);
             self.alarm.as_mut().reset(next);
             if comment_due && !self.unread {
-                return Poll::Ready(Some(self.dialect.keep_alive()));
+                return Poll::Ready(Alarm::KeepAlive);
             }
         }
     }
@@ -286,10 +305,6 @@ fn broken(message: &'static str) -> GatewayError {
     GatewayError::new(ErrorKind::UpstreamFailed, message).because(RefusalReason::Upstream)
 }
 
-fn stalled() -> GatewayError {
-    GatewayError::new(
-        ErrorKind::UpstreamTimeout,
-        "The upstream stalled in the middle of its answer.",
-    )
-    .because(RefusalReason::Upstream)
+fn timed_out(message: &'static str) -> GatewayError {
+    GatewayError::new(ErrorKind::UpstreamTimeout, message).because(RefusalReason::Upstream)
 }

@@ -64,6 +64,8 @@ pub(super) enum Failure {
     /// A kept connection broke before anything came back: most likely the upstream closed it in the moment that the
     /// request was written. It may have been billed.
     Stale(String),
+    /// The upstream says that it did not act on what it was sent: it cost nothing, and may be sent again as a new call.
+    Unprocessed(String),
 }
 
 impl Engine {
@@ -173,6 +175,7 @@ impl Engine {
             Err(_) => Err(Unanswered::Failed(Failure::TimedOut("no answer"))),
             Ok(Ok(exchange)) => Ok(exchange),
             Ok(Err(SendFailure::NotSent(request))) => Err(Unanswered::NotSent(request)),
+            Ok(Err(SendFailure::Unprocessed(what))) => Err(Unanswered::Failed(Failure::Unprocessed(what))),
             Ok(Err(SendFailure::Broken(what))) if reused => Err(Unanswered::Failed(Failure::Stale(format!(
                 "a kept connection broke: {what}"
             )))),

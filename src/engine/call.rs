@@ -14,12 +14,13 @@ use grok2api_schemas::admin::requests::{
 };
 use grok2api_schemas::client_key::DisconnectPolicy;
 use grok2api_schemas::ids::RequestId;
+use tokio::time::Instant;
 
 use super::Engine;
 use super::ask::{Ask, Caller, Notes};
 use super::dialect::Told;
 use super::error::{ErrorKind, GatewayError};
-use super::run::scope_of;
+use super::failed::scope_of;
 use crate::http::arrival::Arrival;
 use crate::providers::Verdict;
 use crate::telemetry::AttemptOutcome;
@@ -35,6 +36,8 @@ pub(super) struct Call {
     pub(super) engine: Arc<Engine>,
     record: Box<RequestRecord>,
     received: Mono,
+    /// The whole call ends by then, whatever is under way.
+    pub(super) deadline: Instant,
     /// Microseconds spent waiting for room.
     pub(super) queued_us: u64,
     /// Microseconds spent waiting for the upstream, before the answer began.
@@ -103,6 +106,7 @@ impl Call {
         Call {
             record,
             received: ask.arrival.received,
+            deadline: Instant::now() + settings.timeouts.request,
             queued_us: 0,
             upstream_us: 0,
             key_lease: None,

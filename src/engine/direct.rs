@@ -98,7 +98,7 @@ impl Engine {
                         .await
                         .map_err(|_| failed("the connection broke".to_owned()))
                 }
-                Err(SendFailure::Broken(what)) => Err(failed(what)),
+                Err(SendFailure::Broken(what) | SendFailure::Unprocessed(what)) => Err(failed(what)),
             }
         };
         let timed_out = || {

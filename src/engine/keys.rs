@@ -1,6 +1,7 @@
 //! The meters of client keys: every key is a domain of the ledger like any other.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use dashmap::DashMap;
 use grok2api_actors::clients::Identity;
@@ -21,7 +22,11 @@ const MINUTE_MS: u64 = 60_000;
 const SOON_MS: u64 = 1_000;
 const BUCKETS: [DayBucket; 4] = [DayBucket::Chat, DayBucket::Heavy, DayBucket::Image, DayBucket::Video];
 
-/// Meters of the client keys that were used since start.
+/// Keys whose meters are kept at hand. The ledger keeps what they count: a key that is forgotten here costs its next
+/// request a few look-ups.
+const KEPT: usize = 4_096;
+
+/// Meters of the client keys that were used of late.
 #[derive(Default)]
 pub struct KeyMeters {
     by_key: DashMap<KeyId, Arc<MetersOfKey>>,
@@ -30,6 +35,8 @@ pub struct KeyMeters {
 /// One key's meters, as of one version of its record.
 pub struct MetersOfKey {
     version: u64,
+    /// Used since keys were last forgotten.
+    is_used: AtomicBool,
     /// Units used today, limited or not.
     pub daily: [(DayBucket, Arc<HeldMeter>); 4],
     rpm: Option<Arc<HeldMeter>>,
@@ -49,9 +56,19 @@ impl KeyMeters {
         if let Some(meters) = self.by_key.get(&key.id)
             && meters.version == key.version
         {
+            if !meters.is_used.load(Ordering::Relaxed) {
+                meters.is_used.store(true, Ordering::Relaxed);
+            }
             return meters.clone();
         }
         let meters = Arc::new(MetersOfKey::new(key, ledger));
+        if self.by_key.len() >= KEPT {
+            self.by_key
+                .retain(|_, meters| meters.is_used.swap(false, Ordering::Relaxed));
+            if self.by_key.len() >= KEPT {
+                self.by_key.clear();
+            }
+        }
         self.by_key.insert(key.id, meters.clone());
         meters
     }
@@ -80,6 +97,7 @@ impl MetersOfKey {
         });
         MetersOfKey {
             version: key.version,
+            is_used: AtomicBool::new(true),
             daily,
             rpm: limits
                 .rpm

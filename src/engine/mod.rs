@@ -1,11 +1,12 @@
 //! One request, no dialect: from what a front asks to what it sends, over whichever token can serve.
 //!
-//! In order: [`run`] is the life of a request, [`room`] finds a token and the right to use it, [`attempt`] makes one call,
-//! [`answer`] brings the answer to the client, [`call`] is where every request ends.
+//! In order: [`run`] is the life of a request, [`room`] finds a token and the right to use it, [`attempt`] makes one call, [`failed`]
+//! decides what becomes of one that failed, [`answer`] brings the answer to the client, [`call`] is where every request ends.
 
 mod run;
 mod room;
 mod attempt;
+mod failed;
 pub mod telemetry;
 pub mod direct;
 pub mod answer;
@@ -18,6 +19,7 @@ pub mod expectations;
 pub mod waiting;
 pub mod settings;
 mod lines;
+pub mod unread;
 pub mod error;
 
 use std::sync::Arc;
@@ -85,6 +87,7 @@ pub struct Engine {
     /// Whether tokens wait for their first probe, as of a moment.
     unprobed: Mutex<Option<(Mono, bool)>>,
     lines: lines::Lines,
+    unread: unread::Unread,
 }
 
 type Causes = Arc<[(CoolingCause, u64, Option<u64>)]>;
@@ -119,6 +122,7 @@ impl Engine {
             hindrances: Mutex::new(None),
             unprobed: Mutex::new(None),
             lines: lines::Lines::default(),
+            unread: unread::Unread::default(),
         });
         let waker = engine.clone();
         parts.tracker.spawn(async move {
@@ -162,6 +166,11 @@ impl Engine {
     /// Requests that wait for room.
     pub fn waiting(&self) -> usize {
         self.rooms.waiting()
+    }
+
+    /// Calls that go on without their client.
+    pub fn unread(&self) -> &unread::Unread {
+        &self.unread
     }
 
     /// A request that never became a call: it is written down and counted all the same.
@@ -214,6 +223,11 @@ impl Engine {
                 found
             }
         }
+    }
+
+    /// Somebody began to rest a moment ago: what was known before is out of date.
+    fn forget_hindrances(&self) {
+        *self.hindrances.lock() = None;
     }
 
     fn hindrances(&self, model: &str) -> Causes {

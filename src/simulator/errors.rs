@@ -124,6 +124,14 @@ const CASES: &[Case] = &[
         ),
     ),
     case(
+        "safety-403",
+        403,
+        Shape::Flat(
+            "The caller does not have permission to execute the specified operation",
+            "Content violates usage guidelines. Team: {team}, API key ID: {key}, Model: {model}, Failed check: SAFETY_CHECK_TYPE_BIO",
+        ),
+    ),
+    case(
         "model-missing-404",
         404,
         Shape::Flat(

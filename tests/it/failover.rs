@@ -41,7 +41,7 @@ const NOT_THE_CLIENTS_FAULT: [&str; 29] = [
 ];
 
 /// Endings that are about the request, what the client sees, and the code it is told.
-const THE_CLIENTS_FAULT: [(&str, u16); 8] = [
+const THE_CLIENTS_FAULT: [(&str, u16); 9] = [
     ("deser-chat-422", 422),
     ("json-parse-400", 400),
     ("arg-unsupported", 400),
@@ -50,6 +50,7 @@ const THE_CLIENTS_FAULT: [(&str, u16); 8] = [
     ("ctx-too-long", 400),
     ("live-search-gone", 410),
     ("too-large-413", 413),
+    ("safety-403", 400),
 ];
 
 /// Nothing of the upstream's inner life shows.
@@ -226,6 +227,9 @@ async fn a_bad_request_is_the_clients_and_rests_nobody() {
         assert_eq!(told["type"], "invalid_request_error", "{error}: {told}");
         if error == "ctx-too-long" {
             assert_eq!(told["code"], "context_length_exceeded");
+        }
+        if error == "safety-403" {
+            assert_eq!(told["code"], "content_policy_violation");
         }
         assert_nothing_leaks(&got);
         assert_eq!(sim.total().await - before, 1, "{error} was tried again");

@@ -23,6 +23,8 @@ mod disconnect;
 #[cfg(test)]
 mod door;
 #[cfg(test)]
+mod endings;
+#[cfg(test)]
 mod failover;
 #[cfg(test)]
 mod limits;

@@ -165,6 +165,8 @@ impl fmt::Display for ConnectError {
 
 impl std::error::Error for ConnectError {}
 
+type Dialled = (Box<dyn Socket>, Arc<WriteStamp>, bool);
+
 pub(super) struct Dialer {
     origin: Origin,
     proxy: ProxySpec,
@@ -194,8 +196,8 @@ impl Dialer {
         &self.origin
     }
 
-    /// A connected socket, and what tells when something was first written to it.
-    pub(super) async fn dial(&self) -> Result<(Box<dyn Socket>, Arc<WriteStamp>), ConnectError> {
+    /// A connected socket, what tells when something was written to it, and whether HTTP/2 is to be spoken over it.
+    pub(super) async fn dial(&self) -> Result<Dialled, ConnectError> {
         match tokio::time::timeout(self.timeout, self.dial_unbounded()).await {
             Ok(result) => result,
             Err(_) => Err(ConnectError::new(
@@ -209,7 +211,7 @@ impl Dialer {
         }
     }
 
-    async fn dial_unbounded(&self) -> Result<(Box<dyn Socket>, Arc<WriteStamp>), ConnectError> {
+    async fn dial_unbounded(&self) -> Result<Dialled, ConnectError> {
         let target = self.origin.uri()?;
         let mut http = HttpConnector::new();
         http.enforce_http(false);
@@ -254,7 +256,7 @@ impl Dialer {
         // Under TLS: what counts is what goes out.
         let stream = Stamped::new(stream.into_inner(), stamp.clone());
         if !self.origin.tls {
-            return Ok((Box::new(stream), stamp));
+            return Ok((Box::new(stream), stamp, false));
         }
         let name = ServerName::try_from(self.origin.host())
             .map_err(|error| ConnectError::new(ConnectErrorKind::Tls, error.to_string()))?;
@@ -264,7 +266,8 @@ impl Dialer {
                 format!("TLS with {}: {error}", self.origin.authority),
             )
         })?;
-        Ok((Box::new(stream), stamp))
+        let is_h2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
+        Ok((Box::new(stream), stamp, is_h2))
     }
 }
 

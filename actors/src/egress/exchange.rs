@@ -10,7 +10,7 @@ use http_body::{Body, Frame};
 use http_body_util::Full;
 use hyper::body::Incoming;
 
-use super::pool::{ConnectionPool, Sender};
+use super::pool::{ConnectionPool, Line};
 
 /// A request that got no answer.
 #[derive(Debug)]
@@ -19,6 +19,8 @@ pub enum SendFailure {
     NotSent(Box<Request<Full<Bytes>>>),
     /// It was written, at least in part: the upstream may have taken it.
     Broken(String),
+    /// It was written, and the upstream says that it did not act on it: it may be sent again, as a new call.
+    Unprocessed(String),
 }
 
 /// The head of an answer, and its body to come.
@@ -31,18 +33,18 @@ pub struct Exchange {
     pub reused: bool,
 }
 
-/// The body of an answer. Read to its end, it returns its connection to the pool; dropped before, it closes it, which is
-/// how the upstream learns that nobody listens any more.
+/// The body of an answer. Read to its end, it returns its connection to the pool; dropped before, it closes it (HTTP/2:
+/// resets its stream), which is how the upstream learns that nobody listens any more.
 pub struct UpstreamBody {
     incoming: Incoming,
-    connection: Option<(Sender, Arc<ConnectionPool>)>,
+    connection: Option<(Line, Arc<ConnectionPool>)>,
 }
 
 impl UpstreamBody {
-    pub(super) fn new(incoming: Incoming, sender: Sender, pool: Arc<ConnectionPool>) -> UpstreamBody {
+    pub(super) fn new(incoming: Incoming, line: Line, pool: Arc<ConnectionPool>) -> UpstreamBody {
         let mut body = UpstreamBody {
             incoming,
-            connection: Some((sender, pool)),
+            connection: Some((line, pool)),
         };
         if body.incoming.is_end_stream() {
             body.release();
@@ -86,8 +88,8 @@ impl UpstreamBody {
     }
 
     fn release(&mut self) {
-        if let Some((sender, pool)) = self.connection.take() {
-            pool.keep(sender);
+        if let Some((line, pool)) = self.connection.take() {
+            pool.keep(line);
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Every connection this process opens to an upstream: the only module that builds HTTP clients.
 //!
-//! Two kinds. [`ConnectionPool`] is the hot path: plain hyper connections kept alive, so that a caller holds a *connected*
+//! Two kinds. [`ConnectionPool`] is the hot path: plain hyper connections kept alive (HTTP/2 where the upstream offers it by
+//! ALPN: many calls share a connection), so that a caller holds a *connected*
 //! socket before it hands over a request head (the ledger checks a lease exactly then), knows whether a failed write ever
 //! left the process, and never has a request repeated behind its back. [`Egress::client`] is reqwest, for everything else
 //! (probes, Management API, media).
@@ -8,7 +9,10 @@
 mod dial;
 mod exchange;
 mod pool;
+mod shared;
 mod stamp;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +39,8 @@ pub struct EgressOptions {
     pub max_idle: usize,
     /// Says when a request head was written; the ledger must read the same one.
     pub clock: Clock,
+    /// Offer HTTP/2 to upstreams with TLS.
+    pub http2: bool,
 }
 
 impl Default for EgressOptions {
@@ -44,6 +50,7 @@ impl Default for EgressOptions {
             idle_timeout: Duration::from_secs(55),
             max_idle: 1024,
             clock: Clock::system(),
+            http2: true,
         }
     }
 }
@@ -68,18 +75,25 @@ impl Egress {
     pub fn new(options: EgressOptions, tracker: TaskTracker) -> Result<Egress, rustls::Error> {
         use rustls_platform_verifier::BuilderVerifierExt;
         let provider = Arc::new(rustls::crypto::ring::default_provider());
-        let mut tls = rustls::ClientConfig::builder_with_provider(provider)
+        let tls = rustls::ClientConfig::builder_with_provider(provider)
             .with_safe_default_protocol_versions()?
             .with_platform_verifier()?
             .with_no_client_auth();
-        tls.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Egress(Arc::new(Inner {
+        Ok(Egress::over(options, tracker, tls))
+    }
+
+    fn over(options: EgressOptions, tracker: TaskTracker, mut tls: rustls::ClientConfig) -> Egress {
+        tls.alpn_protocols = match options.http2 {
+            true => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
+            false => vec![b"http/1.1".to_vec()],
+        };
+        Egress(Arc::new(Inner {
             options,
             tracker,
             tls: tokio_rustls::TlsConnector::from(Arc::new(tls)),
             pools: DashMap::new(),
             clients: DashMap::new(),
-        })))
+        }))
     }
 
     /// The pool of connections to an upstream through a proxy. Callers keep the handle: this is a map look-up.

@@ -22,6 +22,8 @@ section! {
         request_timeout_secs: (int u64 1..=86400) = 3600;
         /// Connecting, TLS included, in seconds.
         connect_timeout_secs: (int u64 1..=600) = 10 [restart];
+        /// Offer HTTP/2 where the API speaks TLS: many calls share a connection, and what the API did not act on is told apart.
+        http2: (flag) = true [restart];
         /// How late a call may reach the upstream's counter, in milliseconds (D of the ledger).
         delivery_slack_ms: (int u64 0..=10000) = 250 [restart];
         /// Proxy for every call to the API: `http://`, `https://`, `socks5://` or `socks5h://`. A token may have its own.

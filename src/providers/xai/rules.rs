@@ -126,7 +126,10 @@ impl Rules {
             verdict.class = Class::Ruled;
             return verdict;
         }
-        if verdict.retry == Retry::No && self.retry_status_codes.contains(&status) {
+        // A refusal of what the prompt asks is billed each time: the codes that the older project wrote into every file
+        // (403 is one) must not multiply it. Whoever wants that writes a rule.
+        let is_billed_refusal = verdict.class == Class::ClientError && verdict.maybe_executed;
+        if verdict.retry == Retry::No && !is_billed_refusal && self.retry_status_codes.contains(&status) {
             verdict.retry = Retry::OtherToken;
         }
         verdict

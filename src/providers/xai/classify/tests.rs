@@ -208,6 +208,14 @@ fn a_refusal_of_content_is_billed_and_not_repeated() {
     );
     assert!(verdict.maybe_executed);
     assert_eq!((verdict.retry, verdict.cool), (Retry::No, None));
+    // The codes that are retried by default do not change that; they do for what costs nothing.
+    let codes = Rules::compile(Vec::new(), vec![401, 403, 429, 422]).unwrap();
+    let refused = r#"{"error":"Content violates usage guidelines. Failed check: SAFETY_CHECK_TYPE_X"}"#;
+    assert_eq!(judge_it(403, "application/json", refused, &[], &codes).retry, Retry::No);
+    assert_ne!(
+        judge_it(422, "application/json", r#"{"error":"bad field"}"#, &[], &codes).retry,
+        Retry::No
+    );
 }
 
 #[test]
