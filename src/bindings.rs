@@ -14,12 +14,21 @@ use serde::{Deserialize, Serialize};
 pub enum ObjectKind {
     /// A deferred chat completion.
     DeferredCompletion,
+    /// A response that the upstream keeps.
+    Response,
+    /// A sealed item (encrypted reasoning, a compaction), by a mark of its content: only its maker can open it.
+    Sealed,
+    /// An uploaded file.
+    File,
 }
 
 impl ObjectKind {
     fn prefix(self) -> &'static str {
         match self {
             ObjectKind::DeferredCompletion => "deferred/",
+            ObjectKind::Response => "response/",
+            ObjectKind::Sealed => "sealed/",
+            ObjectKind::File => "file/",
         }
     }
 }

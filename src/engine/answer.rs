@@ -273,7 +273,10 @@ impl LiveStream {
     }
 
     fn fail(&mut self, error: GatewayError) -> Poll<Option<Bytes>> {
-        let event = self.dialect.error_event(&error);
+        let event = self
+            .relay
+            .error_event(&error)
+            .unwrap_or_else(|| self.dialect.error_event(&error));
         self.call.note_error(&error);
         self.finish(match outcome_of(error.kind) {
             Outcome::UpstreamTimeout => Outcome::UpstreamTimeout,

@@ -40,6 +40,11 @@ pub trait Relay: Send {
 
     /// What the stream has said about itself so far.
     fn told(&self) -> Told;
+
+    /// The event that ends the stream with a failure, where it depends on what came before.
+    fn error_event(&self, _error: &GatewayError) -> Option<Bytes> {
+        None
+    }
 }
 
 /// What to do next with a stream.

@@ -274,6 +274,11 @@ impl ErrorKind {
         self.row().source
     }
 
+    /// Whether the client has to change something.
+    pub fn is_client_fault(self) -> bool {
+        self.source() == Source::Client
+    }
+
     /// Whether the same request may succeed later.
     pub fn is_retryable(self) -> bool {
         self.row().retryable

@@ -3,6 +3,10 @@
 pub mod asking;
 pub mod answering;
 pub mod members;
+pub mod event_relay;
+pub mod pins;
+pub mod plain;
 pub mod json;
 pub mod openai;
+pub mod anthropic;
 pub mod sse;

@@ -15,8 +15,11 @@ use crate::app::App;
 use crate::door::health;
 use crate::door::origin::{ClientOrigin, ClientScheme};
 use crate::engine::error::{ErrorKind, GatewayError};
+use crate::fronts::anthropic;
+use crate::fronts::anthropic::{count_tokens, messages};
 use crate::fronts::openai::error::error_response;
-use crate::fronts::openai::{chat, deferred, models};
+use crate::fronts::openai::responses::{Making, Stored};
+use crate::fronts::openai::{chat, deferred, models, responses};
 use crate::telemetry::metrics;
 
 /// Every route there is.
@@ -47,7 +50,51 @@ pub fn routes(app: &Arc<App>) -> BoxEndpoint<'static, Response> {
             models::one(&app, &request, &id)
         }
     });
+    let respond_app = app.clone();
+    let respond = make(move |request: Request| {
+        let app = respond_app.clone();
+        async move { responses::create(&app, request, Making::Response).await }
+    });
+    let compact_app = app.clone();
+    let compact = make(move |request: Request| {
+        let app = compact_app.clone();
+        async move { responses::create(&app, request, Making::Compaction).await }
+    });
+    let messages_app = app.clone();
+    let messages = make(move |request: Request| {
+        let app = messages_app.clone();
+        async move { messages::messages(&app, request).await }
+    });
+    let count_app = app.clone();
+    let count = make(move |request: Request| {
+        let app = count_app.clone();
+        async move { count_tokens::count_tokens(&app, request).await }
+    });
+    let stored = |wanted: Stored| {
+        let app = app.clone();
+        make(move |request: Request| {
+            let app = app.clone();
+            async move {
+                let id = request.raw_path_param("id").map(decode).unwrap_or_default();
+                responses::stored(&app, request, &id, wanted).await
+            }
+        })
+    };
     Route::new()
+        .at("/v1/messages", RouteMethod::new().post(messages))
+        .at("/v1/messages/count_tokens", RouteMethod::new().post(count))
+        .at("/v1/responses", RouteMethod::new().post(respond))
+        .at("/v1/responses/compact", RouteMethod::new().post(compact))
+        .at(
+            "/v1/responses/:id",
+            RouteMethod::new()
+                .get(stored(Stored::Read))
+                .delete(stored(Stored::Delete)),
+        )
+        .at(
+            "/v1/responses/:id/input_items",
+            RouteMethod::new().get(stored(Stored::InputItems)),
+        )
         .at("/v1/chat/completions", RouteMethod::new().post(chat))
         .at("/v1/chat/deferred-completion/:id", RouteMethod::new().get(deferred))
         .at("/v1/models", RouteMethod::new().get(list))
@@ -125,11 +172,14 @@ fn misdirected(error: &poem::Error, path: &str, id: RequestId) -> Response {
         ),
         status => GatewayError::internal(format!("{path}: {status}: {error}")),
     };
+    if path.starts_with("/v1/messages") {
+        return anthropic::error::error_response(&error, &id.to_string());
+    }
     error_response(&error, &id.to_string())
 }
 
 /// A path segment without its percent-encoding; what does not decode stays as it came.
-fn decode(raw: &str) -> String {
+pub fn decode(raw: &str) -> String {
     let mut bytes = Vec::with_capacity(raw.len());
     let mut rest = raw.as_bytes();
     while let Some((&first, tail)) = rest.split_first() {

@@ -26,6 +26,13 @@ pub fn render(err: &GatewayError, request_id: &str, now: WallMs) -> Response {
         .status(status)
         .content_type("application/json")
         .body(body(err, now));
+    sign_refusal(&mut response, err, request_id);
+    response
+}
+
+/// The headers of a refusal, which the SDKs of every dialect obey.
+pub(in crate::fronts) fn sign_refusal(response: &mut Response, err: &GatewayError, request_id: &str) {
+    let status = response.status();
     let headers = response.headers_mut();
     if let Ok(value) = HeaderValue::from_str(request_id) {
         headers.insert("x-request-id", value);
@@ -40,7 +47,12 @@ pub fn render(err: &GatewayError, request_id: &str, now: WallMs) -> Response {
     if let Some(reason) = err.reason {
         headers.insert("x-grok2api-reason", HeaderValue::from_static(reason.as_str()));
     }
-    response
+}
+
+/// When trying again makes sense, as a moment and in seconds, where that is later than `Retry-After` may say.
+pub(in crate::fronts) fn available_later(err: &GatewayError, now: WallMs) -> Option<(String, u64)> {
+    let seconds = seconds(err).filter(|&seconds| seconds > MAX_RETRY_AFTER_SECS)?;
+    Some((moment(now, seconds)?, seconds))
 }
 
 /// The last event of a stream that failed after its first byte. No `[DONE]` follows it.

@@ -8,4 +8,5 @@ pub mod usage_strip;
 pub mod dialect;
 pub mod chat;
 pub mod deferred;
+pub mod responses;
 pub mod models;

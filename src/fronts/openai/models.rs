@@ -12,6 +12,7 @@ use super::error::error_response;
 use crate::app::App;
 use crate::engine::ask::Caller;
 use crate::engine::error::{ErrorKind, GatewayError};
+use crate::fronts::anthropic::models as anthropic;
 use crate::http::arrival::Arrival;
 use crate::http::auth::authenticate;
 
@@ -19,6 +20,9 @@ use crate::http::auth::authenticate;
 pub fn list(app: &Arc<App>, request: &Request) -> Response {
     let arrival = Arrival::of(request, app);
     match authenticate(app, request.headers()) {
+        Ok(caller) if anthropic::is_asked_for(request.headers()) => {
+            anthropic::list(app, &caller, request.uri().query(), &arrival)
+        }
         Ok(caller) => {
             let data: Vec<Value> = offered(app, &caller).iter().map(|name| view(app, name)).collect();
             json_response(&json!({ "object": "list", "data": data }), &arrival)
@@ -30,7 +34,13 @@ pub fn list(app: &Arc<App>, request: &Request) -> Response {
 /// Answers `GET /v1/models/{id}`; `id` is percent-decoded.
 pub fn one(app: &Arc<App>, request: &Request, id: &str) -> Response {
     let arrival = Arrival::of(request, app);
-    let found = authenticate(app, request.headers()).and_then(|caller| {
+    let caller = authenticate(app, request.headers());
+    if let Ok(caller) = &caller
+        && anthropic::is_asked_for(request.headers())
+    {
+        return anthropic::one(app, caller, id, &arrival);
+    }
+    let found = caller.and_then(|caller| {
         if offered(app, &caller).iter().any(|name| name == id) {
             return Ok(view(app, id));
         }
@@ -43,7 +53,7 @@ pub fn one(app: &Arc<App>, request: &Request, id: &str) -> Response {
 }
 
 /// Names that can be asked for: what teams list, and our aliases of it; in order of name.
-fn offered(app: &App, caller: &Caller) -> Vec<String> {
+pub(in crate::fronts) fn offered(app: &App, caller: &Caller) -> Vec<String> {
     let listed = app.engine.pool().offered_models();
     let mut names: Vec<String> = listed.iter().map(|name| name.to_string()).collect();
     let catalogue = app.catalogue.load();

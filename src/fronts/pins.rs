@@ -1,0 +1,173 @@
+//! What a request builds on: a response, a file, a sealed item that one certain token made. Only that token's team can
+//! read it, so the request goes there; and only whoever made it through this gateway may name it.
+
+use std::sync::Arc;
+
+use grok2api_schemas::ids::TokenId;
+
+use crate::app::App;
+use crate::bindings::{Binding, ObjectKind};
+use crate::engine::ask::{Caller, Notes};
+use crate::engine::dialect::Told;
+use crate::engine::error::{ErrorKind, GatewayError};
+
+/// Sealed items looked up for one request; they come from one conversation, so the latest tell enough.
+const SEALED_LOOKED_UP: usize = 4;
+/// How long the upstream keeps a response (`xai-api.md` §5).
+pub const RESPONSE_LIFE_MS: u64 = 30 * 24 * 60 * 60 * 1000;
+
+/// What a sealed item is known by.
+pub fn mark(sealed: &str) -> [u8; 16] {
+    let hash = blake3::hash(sealed.as_bytes());
+    let mut mark = [0; 16];
+    mark.copy_from_slice(&hash.as_bytes()[..16]);
+    mark
+}
+
+fn name(mark: &[u8; 16]) -> String {
+    mark.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// The binding of an object that the caller made.
+///
+/// # Errors
+/// 404 when there is none, or it belongs to somebody else.
+pub async fn of_caller(
+    app: &App,
+    caller: &Caller,
+    kind: ObjectKind,
+    id: &str,
+    not_found: impl FnOnce() -> GatewayError,
+) -> Result<Binding, GatewayError> {
+    let now_ms = app.clock.wall().0;
+    app.bindings
+        .get(kind, id)
+        .await
+        .map_err(|error| GatewayError::internal(error.to_string()))?
+        .filter(|binding| binding.owner == caller.owner() && binding.expires_ms > now_ms)
+        .ok_or_else(not_found)
+}
+
+/// What a request names.
+#[derive(Default)]
+pub struct References {
+    /// The response it continues.
+    pub response: Option<String>,
+    /// Files, with the member that names them.
+    pub files: Vec<String>,
+    /// Marks of sealed items, in their order.
+    pub sealed: Vec<[u8; 16]>,
+}
+
+/// The token that the request must go to; `None` if it is free to go anywhere.
+///
+/// # Errors
+/// 404 for a response or file that the caller did not make here, 400 when two of them were made by different teams.
+pub async fn resolve(app: &Arc<App>, caller: &Caller, named: &References) -> Result<Option<TokenId>, GatewayError> {
+    let mut pin: Option<TokenId> = None;
+    if let Some(id) = &named.response {
+        let not_found = || {
+            GatewayError::new(
+                ErrorKind::NotFound,
+                format!("Previous response with id '{}' not found.", clip(id)),
+            )
+            .with_code("previous_response_not_found")
+            .with_param("previous_response_id")
+        };
+        pin = Some(of_caller(app, caller, ObjectKind::Response, id, not_found).await?.token);
+    }
+    for id in &named.files {
+        let not_found = || {
+            GatewayError::new(ErrorKind::NotFound, format!("File '{}' not found.", clip(id)))
+                .with_code("file_not_found")
+                .with_param("file_id")
+        };
+        let token = of_caller(app, caller, ObjectKind::File, id, not_found).await?.token;
+        if pin.is_some_and(|pin| !same_team(app, pin, token)) {
+            return Err(GatewayError::field(
+                "file_id",
+                format!(
+                    "File '{}' lies with another upstream team than what else this request names. Upload it again, and \
+                     name only files that were uploaded one after another.",
+                    clip(id)
+                ),
+            )
+            .with_code("objects_of_different_teams"));
+        }
+        pin = pin.or(Some(token));
+    }
+    if pin.is_some() {
+        return Ok(pin);
+    }
+    for mark in named.sealed.iter().rev().take(SEALED_LOOKED_UP) {
+        // One that nobody remembers may still be readable: the upstream decides.
+        let found = app.bindings.get(ObjectKind::Sealed, &name(mark)).await;
+        if let Ok(Some(binding)) = found
+            && binding.owner == caller.owner()
+        {
+            return Ok(Some(binding.token));
+        }
+    }
+    Ok(None)
+}
+
+fn same_team(app: &App, a: TokenId, b: TokenId) -> bool {
+    let team = |id| {
+        app.pool
+            .find(id)
+            .and_then(|token| token.team())
+            .map(|team| team.id.clone())
+    };
+    a == b || (team(a).is_some() && team(a) == team(b))
+}
+
+fn clip(id: &str) -> &str {
+    super::members::clip(id)
+}
+
+/// Binds what an answer makes to the token that gave it, and to who asked.
+pub struct Maker {
+    app: Arc<App>,
+    owner: String,
+    kind: Option<ObjectKind>,
+    life_ms: u64,
+}
+
+impl Maker {
+    /// For a caller's answers; `kind` says what their id names, `None` where the upstream keeps nothing.
+    pub fn new(app: &Arc<App>, caller: &Caller, kind: Option<ObjectKind>, life_ms: u64) -> Arc<Maker> {
+        Arc::new(Maker {
+            app: app.clone(),
+            owner: caller.owner(),
+            kind,
+            life_ms,
+        })
+    }
+}
+
+impl Notes for Maker {
+    fn told(&self, told: &Told, token: TokenId) {
+        let mut made: Vec<(ObjectKind, String)> = Vec::new();
+        if let (Some(kind), Some(id)) = (self.kind, &told.object_id) {
+            made.push((kind, id.clone()));
+        }
+        made.extend(told.sealed.iter().map(|mark| (ObjectKind::Sealed, name(mark))));
+        if made.is_empty() {
+            return;
+        }
+        let binding = Binding {
+            token,
+            owner: self.owner.clone(),
+            expires_ms: self.app.clock.wall().0 + self.life_ms,
+            answer: None,
+        };
+        let app = self.app.clone();
+        self.app.tracker.spawn(async move {
+            for (kind, id) in made {
+                if let Err(error) = app.bindings.put(kind, &id, binding.clone()).await {
+                    tracing::warn!(?kind, %error, "an object of the upstream is not remembered: later calls that name it will not find it");
+                }
+            }
+        });
+    }
+}
