@@ -7,6 +7,7 @@ mod first_start;
 mod master_key;
 mod gauges;
 mod watch;
+mod control;
 mod demo;
 pub mod serve;
 

@@ -77,6 +77,9 @@ pub async fn serve(
     app.metrics.watch_door(handle.clone());
     gauges::register(&app);
     watch::start(&app);
+    if let Some(nats) = &app.nats {
+        super::control::serve(&app, nats).await?;
+    }
     let tls = options.tls.is_some();
     let door = Door::new(http::routes(&app), options, handle.clone(), app.clock.clone());
     let doors = TaskTracker::new();

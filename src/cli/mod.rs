@@ -21,7 +21,7 @@ pub use configuration::{check_config, example_config, settings_or_exit};
 pub use documents::{asyncapi, schemas};
 pub use health::{Readiness, health, readiness};
 pub use node::Node;
-pub use operate::{Operate, operate};
+pub use operate::{Operate, command_of, operate};
 
 use crate::settings::{Environment, LoadArgs};
 
@@ -65,6 +65,8 @@ enum Subcommands {
     Key(Operate),
     /// Look at what became of clients' requests.
     Requests(Operate),
+    /// Look at the configuration of a running node, or change it.
+    Config(Operate),
     /// Print the AsyncAPI document of what is on NATS.
     Asyncapi,
     /// Write the AsyncAPI document and the JSON Schemas of everything that operators' doors take and answer.
@@ -220,6 +222,7 @@ impl Cli {
             Some(Subcommands::Token(asked)) => operated("tokens", asked, load()),
             Some(Subcommands::Key(asked)) => operated("keys", asked, load()),
             Some(Subcommands::Requests(asked)) => operated("requests", asked, load()),
+            Some(Subcommands::Config(asked)) => operated("config", asked, load()),
             Some(Subcommands::Asyncapi) => Command::Asyncapi,
             Some(Subcommands::Schemas(Schemas { directory })) => Command::Schemas { directory },
             Some(Subcommands::Simulate(simulate)) => Command::Simulate(simulate),

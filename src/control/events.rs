@@ -1,5 +1,7 @@
 //! What watchers hear: events in JSON, published by the node where something happened.
 
+use grok2api_schemas::bus::events::KeyEvent;
+use grok2api_schemas::bus::subjects::events as subjects;
 use schemars::{Schema, SchemaGenerator};
 
 /// A kind of event.
@@ -15,5 +17,9 @@ pub struct Event {
 
 /// Every kind of event.
 pub fn events() -> &'static [Event] {
-    &[]
+    &[Event {
+        subject: subjects::KEY_CHANGED,
+        doc: "A client key was made, changed or deleted.",
+        payload: |generator| generator.subschema_for::<KeyEvent>(),
+    }]
 }

@@ -8,6 +8,7 @@ mod definitions;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::fmt::Write as _;
 use std::fs;
 use std::io;
 use std::path::Path;
@@ -17,6 +18,7 @@ use schemars::generate::SchemaSettings;
 use schemars::{Schema, SchemaGenerator};
 use serde_json::Value;
 
+use crate::cli::command_of;
 use crate::control::events::events;
 use crate::ops::table::operations;
 
@@ -69,6 +71,26 @@ pub fn documents() -> Vec<Document> {
     );
     schema("config", configuration::schema());
     all
+}
+
+/// The README's table: every operation and the doors to it.
+pub fn operations_table() -> String {
+    let mut table =
+        String::from("| operation | HTTP, below `/api/v1/admin` | NATS | command line |\n|---|---|---|---|\n");
+    for operation in operations() {
+        let about = &operation.about;
+        let (method, path) = about.http;
+        // Writing to a text cannot fail.
+        let _ = writeln!(
+            table,
+            "| {} | `{method} {path}` | `{}` | `grok2api {} {}` |",
+            about.doc.trim_end_matches('.'),
+            about.subject,
+            command_of(about.group()),
+            about.verb()
+        );
+    }
+    table
 }
 
 /// A schema that stands by itself.

@@ -29,6 +29,16 @@ fn documents_are_what_the_code_says() {
     }
 }
 
+#[test]
+fn the_readme_lists_every_door() {
+    let readme = fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/README.md")).unwrap();
+    let table = operations_table();
+    assert!(
+        readme.contains(&table),
+        "the README's table of operations must be:\n{table}"
+    );
+}
+
 /// Every reference in a document leads somewhere in it.
 fn assert_refs(name: &str, value: &Value, whole: &Value) {
     match value {

@@ -14,6 +14,7 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use bytes::Bytes;
 use dashmap::DashMap;
+use grok2api_schemas::bus::events::{KeyEvent, KeyHappening};
 use grok2api_schemas::bus::subjects::{buckets, events};
 use grok2api_schemas::client_key::KeyRecord;
 use grok2api_schemas::ids::KeyId;
@@ -220,7 +221,22 @@ impl ClientKeys {
             }
             put => put?,
         };
+        self.tell(KeyHappening::Created, &record);
         Ok(KeyWithSecret { record, secret })
+    }
+
+    /// Tells watchers.
+    fn tell(&self, event: KeyHappening, record: &KeyRecord) {
+        let event = KeyEvent {
+            event,
+            id: record.id,
+            name: record.name.clone(),
+            version: record.version,
+        };
+        match serde_json::to_vec(&event) {
+            Ok(bytes) => self.inner.bus.publish(events::KEY_CHANGED, bytes.into()),
+            Err(error) => tracing::error!(%error, "an event could not be written"),
+        }
     }
 
     /// Changes a key; durable when it answers. `change` may run more than once.
@@ -228,6 +244,12 @@ impl ClientKeys {
     /// # Errors
     /// `NotFound`, `Bus`.
     pub async fn update(&self, id: KeyId, change: impl Fn(&mut KeyRecord)) -> Result<Arc<KeyRecord>, KeyError> {
+        let record = self.change(id, change).await?;
+        self.tell(KeyHappening::Updated, &record);
+        Ok(record)
+    }
+
+    async fn change(&self, id: KeyId, change: impl Fn(&mut KeyRecord)) -> Result<Arc<KeyRecord>, KeyError> {
         let key = Bytes::copy_from_slice(id.as_bytes());
         for attempt in 1.. {
             let row = self.row(id).await?;
@@ -263,11 +285,12 @@ impl ClientKeys {
         let fingerprint = self.fingerprint_for_new(&secret)?;
         let shown = secret::display(&secret);
         let record = self
-            .update(id, |record| {
+            .change(id, |record| {
                 record.fingerprint = fingerprint;
                 record.display_key.clone_from(&shown);
             })
             .await?;
+        self.tell(KeyHappening::Rotated, &record);
         Ok(KeyWithSecret { record, secret })
     }
 
@@ -280,7 +303,10 @@ impl ClientKeys {
         for attempt in 1.. {
             let row = self.row(id).await?;
             match self.inner.mirror.delete(key.clone(), row.revision).await {
-                Ok(()) => return Ok(row.value),
+                Ok(()) => {
+                    self.tell(KeyHappening::Deleted, &row.value);
+                    return Ok(row.value);
+                }
                 Err(error) if error.kind == BusErrorKind::Conflict && attempt < UPDATE_ATTEMPTS => {
                     self.reread(id).await?;
                 }

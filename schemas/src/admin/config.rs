@@ -70,10 +70,12 @@ pub struct ConfigView {
 
 /// Asks for everything.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct ConfigAsk {}
 
 /// An edit.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct ConfigChange {
     /// The revision that the editor looked at. Not given: keys that nobody else changes at the same moment are merged.
     #[serde(default)]

@@ -2,5 +2,6 @@
 
 pub mod admin;
 pub mod changes;
+pub mod events;
 pub mod join;
 pub mod subjects;

@@ -34,16 +34,18 @@ pub mod streams {
 /// How many slices all quota domains are cut into, each with its own journal (`ledger.md` §1).
 pub const SHARDS: u16 = 16;
 
-/// Subjects for messages between nodes and to watchers.
+/// What happened: JSON for watchers (`schemas/asyncapi.json`), and what nodes tell each other in their own codec.
 pub mod events {
     /// A token or team changed state: cooled, recovered, exhausted, expired, disabled, updated.
     pub const TOKEN: &str = "event.token";
-    /// A client key changed.
-    pub const KEY: &str = "event.key";
+    /// A client key changed: for watchers.
+    pub const KEY_CHANGED: &str = "event.key";
+    /// The same between nodes: the record.
+    pub const KEY: &str = "sync.key";
     /// The configuration changed.
-    pub const CONFIG: &str = "event.config";
+    pub const CONFIG: &str = "sync.config";
     /// An admin session was opened or ended.
-    pub const SESSION: &str = "event.session";
+    pub const SESSION: &str = "sync.session";
 }
 
 /// Requests that any node answers.

@@ -12,6 +12,7 @@ pub mod admin;
 pub mod gateway;
 pub mod http;
 pub mod load;
+pub mod nats;
 pub mod process;
 pub mod recorder;
 pub mod saturation;

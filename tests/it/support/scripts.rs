@@ -54,6 +54,18 @@ pub async fn run_node(script: &str, arguments: &[(&str, &str)]) -> Option<String
     Some(run(script, command, arguments).await)
 }
 
+/// Starts a script that runs beside the test, with its output in `logs`.
+pub fn start_node(script: &Path, arguments: &[(&str, &str)], logs: &Path) -> Option<Process> {
+    let prefix = node_prefix()?;
+    let name = script.file_name().unwrap();
+    // A copy of its own: tests at the same time may run the same script.
+    let copy = prefix.join(format!("{}-{}", std::process::id(), name.display()));
+    std::fs::copy(script, &copy).unwrap();
+    let mut command = Command::new("node");
+    command.arg(copy).envs(arguments.iter().copied());
+    Some(Process::start(&name.display().to_string(), command, logs))
+}
+
 async fn run(script: &str, mut command: Command, arguments: &[(&str, &str)]) -> String {
     let logs = tempfile::tempdir().unwrap();
     for (name, value) in arguments {

@@ -1,0 +1,34 @@
+//! What watchers hear of client keys and the configuration: JSON, published when the change is durable. Nodes do not depend
+//! on it.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::KeyId;
+
+/// What happened to a client key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyHappening {
+    /// It was made.
+    Created,
+    /// It was changed.
+    Updated,
+    /// It got a new secret.
+    Rotated,
+    /// It was deleted.
+    Deleted,
+}
+
+/// A client key changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct KeyEvent {
+    /// What happened.
+    pub event: KeyHappening,
+    /// Which.
+    pub id: KeyId,
+    /// The operator's name for it.
+    pub name: String,
+    /// The version of its record; grows with every change.
+    pub version: u64,
+}
