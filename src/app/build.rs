@@ -95,7 +95,7 @@ pub async fn build(sources: Sources, metrics: Arc<Metrics>, readiness: Readiness
         .filter(|key| !key.is_empty())
         .map(|key| SecretString::from(key.to_owned()));
     let store = Store::open(&data_dir.join("store"), StoreOptions::default()).map_err(|e| cannot("the store")(&e))?;
-    let OpenBus { bus, nats } = bus::open(&config.nats, &store, &clock).await?;
+    let OpenBus { bus, nats } = bus::open(&config, &store, &clock).await?;
     let is_shared = !config.nats.url.is_empty();
     let sources = KeySources {
         cluster: is_shared.then(|| ClusterKeys {

@@ -9,10 +9,12 @@ use grok2api_actors::bus::local::LocalBus;
 use grok2api_actors::bus::nats::{Login, NatsBus, NatsOptions};
 use grok2api_actors::clock::Clock;
 use grok2api_actors::store::Store;
-use grok2api_schemas::config::NatsConfig;
+use grok2api_schemas::config::Config;
 use secrecy::SecretString;
 
 use super::build::BuildError;
+
+const MIB: u64 = 1024 * 1024;
 
 /// The bus, and the same as what it is where NATS carries it.
 pub(super) struct OpenBus {
@@ -20,8 +22,8 @@ pub(super) struct OpenBus {
     pub nats: Option<Arc<NatsBus>>,
 }
 
-pub(super) async fn open(config: &NatsConfig, store: &Store, clock: &Clock) -> Result<OpenBus, BuildError> {
-    if config.url.is_empty() {
+pub(super) async fn open(config: &Config, store: &Store, clock: &Clock) -> Result<OpenBus, BuildError> {
+    if config.nats.url.is_empty() {
         return Ok(OpenBus {
             bus: LocalBus::new(store.clone(), clock.clone()),
             nats: None,
@@ -36,7 +38,8 @@ pub(super) async fn open(config: &NatsConfig, store: &Store, clock: &Clock) -> R
     })
 }
 
-fn options(config: &NatsConfig) -> NatsOptions {
+fn options(whole: &Config) -> NatsOptions {
+    let config = &whole.nats;
     let file = |path: &str| (!path.is_empty()).then(|| PathBuf::from(path));
     let secret = |text: &str| SecretString::from(text.to_owned());
     let login = if !config.user.is_empty() {
@@ -53,6 +56,9 @@ fn options(config: &NatsConfig) -> NatsOptions {
     NatsOptions {
         prefix: config.prefix.clone(),
         replicas: config.replicas,
+        records_max_bytes: config.request_log_max_mb * MIB,
+        records_max_age: Duration::from_secs(u64::from(whole.telemetry.request_log_days) * 24 * 60 * 60),
+        objects_max_bytes: config.media_max_mb * MIB,
         login,
         tls_ca: file(&config.tls_ca),
         tls_client: file(&config.tls_cert).zip(file(&config.tls_key)),

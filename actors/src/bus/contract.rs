@@ -2,6 +2,7 @@
 //! failed promise is a panic that says which.
 
 mod journal;
+mod keep;
 mod kv;
 mod talk;
 
@@ -29,6 +30,8 @@ pub async fn all(bus: &dyn Bus) {
     journal::journal_duels(bus).await;
     talk::publications(bus).await;
     talk::requests(bus).await;
+    keep::records(bus).await;
+    keep::objects(bus).await;
 }
 
 fn kind<T: std::fmt::Debug>(outcome: Result<T, BusError>) -> BusErrorKind {

@@ -12,7 +12,8 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use super::{
-    Bus, BusError, BusErrorKind, BusHandle, BusRequest, Expect, JournalEntry, JournalHead, KvChange, KvEntry, KvWrite,
+    Bus, BusError, BusErrorKind, BusHandle, BusRequest, BusStatus, Expect, JournalEntry, JournalHead, KvChange,
+    KvEntry, KvWrite, ObjectBytes, ObjectContent, ObjectInfo, ObjectRange, RecordBatch, RecordsFrom,
 };
 
 /// How bad the network is.
@@ -283,5 +284,42 @@ impl Bus for FaultyBus {
 
     fn serve(&self, subject: &str) -> BoxStream<'static, BusRequest> {
         self.inner.serve(subject)
+    }
+
+    fn records_append<'a>(&'a self, batch: Bytes) -> BoxFuture<'a, Result<u64, BusError>> {
+        self.write(false, move || self.inner.records_append(batch.clone()))
+    }
+
+    fn records_follow(&self, from: RecordsFrom) -> BoxStream<'static, RecordBatch> {
+        self.inner.records_follow(from)
+    }
+
+    fn object_put<'a>(
+        &'a self,
+        name: &'a str,
+        content: ObjectContent,
+        most: u64,
+    ) -> BoxFuture<'a, Result<ObjectInfo, BusError>> {
+        self.inner.object_put(name, content, most)
+    }
+
+    fn object_get<'a>(
+        &'a self,
+        name: &'a str,
+        range: ObjectRange,
+    ) -> BoxFuture<'a, Result<Option<(ObjectInfo, ObjectBytes)>, BusError>> {
+        self.read(move || self.inner.object_get(name, range))
+    }
+
+    fn object_delete<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), BusError>> {
+        self.write(true, move || self.inner.object_delete(name))
+    }
+
+    fn object_list<'a>(&'a self) -> BoxFuture<'a, Result<Vec<ObjectInfo>, BusError>> {
+        self.read(move || self.inner.object_list())
+    }
+
+    fn status<'a>(&'a self) -> BoxFuture<'a, BusStatus> {
+        self.inner.status()
     }
 }

@@ -6,6 +6,8 @@
 
 mod journal;
 mod kv;
+mod objects;
+mod records;
 mod talk;
 #[cfg(test)]
 mod tests;
@@ -19,9 +21,13 @@ use futures::stream::BoxStream;
 
 use super::faults::{Faults, FaultyBus};
 use super::watch::Watchers;
-use super::{Bus, BusError, BusErrorKind, BusRequest, Expect, JournalEntry, JournalHead, KvChange, KvEntry, KvWrite};
+use super::{
+    Bus, BusError, BusErrorKind, BusRequest, BusStatus, Expect, JournalEntry, JournalHead, KvChange, KvEntry, KvWrite,
+    ObjectBytes, ObjectContent, ObjectInfo, ObjectRange, RecordBatch, RecordsFrom,
+};
 use crate::clock::Clock;
 use crate::store::{Store, StoreError};
+use records::Records;
 use talk::Talk;
 
 /// Rows that are read between two yields to the runtime.
@@ -33,6 +39,7 @@ pub struct LocalBus {
     clock: Clock,
     watchers: Arc<Watchers>,
     talk: Talk,
+    records: Arc<Records>,
 }
 
 /// What flows through the bus at the moment.
@@ -54,6 +61,7 @@ impl LocalBus {
             clock,
             watchers: Arc::default(),
             talk: Talk::default(),
+            records: Arc::default(),
         })
     }
 
@@ -81,6 +89,7 @@ impl LocalBus {
     pub fn close(&self) {
         self.store.close();
         self.watchers.close();
+        self.records.close();
     }
 }
 
@@ -173,6 +182,55 @@ impl Bus for LocalBus {
 
     fn serve(&self, subject: &str) -> BoxStream<'static, BusRequest> {
         self.talk.serve(subject)
+    }
+
+    fn records_append<'a>(&'a self, batch: Bytes) -> BoxFuture<'a, Result<u64, BusError>> {
+        let sequence = self.records.append(batch, self.clock.wall().0);
+        Box::pin(async move { Ok(sequence) })
+    }
+
+    fn records_follow(&self, from: RecordsFrom) -> BoxStream<'static, RecordBatch> {
+        Records::follow(&self.records, from)
+    }
+
+    fn object_put<'a>(
+        &'a self,
+        name: &'a str,
+        content: ObjectContent,
+        most: u64,
+    ) -> BoxFuture<'a, Result<ObjectInfo, BusError>> {
+        let now = self.clock.wall().0;
+        Box::pin(objects::put(&self.store, name, content, most, now))
+    }
+
+    fn object_get<'a>(
+        &'a self,
+        name: &'a str,
+        range: ObjectRange,
+    ) -> BoxFuture<'a, Result<Option<(ObjectInfo, ObjectBytes)>, BusError>> {
+        Box::pin(async move { objects::get(&self.store, name, range) })
+    }
+
+    fn object_delete<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), BusError>> {
+        Box::pin(objects::delete(&self.store, name))
+    }
+
+    fn object_list<'a>(&'a self) -> BoxFuture<'a, Result<Vec<ObjectInfo>, BusError>> {
+        Box::pin(async move { objects::list(&self.store) })
+    }
+
+    fn status<'a>(&'a self) -> BoxFuture<'a, BusStatus> {
+        let dropped_messages = self.talk.dropped();
+        Box::pin(async move {
+            BusStatus {
+                kind: "local",
+                connected: true,
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                rtt_us: Some(0),
+                dropped_messages,
+                ..BusStatus::default()
+            }
+        })
     }
 }
 

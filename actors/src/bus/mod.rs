@@ -5,8 +5,10 @@ pub mod codec;
 #[cfg(test)]
 pub(crate) mod contract;
 pub mod faults;
+mod kept;
 pub mod local;
 pub mod nats;
+mod status;
 mod watch;
 
 use std::fmt;
@@ -15,6 +17,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use futures::future::BoxFuture;
 use futures::stream::BoxStream;
+
+pub use kept::{ObjectBytes, ObjectContent, ObjectInfo, ObjectRange, RecordBatch, RecordsFrom, is_object_name};
+pub use status::{BusStatus, FollowerStatus, StreamStatus};
 
 /// A handle on whichever bus this node runs on.
 pub type BusHandle = Arc<dyn Bus>;
@@ -204,8 +209,63 @@ pub trait Bus: Send + Sync + 'static {
         deadline: std::time::Duration,
     ) -> BoxFuture<'a, Result<Bytes, BusError>>;
 
-    /// Serves a subject: requests arrive on the stream until it is dropped.
+    /// Serves a subject: requests arrive on the stream until it is dropped. Where several serve one subject all of them may
+    /// be asked, and the first answer counts.
     fn serve(&self, subject: &str) -> BoxStream<'static, BusRequest>;
+
+    /// Appends a batch of records to the stream that ages away, and answers its sequence. Alone it is kept in memory only.
+    fn records_append<'a>(&'a self, batch: Bytes) -> BoxFuture<'a, Result<u64, BusError>> {
+        drop(batch);
+        Box::pin(async { Err(no_such("records")) })
+    }
+
+    /// Batches of records from where one wants to begin, and those that come. It ends when the bus closes.
+    fn records_follow(&self, from: RecordsFrom) -> BoxStream<'static, RecordBatch> {
+        let _ = from;
+        Box::pin(futures::stream::empty())
+    }
+
+    /// Puts an object of at most so many bytes, in place of one of that name. It appears when it is whole.
+    fn object_put<'a>(
+        &'a self,
+        name: &'a str,
+        content: ObjectContent,
+        most: u64,
+    ) -> BoxFuture<'a, Result<ObjectInfo, BusError>> {
+        let _ = (name, content, most);
+        Box::pin(async { Err(no_such("objects")) })
+    }
+
+    /// An object's bytes, or some of them; `None` if there is none of that name.
+    fn object_get<'a>(
+        &'a self,
+        name: &'a str,
+        range: ObjectRange,
+    ) -> BoxFuture<'a, Result<Option<(ObjectInfo, ObjectBytes)>, BusError>> {
+        let _ = (name, range);
+        Box::pin(async { Err(no_such("objects")) })
+    }
+
+    /// Deletes an object, if it is there.
+    fn object_delete<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), BusError>> {
+        let _ = name;
+        Box::pin(async { Err(no_such("objects")) })
+    }
+
+    /// Every object, in the order of names.
+    fn object_list<'a>(&'a self) -> BoxFuture<'a, Result<Vec<ObjectInfo>, BusError>> {
+        Box::pin(async { Err(no_such("objects")) })
+    }
+
+    /// How it stands.
+    fn status<'a>(&'a self) -> BoxFuture<'a, BusStatus> {
+        Box::pin(async { BusStatus::default() })
+    }
+}
+
+/// What a bus made for tests of something else leaves out.
+fn no_such(what: &str) -> BusError {
+    BusError::new(BusErrorKind::Unreachable, format!("this bus keeps no {what}"))
 }
 
 fn within_limits(key: &[u8], value: Option<&Bytes>) -> Result<(), BusError> {

@@ -29,6 +29,10 @@ pub mod streams {
     pub const KV_SUBJECTS: &str = "$KV.";
     /// Journals of all shards; also the subject, with the shard behind it.
     pub const JOURNAL: &str = "journal";
+    /// Batches of the request log's records; also the subject.
+    pub const RECORDS: &str = "records";
+    /// The object store, named like the prefix; made when the first object comes.
+    pub const OBJECTS: &str = "OBJ_";
 }
 
 /// How many slices all quota domains are cut into, each with its own journal (`ledger.md` §1).

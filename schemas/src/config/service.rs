@@ -144,6 +144,10 @@ section! {
         tls_cert: (text Any) = "" [restart local];
         /// Private key of that certificate, a PEM file.
         tls_key: (text Any) = "" [restart local];
+        /// Largest size of the request log of all nodes in NATS, in MiB, set when it is made; the oldest records go first.
+        request_log_max_mb: (int u64 1..=1048576) = 256 [restart local];
+        /// Largest size of media that nodes share through NATS, in MiB, set when the first is put there.
+        media_max_mb: (int u64 1..=1048576) = 512 [restart local];
         /// How long a read or write of NATS may take, in seconds.
         request_timeout_secs: (int u64 1..=60) = 5 [restart local];
         /// How long a start waits for NATS, in seconds.

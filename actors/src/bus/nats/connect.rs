@@ -29,6 +29,12 @@ pub struct NatsOptions {
     pub prefix: String,
     /// Copies that JetStream keeps.
     pub replicas: usize,
+    /// The most bytes of records that are kept, over all nodes; the oldest go first.
+    pub records_max_bytes: u64,
+    /// How long records are kept.
+    pub records_max_age: Duration,
+    /// The most bytes of objects that are kept.
+    pub objects_max_bytes: u64,
     /// How we log in.
     pub login: Login,
     /// Certificates of authorities beside those of the system, a PEM file.
@@ -66,6 +72,9 @@ impl NatsOptions {
             url: url.into(),
             prefix: "grok2api".to_owned(),
             replicas: 1,
+            records_max_bytes: 256 * 1024 * 1024,
+            records_max_age: Duration::from_secs(14 * 24 * 60 * 60),
+            objects_max_bytes: 512 * 1024 * 1024,
             login: Login::None,
             tls_ca: None,
             tls_client: None,

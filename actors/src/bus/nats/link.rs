@@ -47,6 +47,16 @@ impl Link {
         format!("{}_{}", self.prefix, streams::JOURNAL)
     }
 
+    /// The stream of the records.
+    pub fn records_stream(&self) -> String {
+        format!("{}_{}", self.prefix, streams::RECORDS)
+    }
+
+    /// The stream of the objects.
+    pub fn objects_stream(&self) -> String {
+        format!("{}{}", streams::OBJECTS, self.prefix)
+    }
+
     /// A subject of ours.
     pub fn subject(&self, subject: &str) -> String {
         format!("{}.{subject}", self.prefix)

@@ -9,6 +9,9 @@ mod journal;
 mod keys;
 mod kv;
 mod link;
+mod objects;
+mod records;
+mod status;
 mod streams;
 mod talk;
 #[cfg(test)]
@@ -28,7 +31,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Bus, BusError, BusRequest, Expect, JournalEntry, JournalHead, KvChange, KvEntry, KvWrite};
+use super::{
+    Bus, BusError, BusRequest, BusStatus, Expect, JournalEntry, JournalHead, KvChange, KvEntry, KvWrite, ObjectBytes,
+    ObjectContent, ObjectInfo, ObjectRange, RecordBatch, RecordsFrom,
+};
 pub use connect::{Login, NatsOptions};
 use link::Link;
 use talk::Talk;
@@ -56,6 +62,7 @@ pub struct NatsBus {
     link: Arc<Link>,
     talk: Talk,
     watching: Arc<Watching>,
+    object_limits: objects::Limits,
 }
 
 impl NatsBus {
@@ -88,11 +95,16 @@ impl NatsBus {
         streams::ensure(&link, &options, deadline).await?;
         let watching = Arc::new(Watching::default());
         link.tasks.spawn(watching.clone().run(link.clone()));
+        let object_limits = objects::Limits {
+            replicas: options.replicas,
+            max_bytes: options.objects_max_bytes,
+        };
         link.tasks.spawn(keep(link.clone(), options));
         Ok(Arc::new(NatsBus {
             talk: Talk::start(&link),
             link,
             watching,
+            object_limits,
         }))
     }
 
@@ -242,5 +254,42 @@ impl Bus for NatsBus {
 
     fn serve(&self, subject: &str) -> BoxStream<'static, BusRequest> {
         self.talk.serve(&self.link, subject)
+    }
+
+    fn records_append<'a>(&'a self, batch: Bytes) -> BoxFuture<'a, Result<u64, BusError>> {
+        Box::pin(records::append(&self.link, batch))
+    }
+
+    fn records_follow(&self, from: RecordsFrom) -> BoxStream<'static, RecordBatch> {
+        records::follow(&self.link, from)
+    }
+
+    fn object_put<'a>(
+        &'a self,
+        name: &'a str,
+        content: ObjectContent,
+        most: u64,
+    ) -> BoxFuture<'a, Result<ObjectInfo, BusError>> {
+        Box::pin(objects::put(&self.link, self.object_limits, name, content, most))
+    }
+
+    fn object_get<'a>(
+        &'a self,
+        name: &'a str,
+        range: ObjectRange,
+    ) -> BoxFuture<'a, Result<Option<(ObjectInfo, ObjectBytes)>, BusError>> {
+        Box::pin(objects::get(&self.link, name, range))
+    }
+
+    fn object_delete<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<(), BusError>> {
+        Box::pin(objects::delete(&self.link, name))
+    }
+
+    fn object_list<'a>(&'a self) -> BoxFuture<'a, Result<Vec<ObjectInfo>, BusError>> {
+        Box::pin(objects::list(&self.link))
+    }
+
+    fn status<'a>(&'a self) -> BoxFuture<'a, BusStatus> {
+        Box::pin(status::status(&self.link, self.talk.dropped()))
     }
 }

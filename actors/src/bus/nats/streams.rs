@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use async_nats::jetstream::ErrorCode;
-use async_nats::jetstream::stream::{Config, DiscardPolicy, Info, RetentionPolicy, StorageType};
+use async_nats::jetstream::stream::{Compression, Config, DiscardPolicy, Info, RetentionPolicy, StorageType};
 use grok2api_schemas::bus::subjects::streams;
 use tokio::time::Instant;
 
@@ -21,14 +21,14 @@ const KNOWS_IDS: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(300);
 
 /// Every stream as it should stand.
-fn wanted(link: &Link, replicas: usize) -> Vec<Config> {
+fn wanted(link: &Link, options: &NatsOptions) -> Vec<Config> {
     let common = |name: String, subjects: String, description: &str| Config {
         name,
         subjects: vec![subjects],
         description: Some(description.to_owned()),
         retention: RetentionPolicy::Limits,
         storage: StorageType::File,
-        num_replicas: replicas,
+        num_replicas: options.replicas,
         max_bytes: -1,
         max_messages: -1,
         max_message_size: -1,
@@ -64,12 +64,26 @@ fn wanted(link: &Link, replicas: usize) -> Vec<Config> {
                 "grok2api: the quota ledger; without it nothing is sent upstream for a while",
             )
         },
+        // Limits that stand are left as they are: nodes that were configured differently would take turns at changing them.
+        Config {
+            discard: DiscardPolicy::Old,
+            max_messages_per_subject: -1,
+            max_bytes: i64::try_from(options.records_max_bytes).unwrap_or(i64::MAX),
+            max_age: options.records_max_age,
+            duplicate_window: KNOWS_IDS.min(options.records_max_age),
+            compression: Some(Compression::S2),
+            ..common(
+                link.records_stream(),
+                link.subject(streams::RECORDS),
+                "grok2api: the request log of all nodes",
+            )
+        },
     ]
 }
 
 /// Makes what is missing and checks what stands.
 pub(super) async fn ensure(link: &Link, options: &NatsOptions, deadline: Instant) -> Result<(), StartError> {
-    for config in wanted(link, options.replicas) {
+    for config in wanted(link, options) {
         loop {
             let error = match ensure_one(link, &config).await {
                 Ok(()) => break,
