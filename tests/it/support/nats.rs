@@ -8,6 +8,8 @@ use std::time::Duration;
 
 /// Where CI puts the pinned server.
 const BINARY: &str = "GROK2API_TEST_NATS_SERVER";
+/// Where CI puts Debian's server, which is too old.
+const OLD_BINARY: &str = "GROK2API_TEST_OLD_NATS_SERVER";
 /// Longer than any start takes on a busy machine.
 const SOON: Duration = Duration::from_secs(30);
 
@@ -40,6 +42,17 @@ pub fn binary() -> Option<PathBuf> {
     if found.is_none() {
         assert!(std::env::var_os("CI").is_none(), "CI must set {BINARY}");
         eprintln!("LEFT OUT: no nats-server: set {BINARY} or put one on PATH (.ci/nats installs it)");
+    }
+    found
+}
+
+/// A server of Debian's, older than what we need. Without it a test is left out, and says so.
+pub fn old_binary() -> Option<PathBuf> {
+    let found = std::env::var_os(OLD_BINARY)
+        .map(PathBuf::from)
+        .filter(|path| path.is_file());
+    if found.is_none() {
+        eprintln!("LEFT OUT: no old nats-server: set {OLD_BINARY} (.ci/nats unpacks Debian's)");
     }
     found
 }
@@ -79,7 +92,7 @@ impl NatsServers {
             std::fs::create_dir_all(&files).unwrap();
             let cluster = if count > 1 {
                 format!(
-                    "cluster {{ name: test, listen: \"127.0.0.1:{route}\", routes: [{}] }}\n",
+                    "cluster {{ name: test, no_advertise: true, listen: \"127.0.0.1:{route}\", routes: [{}] }}\n",
                     routes.join(", ")
                 )
             } else {

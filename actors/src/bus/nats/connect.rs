@@ -103,7 +103,9 @@ pub(super) async fn connect(options: &NatsOptions) -> Result<Client, StartError>
                     "NATS at {shown} refuses this login: check nats.user and nats.password, nats.token, nats.creds or nats.nkey"
                 )));
             }
-            ConnectErrorKind::Tls if Instant::now() + pause > deadline => {
+            kind if Instant::now() + pause > deadline
+                && (kind == ConnectErrorKind::Tls || error.to_string().contains("certificate")) =>
+            {
                 return Err(StartError(format!(
                     "TLS with NATS at {shown} fails: {error}: check nats.tls_ca, nats.tls_cert and nats.tls_key"
                 )));
@@ -162,8 +164,17 @@ async fn connect_options(options: &NatsOptions) -> Result<ConnectOptions, StartE
                 Event::LameDuckMode | Event::Draining | Event::Closed => tracing::info!(%event, "NATS"),
             }
         });
+    let in_url = servers(&options.url)?
+        .into_iter()
+        .find(|server| server.username().is_some());
     connect = match &options.login {
-        Login::None => connect,
+        Login::None => match in_url {
+            Some(server) => {
+                let (user, password) = (server.username().unwrap_or(""), server.password().unwrap_or(""));
+                connect.user_and_password(user.to_owned(), password.to_owned())
+            }
+            None => connect,
+        },
         Login::User(user, password) => connect.user_and_password(user.clone(), password.expose_secret().to_owned()),
         Login::Token(token) => connect.token(token.expose_secret().to_owned()),
         Login::Credentials(path) => connect

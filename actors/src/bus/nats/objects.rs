@@ -3,7 +3,7 @@
 use async_nats::jetstream::object_store::{
     Config, DeleteErrorKind, GetErrorKind, ObjectInfo as Found, ObjectStore, PutErrorKind,
 };
-use bytes::{Bytes, BytesMut};
+use bytes::BytesMut;
 use futures::stream::try_unfold;
 use futures::{StreamExt, TryStreamExt};
 use tokio::io::AsyncReadExt;

@@ -1,5 +1,9 @@
 #[path = "../../../../tests/it/support/nats.rs"]
 mod server;
+#[path = "../../../../tests/it/support/cut.rs"]
+mod cut;
+mod login;
+mod partition;
 
 use futures::StreamExt;
 use server::NatsServers;
@@ -28,7 +32,7 @@ async fn keeps_the_contract_on_one_server() {
     let bus = on(&servers).await;
     let began = Instant::now();
     contract::all(&*bus).await;
-    tracing::info!("contract on one server: {:?}", began.elapsed());
+    eprintln!("contract on one server: {:?}", began.elapsed());
     bus.close().await;
     let closed = bus.kv_get("tokens", b"k").await.unwrap_err();
     assert_eq!(closed.kind, BusErrorKind::Closed);
@@ -287,4 +291,58 @@ async fn a_hundred_thousand_keys_are_written_and_listed() {
     assert!(began.elapsed() - written < Duration::from_secs(10));
     let varz = servers.monitor(0, "/varz").await;
     assert!(varz["in_msgs"].as_u64().unwrap() > 100_000);
+}
+
+/// What an append takes, for the record: `--no-capture` shows it.
+#[tokio::test(flavor = "multi_thread")]
+async fn appends_take_a_moment() {
+    for count in [1, 3] {
+        let Some(servers) = NatsServers::start(count, "").await else {
+            return;
+        };
+        let bus = on(&servers).await;
+        let mut last = 0;
+        let mut took = Vec::new();
+        let before = messages(&servers).await;
+        for n in 0..500u32 {
+            let mut id = [0; 16];
+            id[..4].copy_from_slice(&n.to_be_bytes());
+            let asked = Instant::now();
+            last = bus
+                .journal_append(1, last, id, Bytes::from(vec![7; 400]))
+                .await
+                .unwrap();
+            took.push(asked.elapsed());
+        }
+        let after = messages(&servers).await;
+        took.sort_unstable();
+        eprintln!(
+            "{count} servers: append p50 {:?} p99 {:?}, messages into servers {:.2}, out of them {:.2} an append",
+            took[250],
+            took[495],
+            (after.0 - before.0) as f64 / 500.0,
+            (after.1 - before.1) as f64 / 500.0,
+        );
+        assert!(took[250] < Duration::from_millis(200));
+        let before = messages(&servers).await;
+        let began = Instant::now();
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        let after = messages(&servers).await;
+        eprintln!(
+            "{count} servers, nobody says anything: {:.1} messages/s into servers, {:.1} out",
+            (after.0 - before.0) as f64 / began.elapsed().as_secs_f64(),
+            (after.1 - before.1) as f64 / began.elapsed().as_secs_f64(),
+        );
+    }
+}
+
+/// What every server has received and sent.
+async fn messages(servers: &NatsServers) -> (u64, u64) {
+    let mut sum = (0, 0);
+    for n in 0..servers.count() {
+        let varz = servers.monitor(n, "/varz").await;
+        sum.0 += varz["in_msgs"].as_u64().unwrap();
+        sum.1 += varz["out_msgs"].as_u64().unwrap();
+    }
+    sum
 }
