@@ -11,6 +11,11 @@ use grok2api_actors::clock::Clock;
 use grok2api_actors::runtime::block_on;
 use grok2api_schemas::config::{self, TelemetryConfig};
 
+/// A request allocates on one thread and frees on another, which glibc's allocator makes a quarter of all CPU
+/// (`benches/README.md`).
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     // reqwest and rustls are built without a default of their own, so that only one TLS library is linked.
     let _ = rustls::crypto::ring::default_provider().install_default();

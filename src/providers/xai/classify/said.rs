@@ -1,7 +1,11 @@
 //! What a refusal says, out of the five shapes it comes in (`xai-api.md` §2).
 
+use std::borrow::Cow;
+
 use http::HeaderMap;
 use http::header::CONTENT_TYPE;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 /// The most of a body that is read, bytes.
@@ -24,6 +28,21 @@ pub(super) struct Said {
     pub(super) is_html: bool,
     /// The body as it came, cut.
     pub(super) raw: String,
+}
+
+/// As much of an event as tells whether it reports a failure: nearly all do not, and are not worth a tree of values.
+#[derive(Deserialize)]
+struct Glance<'a> {
+    #[serde(borrow, default, rename = "type")]
+    kind: Option<Cow<'a, str>>,
+    #[serde(default)]
+    error: Option<IgnoredAny>,
+}
+
+impl Glance<'_> {
+    fn tells_failure(&self) -> bool {
+        self.error.is_some() || matches!(self.kind.as_deref(), Some("error" | "response.failed"))
+    }
 }
 
 impl Said {
@@ -57,11 +76,16 @@ impl Said {
 
     /// The words of an event that reports a failure; `None` if it reports none.
     pub(super) fn read_event(name: Option<&[u8]>, data: &[u8]) -> Option<Said> {
+        let named = name.is_some_and(|name| name == b"error" || name == b"response.failed");
+        let is_object = data.trim_ascii_start().first() == Some(&b'{');
+        let glance = || serde_json::from_slice::<Glance<'_>>(data);
+        if !named && is_object && glance().is_ok_and(|glance| !glance.tells_failure()) {
+            return None;
+        }
         let text = String::from_utf8_lossy(data.get(..MAX_BODY).unwrap_or(data));
         let mut said = match serde_json::from_slice::<Value>(data) {
             Ok(Value::Object(object)) => {
                 let kind = object.get("type").and_then(Value::as_str).unwrap_or_default();
-                let named = name.is_some_and(|name| name == b"error" || name == b"response.failed");
                 let failed = named
                     || matches!(kind, "error" | "response.failed")
                     || object.get("error").is_some_and(|error| !error.is_null());
