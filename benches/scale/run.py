@@ -56,11 +56,11 @@ def call(url, body=None, bearer=None, kind="application/json"):
         return json.load(answer)
 
 
-def resident_mb(process):
+def resident_mb(process, what="VmRSS"):
     for line in open(f"/proc/{process.pid}/status"):
-        if line.startswith("VmRSS"):
+        if line.startswith(what + ":"):
             return int(line.split()[1]) / 1024
-    raise SystemExit("no VmRSS")
+    raise SystemExit("no " + what)
 
 
 sim_port, port = free_port(), free_port()
@@ -121,7 +121,7 @@ for at in range(3):
     if at < 2:
         stop(process)
 row("start", ", ".join(f"{seconds:.2f} s" for seconds in starts))
-row("resident after it", f"{resident_mb(process):.0f} MB")
+row("resident after it", f"{resident_mb(process):.0f} MB, at most {resident_mb(process, 'VmHWM'):.0f} MB")
 for what, query in (
     ("first admin page", "?limit=50"),
     ("a page by last use", "?limit=50&sort=-last_used"),
