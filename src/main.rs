@@ -11,8 +11,9 @@ use grok2api_actors::clock::Clock;
 use grok2api_actors::runtime::block_on;
 use grok2api_schemas::config::{self, TelemetryConfig};
 
-/// A request allocates on one thread and frees on another, which glibc's allocator makes a quarter of all CPU
-/// (`benches/README.md`).
+/// A request allocates on one thread and frees on another, which costs glibc's allocator a quarter of all CPU; this one
+/// takes more memory at rest (`benches/README.md`).
+#[cfg(feature = "mimalloc")]
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
