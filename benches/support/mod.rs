@@ -92,6 +92,7 @@ impl Stand {
                 stop,
             };
             let options = PoolOptions {
+                session: SessionId::generate(),
                 provider: "xai",
                 cooling: CoolingPolicy::default(),
                 limits: LimitBook::default(),

@@ -13,3 +13,4 @@ pub mod ledger;
 pub mod meter;
 pub mod openai;
 pub mod token;
+pub mod token_event;

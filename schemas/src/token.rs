@@ -178,8 +178,16 @@ pub struct TokenRecord {
     pub use_count: u64,
     /// Failures in a row that were its own.
     pub fail_count: u32,
-    /// Raised by every change: a late event never undoes a newer state.
+    /// Raised by every change.
     pub version: u64,
+    /// Stamp of the last change by an operator (label, note, tags, switch, pool, proxy): the later writer's counts.
+    pub edited: u64,
+    /// Stamp of the last change by a probe (team, models).
+    pub found: u64,
+    /// How often the rest of the whole token was ended before its time: a rest of an older epoch does not count.
+    pub epoch: u32,
+    /// The same for its rests for single models.
+    pub model_epoch: u32,
 }
 
 /// Limits of a team for a model that the upstream told us; what is `None` is not known.
@@ -210,8 +218,14 @@ pub struct TeamRecord {
     pub cooling: Option<Cooling>,
     /// Rests of the team for single models.
     pub model_cooling: Vec<(String, Cooling)>,
-    /// Limits learnt from headers, refusals or the Management API, by model.
-    pub learned: Vec<(String, LearnedLimits)>,
+    /// Limits learnt from headers, refusals or the Management API, by model, each with the stamp of its change.
+    pub learned: Vec<(String, LearnedLimits, u64)>,
     /// Raised by every change.
     pub version: u64,
+    /// Stamp of the last change by a probe (models, data retention).
+    pub found: u64,
+    /// How often the rest of the whole team was ended before its time: a rest of an older epoch does not count.
+    pub epoch: u32,
+    /// The same for its rests for single models.
+    pub model_epoch: u32,
 }

@@ -134,11 +134,12 @@ pub async fn build(sources: Sources, metrics: Arc<Metrics>, readiness: Readiness
     }
     let arbiters = ArbiterPool::start(ARBITERS).map_err(|e| cannot("threads")(&e))?;
 
+    let session = SessionId::generate();
     let options = LedgerOptions {
         delivery_slack_ms: config.xai.delivery_slack_ms,
         max_clock_skew_ms: config.cluster.max_clock_skew_secs * 1000,
         day_offset_minutes: config.clients.reset_tz_offset_minutes,
-        ..LedgerOptions::alone(SessionId::generate())
+        ..LedgerOptions::alone(session)
     };
     let handles: Vec<_> = (0..arbiters.len()).map(|_| arbiters.pick()).collect();
     let ledger = Ledger::start(bus.clone(), clock.clone(), tracker.clone(), &handles, options)
@@ -176,7 +177,7 @@ pub async fn build(sources: Sources, metrics: Arc<Metrics>, readiness: Readiness
         management,
     );
     let pool = start_pool(
-        &config, &bus, &vault, &clock, &ledger, prober, &arbiters, &tracker, &stop, proxy, &catalogue,
+        &config, session, &bus, &vault, &clock, &ledger, prober, &arbiters, &tracker, &stop, proxy, &catalogue,
     )
     .await?;
 
@@ -252,6 +253,7 @@ pub async fn build(sources: Sources, metrics: Arc<Metrics>, readiness: Readiness
 )]
 async fn start_pool(
     config: &Config,
+    session: SessionId,
     bus: &BusHandle,
     vault: &Arc<Vault>,
     clock: &Clock,
@@ -265,6 +267,7 @@ async fn start_pool(
 ) -> Result<Pool, BuildError> {
     let names = catalogue.clone();
     let options = PoolOptions {
+        session,
         provider: "xai",
         cooling: apply::cooling(config),
         limits: LimitBook::new(config.xai.teams.clone()),

@@ -7,21 +7,17 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, ResponseFuture, WrapFuture};
-use bytes::Bytes;
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use futures::StreamExt;
-use grok2api_schemas::bus::subjects::{buckets, events};
 use grok2api_schemas::ids::TokenId;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::cooling::{Penalty, Scope};
 use super::entry::{Team, Token};
 use super::pool::Pool;
 use super::probe::ProbeReport;
-use crate::bus::{Expect, codec};
 use crate::egress::ProxySpec;
 use crate::mailbox::Mailbox;
 use crate::runtime::ArbiterPool;
@@ -140,30 +136,27 @@ impl TokenActors {
         self.note(pool, token, Note::Changed);
     }
 
-    /// Somebody rests: write it, tell it, and see to it that an early recovery is noticed.
-    ///
-    /// `parks`: a team comes to be without credit, or a probe found it so still.
-    pub(super) fn cooled(&self, pool: &Pool, token: &Arc<Token>, team: &Arc<Team>, penalty: &Penalty, parks: bool) {
-        let event = serde_json::json!({
-            "event": "cooled", "token": token.id, "team": &*team.id, "scope": penalty.scope.as_str(),
-            "cause": penalty.cause, "detail": penalty.detail, "for_ms": penalty.for_ms,
-            "version": token.record().version,
+    /// A team came to be without credit, or a probe found it so still: it is asked again, less often each time.
+    pub(super) fn parked(&self, pool: &Pool, token: &Arc<Token>, team: &Arc<Team>) {
+        let parks = team.parks.fetch_add(1, Ordering::Relaxed).min(16);
+        let in_ms = pool
+            .0
+            .options
+            .parked_probe_ms
+            .saturating_mul(1 << parks)
+            .min(PARKED_PROBE_CAP_MS);
+        pool.plan_probe(token, in_ms);
+    }
+
+    /// Does something after a while, unless the process ends before.
+    pub(super) fn later(&self, after: Duration, pool: &Pool, what: impl FnOnce(Pool) + Send + 'static) {
+        let (pool, stop) = (pool.clone(), self.stop.clone());
+        self.tracker.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = tokio::time::sleep(after) => what(pool),
+            }
         });
-        pool.0.bus.publish(events::TOKEN, Bytes::from(event.to_string()));
-        if matches!(penalty.scope, Scope::Team | Scope::TeamModel) {
-            self.save_team(pool, team);
-        }
-        if parks {
-            let parks = team.parks.fetch_add(1, Ordering::Relaxed).min(16);
-            let in_ms = pool
-                .0
-                .options
-                .parked_probe_ms
-                .saturating_mul(1 << parks)
-                .min(PARKED_PROBE_CAP_MS);
-            pool.plan_probe(token, in_ms);
-        }
-        self.note(pool, token, Note::Changed);
     }
 
     /// Writes a team's record. One write at a time, or an older version could arrive last: a save under way looks at
@@ -175,19 +168,7 @@ impl TokenActors {
         let (pool, team, stop) = (pool.clone(), team.clone(), self.stop.clone());
         self.tracker.spawn(async move {
             loop {
-                let record = team.record();
-                let written = match codec::encode(RECORD_VERSION, &*record) {
-                    Ok(value) => {
-                        let key = Bytes::copy_from_slice(record.team.as_bytes());
-                        pool.0
-                            .bus
-                            .kv_put(buckets::TEAMS, key, value, Expect::Any)
-                            .await
-                            .map_err(|e| e.to_string())
-                    }
-                    Err(error) => Err(error.to_string()),
-                };
-                if let Err(error) = written {
+                if let Err(error) = pool.save_team(&team).await {
                     tracing::error!(team = %team.id, %error, "a team's state could not be written; trying again");
                     if stop.is_cancelled() {
                         return;
@@ -196,7 +177,7 @@ impl TokenActors {
                     continue;
                 }
                 team.saving.store(false, Ordering::SeqCst);
-                if team.record().version == record.version || team.saving.swap(true, Ordering::SeqCst) {
+                if !team.is_unsaved() || team.saving.swap(true, Ordering::SeqCst) {
                     return;
                 }
             }
@@ -296,12 +277,14 @@ impl TokenActor {
         }
         self.writing = true;
         self.dirty = false;
-        let write = write_record(self.pool.clone(), self.token.clone());
+        let (pool, token) = (self.pool.clone(), self.token.clone());
+        let write = async move { pool.save_token(&token).await };
         ctx.spawn(write.into_actor(self).map(|written, actor, ctx| {
             actor.writing = false;
             match written {
-                Ok(version) => {
-                    if actor.token.record().version > version {
+                Ok(()) => {
+                    let saved = actor.token.saved_version.load(Ordering::Acquire);
+                    if actor.token.record().version > saved && !actor.token.is_gone() {
                         actor.dirty = true;
                         actor.write(ctx);
                     }
@@ -314,25 +297,6 @@ impl TokenActor {
             }
         }));
     }
-}
-
-/// Folds unsaved uses into the record and writes it; answers the version written.
-async fn write_record(pool: Pool, token: Arc<Token>) -> Result<u64, String> {
-    let record = token.fold_uses();
-    let value = codec::encode(RECORD_VERSION, &*record).map_err(|error| error.to_string())?;
-    let key = Bytes::copy_from_slice(record.id.as_bytes());
-    pool.0
-        .bus
-        .kv_put(buckets::TOKENS, key, value, Expect::Any)
-        .await
-        .map_err(|error| error.to_string())?;
-    if token.is_gone() {
-        // It was deleted meanwhile, and this write may have come after the deletion.
-        pool.forget_deleted(&[token]).await.map_err(|error| error.to_string())?;
-        return Ok(u64::MAX);
-    }
-    token.note_saved(record.version);
-    Ok(record.version)
 }
 
 impl Handler<Note> for TokenActor {
@@ -380,7 +344,7 @@ impl Handler<Flush> for TokenActor {
         ctx.run_later(Duration::from_millis(1), |_, ctx| ctx.stop());
         Box::pin(async move {
             pool.0.actors.forget(&token);
-            if needed && let Err(error) = write_record(pool, token.clone()).await {
+            if needed && let Err(error) = pool.save_token(&token).await {
                 tracing::error!(token = %token.id, %error, "a token's state could not be written at shutdown");
             }
         })

@@ -60,89 +60,86 @@ impl Pool {
         by_probe: bool,
     ) {
         let now = self.0.clock.wall();
-        let policy = &*self.0.cooling.load();
         // A hundred calls that were under way when the credit ran out park the team once.
         let was_parked = match penalty.scope {
             Scope::Token | Scope::TokenModel => is_parked(token.record().cooling.as_ref(), now),
             Scope::Team | Scope::TeamModel => is_parked(team.record().cooling.as_ref(), now),
         };
         let parks = penalty.cause == CoolingCause::OutOfCredit && (by_probe || !was_parked);
-        let until = {
+        let running = {
             let _writer = self.0.writer.lock();
+            self.rest(token, team, model, penalty)
+        };
+        if let Some((rest, ends)) = running {
+            if let Some(until) = rest.until_ms {
+                self.0.timers.add(until, ends);
+            }
+            self.count_event(penalty.scope.as_str(), penalty.cause);
+            tracing::warn!(
+                token = %token.id, masked = %token.record().masked, team = %team.id, %model,
+                scope = penalty.scope.as_str(), cause = penalty.cause.as_str(), for_ms = penalty.for_ms,
+                detail = %penalty.detail, "an upstream credential or team rests"
+            );
+            self.tell_rest(token, team, penalty.scope, model, &rest);
             match penalty.scope {
-                Scope::Token => {
-                    let record = token.change(|record| {
-                        record.cooling = Some(cooling::rest(record.cooling.as_ref(), penalty, now, policy));
-                        record.fail_count = record.fail_count.saturating_add(1);
-                    });
-                    self.dismiss_token(token);
-                    record
-                        .cooling
-                        .as_ref()
-                        .and_then(|c| c.until_ms)
-                        .map(|until| (until, Resting::Token(token.id)))
+                Scope::Token | Scope::TokenModel => self.0.actors.save(self, token),
+                Scope::Team | Scope::TeamModel => self.0.actors.save_team(self, team),
+            }
+        }
+        if parks {
+            self.0.actors.parked(self, token, team);
+        }
+    }
+
+    /// Lays a rest into the records and takes those who rest out of the lists. Answers the rest, if it is news.
+    fn rest(&self, token: &Arc<Token>, team: &Arc<Team>, model: &str, penalty: &Penalty) -> Option<(Cooling, Resting)> {
+        let now = self.0.clock.wall();
+        let policy = &*self.0.cooling.load();
+        let of_model = |rests: &[(String, Cooling)]| -> Option<Cooling> {
+            let rest = rests.iter().find(|(name, _)| name == model);
+            rest.map(|(_, cooling)| cooling.clone())
+        };
+        let running = match penalty.scope {
+            Scope::Token => token.record().cooling.clone(),
+            Scope::TokenModel => of_model(&token.record().model_cooling),
+            Scope::TeamModel => of_model(&team.record().model_cooling),
+            Scope::Team => team.record().cooling.clone(),
+        };
+        let rest = cooling::rest(running.as_ref(), penalty, now, policy);
+        if !cooling::is_news(running.as_ref(), &rest, now) {
+            return None;
+        }
+        let add = |rests: &mut Vec<(String, Cooling)>| {
+            rests.retain(|(name, cooling)| name != model && !cooling::is_over(cooling, now));
+            rests.push((model.to_owned(), rest.clone()));
+            rests.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        };
+        let ends = match penalty.scope {
+            Scope::Token => {
+                token.change(|record| {
+                    record.cooling = Some(rest.clone());
+                    record.fail_count = record.fail_count.saturating_add(1);
+                });
+                self.dismiss_token(token);
+                Resting::Token(token.id)
+            }
+            Scope::TokenModel => {
+                token.change(|record| add(&mut record.model_cooling));
+                Resting::Token(token.id)
+            }
+            Scope::TeamModel => {
+                team.change(|record| add(&mut record.model_cooling));
+                if let Some(id) = self.0.eligible.find(model) {
+                    self.0.eligible.dismiss(team, id);
                 }
-                Scope::TokenModel => {
-                    let mut until = None;
-                    token.change(|record| {
-                        record
-                            .model_cooling
-                            .retain(|(_, cooling)| !cooling::is_over(cooling, now));
-                        let running = record
-                            .model_cooling
-                            .iter()
-                            .find(|(name, _)| name == model)
-                            .map(|(_, c)| c.clone());
-                        let rest = cooling::rest(running.as_ref(), penalty, now, policy);
-                        until = rest.until_ms;
-                        record.model_cooling.retain(|(name, _)| name != model);
-                        record.model_cooling.push((model.to_owned(), rest));
-                    });
-                    until.map(|until| (until, Resting::Token(token.id)))
-                }
-                Scope::TeamModel => {
-                    let mut until = None;
-                    team.change(|record| {
-                        record
-                            .model_cooling
-                            .retain(|(_, cooling)| !cooling::is_over(cooling, now));
-                        let running = record
-                            .model_cooling
-                            .iter()
-                            .find(|(name, _)| name == model)
-                            .map(|(_, c)| c.clone());
-                        let rest = cooling::rest(running.as_ref(), penalty, now, policy);
-                        until = rest.until_ms;
-                        record.model_cooling.retain(|(name, _)| name != model);
-                        record.model_cooling.push((model.to_owned(), rest));
-                    });
-                    if let Some(id) = self.0.eligible.find(model) {
-                        self.0.eligible.dismiss(team, id);
-                    }
-                    until.map(|until| (until, Resting::Team(team.id.clone())))
-                }
-                Scope::Team => {
-                    let record = team.change(|record| {
-                        record.cooling = Some(cooling::rest(record.cooling.as_ref(), penalty, now, policy));
-                    });
-                    self.dismiss_team(team);
-                    record
-                        .cooling
-                        .as_ref()
-                        .and_then(|c| c.until_ms)
-                        .map(|until| (until, Resting::Team(team.id.clone())))
-                }
+                Resting::Team(team.id.clone())
+            }
+            Scope::Team => {
+                team.change(|record| record.cooling = Some(rest.clone()));
+                self.dismiss_team(team);
+                Resting::Team(team.id.clone())
             }
         };
-        if let Some((until, resting)) = until {
-            self.0.timers.add(until, resting);
-        }
-        self.count_event(penalty.scope.as_str(), penalty.cause);
-        tracing::warn!(
-            token = %token.id, masked = %token.record().masked, team = %team.id, %model,
-            scope = penalty.scope.as_str(), cause = penalty.cause.as_str(), for_ms = penalty.for_ms, detail = %penalty.detail,
-            "an upstream credential or team rests"
-        );
-        self.0.actors.cooled(self, token, team, penalty, parks);
+        Some((rest, ends))
     }
 }

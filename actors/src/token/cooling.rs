@@ -137,6 +137,23 @@ pub fn rest(running: Option<&Cooling>, penalty: &Penalty, now: WallMs, policy: &
     }
 }
 
+/// A rest that ends less than this much later than the one that is running is no news.
+const NEWS_MS: u64 = 1_000;
+
+/// Whether a rest says more than the one that is running. A hundred calls that were under way when a limit was hit are
+/// refused one after the other: they make one rest, one write and one message, not a hundred.
+pub fn is_news(running: Option<&Cooling>, rest: &Cooling, now: WallMs) -> bool {
+    match running.filter(|running| !is_over(running, now)) {
+        None => true,
+        Some(running) if running == rest => false,
+        Some(running) if running.cause != rest.cause => true,
+        Some(running) => match (running.until_ms, rest.until_ms) {
+            (Some(running), Some(rest)) => rest >= running.saturating_add(NEWS_MS),
+            (a, b) => a != b,
+        },
+    }
+}
+
 fn ends_later(a: Option<u64>, b: Option<u64>) -> bool {
     match (a, b) {
         (None, Some(_)) => true,

@@ -10,8 +10,10 @@ use grok2api_schemas::token::{PoolName, TeamRecord, TokenRecord};
 use parking_lot::{Mutex, RwLock};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::cooling::{CoolingPolicy, Penalty, SoftFailure, Streak};
+use super::cooling::{self, CoolingPolicy, Penalty, SoftFailure, Streak};
 use super::eligible::ModelId;
+use super::merge;
+use crate::clock::WallMs;
 use crate::ledger::HeldMeter;
 
 /// The position of what stands in no list.
@@ -24,8 +26,10 @@ pub struct Token {
     /// Kind and tier.
     pub pool: PoolName,
     secret: SecretString,
-    /// What is stored of it; replaced as a whole.
+    /// What is known of it; replaced as a whole.
     record: RwLock<Arc<TokenRecord>>,
+    /// The revision in the store that the record is made from. Read and written under the record's lock.
+    revision: AtomicU64,
     /// Its quota domain, once known.
     pub(super) team: ArcSwapOption<Team>,
     /// Where it stands in its team's list of usable tokens.
@@ -52,7 +56,7 @@ pub struct Token {
 }
 
 impl Token {
-    pub(super) fn new(record: TokenRecord, secret: SecretString) -> Token {
+    pub(super) fn new(record: TokenRecord, secret: SecretString, revision: u64) -> Token {
         Token {
             id: record.id,
             pool: record.pool,
@@ -60,6 +64,7 @@ impl Token {
             has_model_cooling: AtomicBool::new(!record.model_cooling.is_empty() || record.models.is_some()),
             saved_version: AtomicU64::new(record.version),
             record: RwLock::new(Arc::new(record)),
+            revision: AtomicU64::new(revision),
             team: ArcSwapOption::empty(),
             position: AtomicU32::new(NOWHERE),
             in_flight: AtomicU32::new(0),
@@ -91,22 +96,72 @@ impl Token {
         slot.clone()
     }
 
-    /// Counts the uses that are not in the record yet into it.
-    pub(super) fn fold_uses(&self) -> Arc<TokenRecord> {
-        let uses = self.unsaved_uses.swap(0, Ordering::AcqRel);
-        if uses == 0 {
-            return self.record();
-        }
-        let last_used = self.last_used_ms.load(Ordering::Relaxed);
+    /// Changes what a probe found out.
+    pub(super) fn change_found(&self, tag: u16, edit: impl FnOnce(&mut TokenRecord)) -> Arc<TokenRecord> {
         self.change(|record| {
-            record.use_count += u64::from(uses);
-            record.last_used_ms = Some(last_used).filter(|ms| *ms > 0).or(record.last_used_ms);
+            edit(record);
+            record.found = merge::stamp(record.version, record.found, tag);
         })
     }
 
-    /// A version of the record is in the store.
-    pub(super) fn note_saved(&self, version: u64) {
-        self.saved_version.fetch_max(version, Ordering::AcqRel);
+    /// Forgets rests that are over; nothing that has to be written.
+    pub(super) fn prune(&self, now: WallMs) {
+        let mut slot = self.record.write();
+        let mut record = TokenRecord::clone(&slot);
+        record.cooling.take_if(|cooling| cooling::is_over(cooling, now));
+        record
+            .model_cooling
+            .retain(|(_, cooling)| !cooling::is_over(cooling, now));
+        self.has_model_cooling.store(
+            !record.model_cooling.is_empty() || record.models.is_some(),
+            Ordering::Release,
+        );
+        *slot = Arc::new(record);
+    }
+
+    /// The record, and the revision in the store that it is made from.
+    pub(super) fn stored(&self) -> (Arc<TokenRecord>, u64) {
+        let slot = self.record.read();
+        (slot.clone(), self.revision.load(Ordering::Acquire))
+    }
+
+    /// Takes in another node's record; `stored`: at which revision it stands in the store. Answers the record before and
+    /// after, if that is news.
+    pub(super) fn merge(
+        &self,
+        other: &TokenRecord,
+        stored: Option<u64>,
+        now: WallMs,
+    ) -> Option<(Arc<TokenRecord>, Arc<TokenRecord>)> {
+        let mut slot = self.record.write();
+        if let Some(revision) = stored {
+            if revision <= self.revision.load(Ordering::Acquire) {
+                return None;
+            }
+            self.revision.store(revision, Ordering::Release);
+        }
+        let mut merged = merge::tokens(&slot, other, now);
+        let is_news = !merge::same_token(&merged, &slot);
+        if merge::same_token(&merged, &merge::tokens(other, other, now)) {
+            // The store, or whoever told, has all that we have.
+            if stored.is_some() {
+                self.saved_version.fetch_max(merged.version, Ordering::AcqRel);
+            } else if is_news {
+                merged.version += 1;
+            }
+        } else {
+            merged.version = slot.version.max(other.version + 1);
+            if stored.is_some() {
+                self.saved_version.fetch_max(other.version, Ordering::AcqRel);
+            }
+        }
+        let before = std::mem::replace(&mut *slot, Arc::new(merged));
+        let after = slot.clone();
+        self.has_model_cooling.store(
+            !after.model_cooling.is_empty() || after.models.is_some(),
+            Ordering::Release,
+        );
+        is_news.then_some((before, after))
     }
 
     /// Plans a probe; answers whether that is news, for an earlier plan stands.
@@ -200,6 +255,12 @@ pub struct Team {
     /// The upstream's team id, or `key:<token id>`.
     pub id: Box<str>,
     record: RwLock<Arc<TeamRecord>>,
+    /// The revision in the store that the record is made from, 0 = none. Read and written under the record's lock.
+    revision: AtomicU64,
+    /// The newest version of the record that the store is known to hold.
+    saved_version: AtomicU64,
+    /// How often in a row it was found without any token.
+    pub(super) empty_looks: AtomicU32,
     /// Its usable tokens.
     pub(super) live: RwLock<Vec<Arc<Token>>>,
     /// Its tokens, usable or not: a team without any offers nothing.
@@ -221,6 +282,9 @@ impl Team {
         Team {
             id: record.team.clone().into_boxed_str(),
             record: RwLock::new(Arc::new(record)),
+            revision: AtomicU64::new(0),
+            saved_version: AtomicU64::new(0),
+            empty_looks: AtomicU32::new(0),
             live: RwLock::new(Vec::new()),
             tokens: AtomicU32::new(0),
             positions: Mutex::new(Vec::new()),
@@ -245,6 +309,82 @@ impl Team {
         record.version += 1;
         *slot = Arc::new(record);
         slot.clone()
+    }
+
+    /// Changes what a probe found out.
+    pub(super) fn change_found(&self, tag: u16, edit: impl FnOnce(&mut TeamRecord)) -> Arc<TeamRecord> {
+        self.change(|record| {
+            edit(record);
+            record.found = merge::stamp(record.version, record.found, tag);
+        })
+    }
+
+    /// Forgets rests that are over; nothing that has to be written.
+    pub(super) fn prune(&self, now: WallMs) {
+        let mut slot = self.record.write();
+        let mut record = TeamRecord::clone(&slot);
+        record.cooling.take_if(|cooling| cooling::is_over(cooling, now));
+        record
+            .model_cooling
+            .retain(|(_, cooling)| !cooling::is_over(cooling, now));
+        *slot = Arc::new(record);
+    }
+
+    /// The record, and the revision in the store that it is made from.
+    pub(super) fn stored(&self) -> (Arc<TeamRecord>, u64) {
+        let slot = self.record.read();
+        (slot.clone(), self.revision.load(Ordering::Acquire))
+    }
+
+    /// Its record is not in the store any more.
+    pub(super) fn forget_stored(&self) {
+        let _slot = self.record.write();
+        self.revision.store(0, Ordering::Release);
+        self.saved_version.store(0, Ordering::Release);
+    }
+
+    /// Whether the store lacks something of it.
+    pub(super) fn is_unsaved(&self) -> bool {
+        self.record.read().version > self.saved_version.load(Ordering::Acquire)
+    }
+
+    /// Takes in another node's record: see [`Token::merge`].
+    pub(super) fn merge(
+        &self,
+        other: &TeamRecord,
+        stored: Option<u64>,
+        now: WallMs,
+    ) -> Option<(Arc<TeamRecord>, Arc<TeamRecord>)> {
+        let mut slot = self.record.write();
+        if let Some(revision) = stored {
+            if revision <= self.revision.load(Ordering::Acquire) {
+                return None;
+            }
+            self.revision.store(revision, Ordering::Release);
+        }
+        let mut merged = merge::teams(&slot, other, now);
+        let is_news = !merge::same_team(&merged, &slot);
+        if merge::same_team(&merged, &merge::teams(other, other, now)) {
+            if stored.is_some() {
+                self.saved_version.fetch_max(merged.version, Ordering::AcqRel);
+            } else if is_news {
+                merged.version += 1;
+            }
+        } else {
+            merged.version = slot.version.max(other.version + 1);
+            if stored.is_some() {
+                self.saved_version.fetch_max(other.version, Ordering::AcqRel);
+            }
+        }
+        let before = std::mem::replace(&mut *slot, Arc::new(merged));
+        is_news.then(|| (before, slot.clone()))
+    }
+
+    /// Whether it has been without any token for long: looked at once a minute.
+    pub(super) fn is_long_empty(&self) -> bool {
+        /// Minutes.
+        const LONG: u32 = 10;
+        self.empty_looks.fetch_add(1, Ordering::Relaxed) >= LONG
     }
 
     /// How many of its tokens are usable.

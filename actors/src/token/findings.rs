@@ -8,7 +8,6 @@ use grok2api_schemas::token::{Cooling, CoolingCause};
 
 use super::cooling;
 use super::entry::{Team, Token};
-use super::placing::count_offer;
 use super::pool::Pool;
 use super::probe::{Facts, ProbeReport};
 use crate::clock::WallMs;
@@ -70,10 +69,12 @@ impl Pool {
                 false
             }
             (None, team) => {
+                let (of_token, of_team) = (token.record(), team.as_ref().map(|team| team.record()));
                 self.with_writer(|| {
                     token.change(|record| {
                         if refutes(before.0.as_ref(), record.cooling.as_ref()) {
                             record.cooling = None;
+                            record.epoch += 1;
                             record.fail_count = 0;
                         }
                         record.probed_ms = Some(now.0);
@@ -84,12 +85,17 @@ impl Pool {
                         && let stood = if knew_team { &before.1 } else { &of_team.cooling }
                         && refutes(stood.as_ref(), of_team.cooling.as_ref())
                     {
-                        team.change(|record| record.cooling = None);
+                        team.change(|record| {
+                            record.cooling = None;
+                            record.epoch += 1;
+                        });
                         self.place_team(team, now);
                     }
                     self.place(token);
                 });
-                if let Some(team) = &team {
+                self.tell_cleared(token, &of_token);
+                if let Some((team, before)) = team.as_ref().zip(of_team) {
+                    self.tell_team_cleared(token, team, &before);
                     self.0.actors.save_team(self, team);
                 }
                 self.0.actors.save(self, token);
@@ -117,11 +123,11 @@ impl Pool {
         if moved {
             self.dismiss_token(token);
         }
-        let team = self.team_entry(&id, None);
+        let team = self.team_entry(&id);
         self.join(token, &team);
         if moved {
             // A list of its own was measured against the old team's.
-            token.change(|record| {
+            token.change_found(self.tag(), |record| {
                 record.team = Some(id.clone());
                 record.models = None;
             });
@@ -132,7 +138,7 @@ impl Pool {
         if let Some(zdr) = facts.zdr
             && team.record().zdr != zdr
         {
-            team.change(|record| record.zdr = zdr);
+            team.change_found(self.tag(), |record| record.zdr = zdr);
         }
         self.place(token);
         self.place_team(&team, now);
@@ -168,22 +174,16 @@ impl Pool {
         };
         let lost_some = before.is_some_and(|before| before.iter().any(|name| !models.contains(name)));
         if record.models != own {
-            token.change(|record| record.models = own);
+            token.change_found(self.tag(), |record| record.models = own);
         }
         if lost_some && let Some(union) = self.models_of_keys(team) {
             all = union;
         }
         if known.as_ref() != Some(&all) {
-            if known.is_none() {
-                self.0.eligible.dismiss_any(team);
-                if team.tokens.load(Ordering::Relaxed) > 0 {
-                    count_offer(&self.0.eligible.any.offered_by, false);
-                }
-            }
-            team.change(|record| record.models = Some(all.clone()));
-            self.list_models(team, &all);
+            team.change_found(self.tag(), |record| record.models = Some(all.clone()));
+            self.adopt_models(team, known.as_deref(), Some(&all));
             if token.record().models.as_ref() == Some(&all) {
-                token.change(|record| record.models = None);
+                token.change_found(self.tag(), |record| record.models = None);
             }
         }
     }
@@ -214,7 +214,7 @@ impl Pool {
             if let (Some(team), Some(union)) = (team, union) {
                 let models: Vec<String> = union.into_iter().collect();
                 if team.record().models.as_ref() != Some(&models) {
-                    team.change(|record| record.models = Some(models.clone()));
+                    team.change_found(self.tag(), |record| record.models = Some(models.clone()));
                     self.list_models(&team, &models);
                     self.0.actors.save_team(self, &team);
                 }

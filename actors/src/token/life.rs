@@ -2,14 +2,16 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use grok2api_schemas::bus::subjects::buckets;
+use grok2api_schemas::ids::TokenId;
 use grok2api_schemas::token::{Cooling, CoolingCause, TeamRecord, TokenRecord, TokenSwitch};
+use grok2api_schemas::token_event::TokenHappening;
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -26,6 +28,8 @@ const PROBE_RETRY_MS: u64 = 1_000;
 const PROBE_RETRY_CAP_MS: u64 = 60_000;
 /// The log is told this often that the upstream is away, microseconds.
 const TELL_AWAY_EVERY_US: u64 = 30_000_000;
+/// Writes under way at a time.
+pub(super) const WRITES: usize = 512;
 /// Bindings are swept this often.
 const SWEEP_EVERY: Duration = Duration::from_secs(60);
 
@@ -39,8 +43,12 @@ impl Pool {
     pub async fn start(parts: PoolParts, options: PoolOptions) -> Result<Pool, BusError> {
         let (tracker, stop) = (parts.tracker.clone(), parts.stop.clone());
         let pool = Pool::build(parts, options);
+        // The watch and the ear first, then the list: what changes in between is told, not lost.
+        let watches = pool.watch().await?;
+        pool.listen(&tracker, &stop);
         pool.read_all().await?;
         pool.plan_probes();
+        pool.follow(watches, &tracker, &stop);
         pool.run(tracker, stop);
         Ok(pool)
     }
@@ -56,23 +64,26 @@ impl Pool {
 
     async fn read_all(&self) -> Result<(), BusError> {
         let bus = &self.0.bus;
-        for entry in bus.kv_list(buckets::TEAMS).await? {
-            match codec::decode::<TeamRecord>(&entry.value) {
-                Ok(record) => {
-                    let id = record.team.clone();
-                    self.with_writer(|| self.team_entry(&id, Some(record.clone())));
-                    self.rest_team(&record);
+        let mut teams = bus.kv_pages(buckets::TEAMS);
+        while let Some(page) = teams.next().await {
+            for entry in page? {
+                match codec::decode::<TeamRecord>(&entry.value) {
+                    Ok(record) => {
+                        let team = self.with_writer(|| self.team_entry(&record.team));
+                        self.merge_team(&team, &record, Some(entry.revision));
+                    }
+                    Err(error) => tracing::error!(%error, "a team's record does not decode and is left alone"),
                 }
-                Err(error) => tracing::error!(%error, "a team's record does not decode and is left alone"),
             }
         }
+        drop(teams);
         let mut refused = 0_u64;
         // Both buckets are in key order, so they are walked side by side, page by page.
         let mut secrets = Walk::over(bus.kv_pages(buckets::SECRETS));
         let mut tokens = Walk::over(bus.kv_pages(buckets::TOKENS));
         while let Some(entry) = tokens.next().await? {
             let sealed = secrets.at(&entry.key).await?;
-            match self.read_one(&entry.value, sealed.as_deref()) {
+            match self.read_one(&entry.value, sealed.as_deref(), entry.revision) {
                 Ok(_) => {}
                 Err(error) => {
                     refused += 1;
@@ -101,7 +112,7 @@ impl Pool {
 
     /// Plans the first probes of this process: at once of those that cannot serve for want of facts, soon of teams that
     /// wait for credit, in their turn of all others.
-    fn plan_probes(&self) {
+    pub(super) fn plan_probes(&self) {
         let now = self.0.clock.wall();
         let every = self.0.options.refresh_every_ms;
         let mut parked: BTreeSet<Box<str>> = BTreeSet::new();
@@ -133,38 +144,63 @@ impl Pool {
         }
     }
 
-    fn read_one(&self, value: &[u8], sealed: Option<&[u8]>) -> Result<Arc<Token>, String> {
+    fn read_one(&self, value: &[u8], sealed: Option<&[u8]>, revision: u64) -> Result<(), String> {
         let record: TokenRecord = codec::decode(value).map_err(|error| error.to_string())?;
-        let sealed = sealed.ok_or_else(|| format!("{} has no stored secret", record.id))?;
+        let secret = self.open_secret(record.id, sealed)?;
+        self.add(record, secret, revision);
+        Ok(())
+    }
+
+    pub(super) fn open_secret(&self, id: TokenId, sealed: Option<&[u8]>) -> Result<SecretString, String> {
+        let sealed = sealed.ok_or_else(|| format!("{id} has no stored secret"))?;
         let plain = self
             .0
             .vault
-            .open_sealed(record.id.as_bytes(), sealed)
+            .open_sealed(id.as_bytes(), sealed)
             .map_err(|error| error.to_string())?;
-        let secret = std::str::from_utf8(&plain).map_err(|_| format!("{} has a secret that is not text", record.id))?;
-        let secret = SecretString::from(secret.to_owned());
-        Ok(self.add(record, secret))
+        let secret = std::str::from_utf8(&plain).map_err(|_| format!("{id} has a secret that is not text"))?;
+        Ok(SecretString::from(secret.to_owned()))
     }
 
-    /// Puts a token into the mirror and where its record says it belongs.
-    pub(super) fn add(&self, record: TokenRecord, secret: SecretString) -> Arc<Token> {
+    /// Puts a token into the mirror and where its record says it belongs. Whoever comes first puts it there: its
+    /// enrolment, the first reading, or the watch. Answers nothing if it was deleted since.
+    pub(super) fn add(&self, record: TokenRecord, secret: SecretString, revision: u64) -> Option<Arc<Token>> {
+        if self.0.deletions.get(&record.id).is_some_and(|at| *at > revision) {
+            return None;
+        }
         let team = record.team.clone();
         let fingerprint = record.fingerprint;
-        let token = Arc::new(Token::new(record, secret));
+        let known = {
+            let mut tokens = self.0.tokens.write();
+            match tokens.get(&record.id) {
+                Some(known) => Err((known.clone(), record)),
+                None => {
+                    let token = Arc::new(Token::new(record, secret, revision));
+                    tokens.insert(token.id, token.clone());
+                    Ok(token)
+                }
+            }
+        };
+        let token = match known {
+            Ok(token) => token,
+            Err((known, record)) => {
+                self.merge_token(&known, &record, Some(revision));
+                return Some(known);
+            }
+        };
         self.0.by_fingerprint.insert(fingerprint, token.id);
-        self.0.tokens.write().insert(token.id, token.clone());
         self.with_writer(|| {
             if let Some(team) = team {
-                let team = self.team_entry(&team, None);
+                let team = self.team_entry(&team);
                 self.join(&token, &team);
             }
             self.place(&token);
         });
         self.rest_token(&token);
-        token
+        Some(token)
     }
 
-    fn rest_token(&self, token: &Token) {
+    pub(super) fn rest_token(&self, token: &Token) {
         let record = token.record();
         let ends = record
             .cooling
@@ -172,17 +208,6 @@ impl Pool {
             .chain(record.model_cooling.iter().map(|(_, cooling)| cooling));
         for until in ends.filter_map(|cooling| cooling.until_ms) {
             self.0.timers.add(until, Resting::Token(token.id));
-        }
-    }
-
-    fn rest_team(&self, record: &TeamRecord) {
-        if let Some(until) = record.cooling.as_ref().and_then(|cooling| cooling.until_ms) {
-            self.0.timers.add(until, Resting::Team(record.team.as_str().into()));
-        }
-        for (_, cooling) in &record.model_cooling {
-            if let Some(until) = cooling.until_ms {
-                self.0.timers.add(until, Resting::Team(record.team.as_str().into()));
-            }
         }
     }
 
@@ -213,6 +238,7 @@ impl Pool {
                 let next = pool.wake_due();
                 if swept.elapsed() >= SWEEP_EVERY {
                     pool.affinity().sweep(pool.0.clock.now());
+                    pool.sweep_teams().await;
                     swept = tokio::time::Instant::now();
                 }
                 let sleep = next.map_or(SWEEP_EVERY.as_millis() as u64, |at| {
@@ -252,6 +278,7 @@ impl Pool {
             Resting::Probe(id) => {
                 if let Some(token) = self.find(id)
                     && token.take_probe(self.0.clock.wall().0)
+                    && self.looks_after(&token)
                 {
                     self.0.probes.push(id);
                 }
@@ -274,24 +301,14 @@ impl Pool {
             return;
         }
         self.with_writer(|| {
-            token.change(|record| {
-                // Looked at again: a new rest may have begun meanwhile.
-                if record
-                    .cooling
-                    .as_ref()
-                    .is_some_and(|cooling| cooling::is_over(cooling, now))
-                {
-                    record.cooling = None;
-                }
-                record
-                    .model_cooling
-                    .retain(|(_, cooling)| !cooling::is_over(cooling, now));
-            });
+            token.prune(now);
             self.place(token);
         });
         tracing::info!(token = %token.id, masked = %record.masked, "recovered: its rest is over");
-        self.tell(token, "recovered");
-        self.0.actors.save(self, token);
+        // Every node sees for itself that it is over; watchers hear it once.
+        if self.looks_after(token) {
+            self.tell(token, TokenHappening::Recovered);
+        }
         self.notify_changed();
     }
 
@@ -311,22 +328,14 @@ impl Pool {
             return;
         }
         self.with_writer(|| {
-            team.change(|record| {
-                if record
-                    .cooling
-                    .as_ref()
-                    .is_some_and(|cooling| cooling::is_over(cooling, now))
-                {
-                    record.cooling = None;
-                }
-                record
-                    .model_cooling
-                    .retain(|(_, cooling)| !cooling::is_over(cooling, now));
-            });
+            team.prune(now);
             self.place_team(team, now);
         });
         tracing::info!(team = %team.id, "recovered: the rest is over");
-        self.0.actors.save_team(self, team);
+        let token = team.live.read().first().cloned();
+        if let Some(token) = token.filter(|_| self.is_mine(team.id.as_bytes())) {
+            self.tell_team_recovered(&token, team, over);
+        }
     }
 
     /// Probes a token and plans its next probe.
@@ -389,11 +398,19 @@ impl Pool {
             .filter(|token| token.is_unsaved())
             .cloned()
             .collect();
-        for token in &unsaved {
-            token.fold_uses();
-        }
-        if let Err(error) = self.write(&unsaved).await {
-            tracing::error!(tokens = unsaved.len(), %error, "the state of tokens could not be written at shutdown");
+        let failed = AtomicU64::new(0);
+        futures::stream::iter(&unsaved)
+            .for_each_concurrent(WRITES, |token| async {
+                if let Err(error) = self.save_token(token).await
+                    && failed.fetch_add(1, Ordering::Relaxed) == 0
+                {
+                    tracing::error!(token = %token.id, %error, "a token's state could not be written at shutdown");
+                }
+            })
+            .await;
+        let failed = failed.into_inner();
+        if failed > 1 {
+            tracing::error!(failed, "the state of tokens could not be written at shutdown");
         }
     }
 }

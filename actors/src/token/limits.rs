@@ -95,8 +95,8 @@ impl LimitBook {
 fn learned(team: &TeamRecord, model: &str) -> LearnedLimits {
     team.learned
         .iter()
-        .find(|(name, _)| name == model)
-        .map(|(_, limits)| *limits)
+        .find(|(name, ..)| name == model)
+        .map(|(_, limits, _)| *limits)
         .unwrap_or_default()
 }
 
@@ -113,6 +113,9 @@ mod tests {
             model_cooling: Vec::new(),
             learned: Vec::new(),
             version: 0,
+            found: 0,
+            epoch: 0,
+            model_epoch: 0,
         }
     }
 
@@ -148,6 +151,7 @@ mod tests {
                 rpm: Some(9),
                 ..LearnedLimits::default()
             },
+            1,
         ));
         assert_eq!(limit(&a, "grok-3"), Some(1));
         assert_eq!(

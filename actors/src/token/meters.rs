@@ -11,6 +11,7 @@ use super::cooling::CoolingPolicy;
 use super::eligible::ModelId;
 use super::entry::{MeterUse, Team, TeamModel};
 use super::limits::LimitBook;
+use super::merge;
 use super::pool::Pool;
 use crate::clock::Mono;
 
@@ -63,11 +64,13 @@ impl Pool {
     /// Puts new limits of the configuration into force.
     pub fn set_limits(&self, book: LimitBook) {
         self.0.limits.store(Arc::new(book));
+        self.remeter_all();
+    }
+
+    /// Makes all meters anew.
+    pub(super) fn remeter_all(&self) {
         for team in self.0.teams.iter() {
-            let record = team.record();
-            for at in team.models.iter() {
-                at.meters.store(Arc::new(self.meters(&record, &at.model)));
-            }
+            self.remeter(&team);
         }
     }
 
@@ -103,8 +106,8 @@ impl Pool {
             .record()
             .learned
             .iter()
-            .find(|(name, _)| *name == model)
-            .map(|(_, limits)| *limits);
+            .find(|(name, ..)| *name == model)
+            .map(|(_, limits, _)| *limits);
         let before = known.unwrap_or_default();
         let after = LearnedLimits {
             rps: take(before.rps, told.rps),
@@ -117,21 +120,30 @@ impl Pool {
             return;
         }
         at.raised_at.store(now.0, Ordering::Relaxed);
-        let record = team.change(
-            |record| match record.learned.iter_mut().find(|(name, _)| *name == model) {
-                Some((_, limits)) => *limits = after,
-                None => record.learned.push((model.clone(), after)),
-            },
-        );
+        let tag = self.tag();
+        team.change(|record| {
+            let version = record.version;
+            match record.learned.iter_mut().find(|(name, ..)| *name == model) {
+                Some((_, limits, at)) => (*limits, *at) = (after, merge::stamp(version, *at, tag)),
+                None => record
+                    .learned
+                    .push((model.clone(), after, merge::stamp(version, 0, tag))),
+            }
+            record.learned.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        });
         tracing::info!(
             team = %team.id, %model, rps = after.rps, rpm = after.rpm, rph = after.rph, rpd = after.rpd, tpm = after.tpm,
             "the upstream told its limits for a team and model"
         );
-        for other in team.models.iter() {
-            if (self.0.options.canonical)(&other.model) == model {
-                other.meters.store(Arc::new(self.meters(&record, &other.model)));
-            }
-        }
+        self.remeter(team);
         self.0.actors.save_team(self, team);
+    }
+
+    /// Makes a team's meters anew: its limits, or the names that its models are counted under, have changed.
+    pub(super) fn remeter(&self, team: &Team) {
+        let record = team.record();
+        for at in team.models.iter() {
+            at.meters.store(Arc::new(self.meters(&record, &at.model)));
+        }
     }
 }

@@ -11,6 +11,11 @@ pub mod affinity;
 mod choice;
 mod pool;
 mod placing;
+mod merge;
+mod saving;
+mod follow;
+mod events;
+mod share;
 mod meters;
 mod blame;
 mod findings;
@@ -27,6 +32,7 @@ pub use eligible::ModelId;
 pub use enrol::mask;
 pub use entry::{MeterUse, Takes, Team, TeamModel, Token};
 pub use pool::{Pool, PoolCounters, PoolOptions, PoolParts};
+pub use share::{Share, keeper};
 
 #[cfg(test)]
 mod tests;

@@ -122,6 +122,7 @@ impl Pool {
 
     /// Counts a token as one of its team's, or no longer. The first and the last decide what the team offers.
     fn count_token(&self, team: &Team, joins: bool) {
+        team.empty_looks.store(0, Ordering::Relaxed);
         let turns = if joins {
             team.tokens.fetch_add(1, Ordering::Relaxed) == 0
         } else {
@@ -159,11 +160,11 @@ impl Pool {
     }
 
     /// The team of that id, made if it is new.
-    pub(super) fn team_entry(&self, id: &str, stored: Option<TeamRecord>) -> Arc<Team> {
+    pub(super) fn team_entry(&self, id: &str) -> Arc<Team> {
         if let Some(team) = self.0.teams.get(id) {
             return team.clone();
         }
-        let record = stored.unwrap_or_else(|| TeamRecord {
+        let record = TeamRecord {
             team: id.to_owned(),
             models: None,
             zdr: false,
@@ -171,18 +172,29 @@ impl Pool {
             model_cooling: Vec::new(),
             learned: Vec::new(),
             version: 0,
-        });
-        let models = record.models.clone();
-        let team = self
-            .0
-            .teams
-            .entry(id.to_owned())
-            .or_insert_with(|| Arc::new(Team::new(record)))
-            .clone();
-        if let Some(models) = models {
-            self.list_models(&team, &models);
+            found: 0,
+            epoch: 0,
+            model_epoch: 0,
+        };
+        let team = self.0.teams.entry(id.to_owned());
+        team.or_insert_with(|| Arc::new(Team::new(record))).clone()
+    }
+
+    /// What a team may serve has changed.
+    pub(super) fn adopt_models(&self, team: &Arc<Team>, before: Option<&[String]>, after: Option<&[String]>) {
+        if before == after {
+            return;
         }
-        team
+        let has_tokens = team.tokens.load(Ordering::Relaxed) > 0;
+        if before.is_none() {
+            self.0.eligible.dismiss_any(team);
+            if has_tokens {
+                count_offer(&self.0.eligible.any.offered_by, false);
+            }
+        } else if after.is_none() && has_tokens {
+            count_offer(&self.0.eligible.any.offered_by, true);
+        }
+        self.list_models(team, after.unwrap_or_default());
     }
 }
 

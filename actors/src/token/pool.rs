@@ -8,9 +8,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use dashmap::DashMap;
-use grok2api_schemas::ids::TokenId;
+use grok2api_schemas::ids::{SessionId, TokenId};
 use grok2api_schemas::token::{CoolingCause, TokenSwitch};
 use parking_lot::{Mutex, RwLock};
 use tokio_util::sync::CancellationToken;
@@ -23,6 +23,7 @@ use super::eligible::{Eligible, ModelId};
 use super::entry::{Team, Token};
 use super::limits::LimitBook;
 use super::probe::Prober;
+use super::share::Share;
 use super::timers::{ProbeQueue, Resting, Timers};
 use crate::bus::BusHandle;
 use crate::clock::Clock;
@@ -34,6 +35,8 @@ use crate::vault::Vault;
 /// How the pool behaves.
 #[derive(Clone)]
 pub struct PoolOptions {
+    /// This process, in what the other nodes hear of it.
+    pub session: SessionId,
     /// The provider whose tokens these are.
     pub provider: &'static str,
     /// Rests and their caps.
@@ -103,6 +106,10 @@ pub(super) struct Inner {
     pub(super) tokens: RwLock<BTreeMap<TokenId, Arc<Token>>>,
     pub(super) by_fingerprint: DashMap<[u8; 32], TokenId>,
     pub(super) teams: DashMap<String, Arc<Team>>,
+    /// Tokens that were deleted at a revision of the store, for additions that are still under way.
+    pub(super) deletions: DashMap<TokenId, u64>,
+    /// Which tokens are this node's to look after; all, where nothing is said.
+    pub(super) share: ArcSwapOption<Share>,
     pub(super) eligible: Eligible,
     affinity: Affinity,
     /// Held while membership changes; never across an await.
@@ -147,6 +154,8 @@ impl Pool {
             tokens: RwLock::new(BTreeMap::new()),
             by_fingerprint: DashMap::new(),
             teams: DashMap::new(),
+            deletions: DashMap::new(),
+            share: ArcSwapOption::empty(),
             eligible: Eligible::default(),
             writer: Mutex::new(()),
             roster: tokio::sync::Mutex::new(()),
@@ -241,8 +250,17 @@ impl Pool {
         self.0.actors.live()
     }
 
-    /// Plans a probe of a token, unless an earlier one is planned.
+    /// What stands for this node in the stamps of changes.
+    pub(super) fn tag(&self) -> u16 {
+        let [.., a, b] = *self.0.options.session.as_bytes();
+        u16::from_le_bytes([a, b])
+    }
+
+    /// Plans a probe of a token, unless an earlier one is planned, or another node looks after it.
     pub(super) fn plan_probe(&self, token: &Token, in_ms: u64) {
+        if !self.looks_after(token) {
+            return;
+        }
         let at_ms = self.0.clock.wall().0 + in_ms;
         if token.plan_probe(at_ms) {
             self.0.timers.add(at_ms, Resting::Probe(token.id));

@@ -1,22 +1,24 @@
 //! The pool as its operators see it: enrol, list, change, delete, refresh.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
-use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use futures::{StreamExt, TryStreamExt};
 use grok2api_schemas::admin::tokens::{RefreshOutcome, TokenPatch};
-use grok2api_schemas::bus::subjects::{buckets, events};
+use grok2api_schemas::bus::subjects::buckets;
 use grok2api_schemas::ids::TokenId;
-use grok2api_schemas::token::{TokenRecord, TokenSwitch};
+use grok2api_schemas::token::{TeamRecord, TokenRecord, TokenSwitch};
+use grok2api_schemas::token_event::TokenHappening;
 
-use super::actor::RECORD_VERSION;
-use super::entry::Token;
+use super::entry::{Team, Token};
+use super::life::WRITES;
+use super::merge;
 use super::pool::Pool;
 use super::probe::ProbeReport;
-use crate::bus::{BusError, BusErrorKind, KvWrite, codec};
+use crate::bus::{BusError, KvWrite};
 
 impl Pool {
     /// The token of that id.
@@ -41,81 +43,32 @@ impl Pool {
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
-    /// Changes what an operator may change; durable when it answers. Unknown ids are left out.
+    /// Changes what an operator may change; durable when it answers, and in force from then on. Unknown ids are left out.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// When it cannot be written; what was written before that stays.
     pub async fn patch(&self, changes: Vec<(TokenId, TokenPatch)>) -> Result<(), BusError> {
-        let mut changed = Vec::with_capacity(changes.len());
-        for (id, patch) in changes {
-            let Some(token) = self.find(id) else { continue };
-            self.with_writer(|| {
-                token.change(|record| apply(record, patch));
-                self.place(&token);
-            });
-            if token.team().is_none() && token.record().cooling.is_none() && token.record().switch == TokenSwitch::On {
-                self.plan_probe(&token, 0);
-            }
-            changed.push(token);
-        }
-        self.write(&changed).await?;
-        for token in &changed {
-            self.tell(token, "updated");
-        }
-        Ok(())
-    }
-
-    /// Writes the records of tokens as they are now.
-    pub(super) async fn write(&self, tokens: &[Arc<Token>]) -> Result<(), BusError> {
-        let mut writes = Vec::with_capacity(tokens.len());
-        let mut versions = Vec::with_capacity(tokens.len());
-        for token in tokens {
-            let record = token.record();
-            versions.push(record.version);
-            let value = codec::encode(RECORD_VERSION, &*record)
-                .map_err(|error| BusError::new(BusErrorKind::Corrupt, error.to_string()))?;
-            let key = Bytes::copy_from_slice(record.id.as_bytes());
-            writes.push(KvWrite {
-                bucket: buckets::TOKENS,
-                key,
-                value: Some(value),
-            });
-        }
-        if writes.is_empty() {
-            return Ok(());
-        }
-        self.0.bus.kv_write(writes).await?;
-        let mut deleted = Vec::new();
-        for (token, version) in tokens.iter().zip(versions) {
-            if token.is_gone() {
-                deleted.push(token.clone());
-            } else if token.record().version != version {
-                // An actor may have written a newer version before this one arrived.
-                self.0.actors.save(self, token);
-            } else {
-                token.note_saved(version);
-            }
-        }
-        self.forget_deleted(&deleted).await
-    }
-
-    /// Takes records out of the store that a late write put back after their tokens were deleted.
-    pub(super) async fn forget_deleted(&self, tokens: &[Arc<Token>]) -> Result<(), BusError> {
-        if tokens.is_empty() {
-            return Ok(());
-        }
-        let _deleting = self.0.roster.lock().await;
-        // Under the lock a deletion has either happened or has been taken back.
-        let writes = tokens.iter().filter(|token| token.is_gone()).map(|token| KvWrite {
-            bucket: buckets::TOKENS,
-            key: Bytes::copy_from_slice(token.id.as_bytes()),
-            value: None,
-        });
-        let writes: Vec<KvWrite> = writes.collect();
-        if writes.is_empty() {
-            return Ok(());
-        }
-        self.0.bus.kv_write(writes).await
+        let tag = self.tag();
+        let changes = changes
+            .into_iter()
+            .filter_map(|(id, patch)| self.find(id).map(|token| (token, patch)));
+        futures::stream::iter(changes.map(Ok))
+            .try_for_each_concurrent(WRITES, |(token, patch)| async move {
+                let was = token.record().switch;
+                let edit = |record: &mut TokenRecord| {
+                    apply(record, patch.clone());
+                    record.edited = merge::stamp(record.version, record.edited, tag);
+                };
+                self.edit_token(&token, &edit).await?;
+                let is_off = token.record().switch == TokenSwitch::Off;
+                let what = match is_off && was == TokenSwitch::On {
+                    true => TokenHappening::Disabled,
+                    false => TokenHappening::Updated,
+                };
+                self.tell(&token, what);
+                Ok(())
+            })
+            .await
     }
 
     /// Deletes tokens; answers how many there were. Open charges in the ledger stay.
@@ -140,16 +93,23 @@ impl Pool {
                 value: None,
             });
         }
-        // Out of service first, so that none serves while the deletion is written.
-        for token in &tokens {
-            self.with_writer(|| {
-                token.gone.store(true, Ordering::Release);
-                self.place(token);
-                self.leave(token, false);
-            });
-        }
+        // Out of service first, so that none serves while the deletion is written. A late write of its record finds its
+        // revision gone, and lets it be.
+        let mine: Vec<bool> = tokens
+            .iter()
+            .map(|token| {
+                self.with_writer(|| {
+                    let is_mine = !token.gone.swap(true, Ordering::AcqRel);
+                    if is_mine {
+                        self.place(token);
+                        self.leave(token, false);
+                    }
+                    is_mine
+                })
+            })
+            .collect();
         if let Err(error) = self.0.bus.kv_write(writes).await {
-            for token in &tokens {
+            for (token, _) in tokens.iter().zip(mine).filter(|(_, is_mine)| *is_mine) {
                 self.with_writer(|| {
                     token.gone.store(false, Ordering::Release);
                     self.leave(token, true);
@@ -160,57 +120,65 @@ impl Pool {
             }
             return Err(error);
         }
+        self.tell_many(&tokens, TokenHappening::Deleted);
         for token in &tokens {
-            self.0.tokens.write().remove(&token.id);
-            self.0.by_fingerprint.remove(&token.record().fingerprint);
-            self.tell(token, "deleted");
+            self.forget_token(token);
         }
         self.settle_offers(tokens.iter().filter_map(|token| token.team()));
         Ok(tokens.len())
     }
 
-    /// Ends every rest of tokens, and of their teams where that is what holds them back; answers how many rested.
+    /// Ends every rest of tokens, and of their teams where that is what holds them back; answers how many rested. Rests
+    /// that began before, on whichever node, do not come back: they are of an older epoch.
     ///
     /// # Errors
     /// When it cannot be written.
     pub async fn clear_cooling(&self, ids: &[TokenId]) -> Result<usize, BusError> {
-        let now = self.0.clock.wall();
-        let mut cleared = Vec::new();
+        let mut resting = Vec::new();
+        let mut teams: BTreeMap<Box<str>, (Arc<Team>, Arc<Token>)> = BTreeMap::new();
         for token in ids.iter().filter_map(|id| self.find(*id)) {
             let record = token.record();
-            let team = token.team();
-            let of_team = team.as_ref().map(|team| team.record());
-            let rests = record.cooling.is_some()
-                || !record.model_cooling.is_empty()
-                || of_team.is_some_and(|team| team.cooling.is_some() || !team.model_cooling.is_empty());
-            if !rests {
-                continue;
-            }
+            let of_token = record.cooling.is_some() || !record.model_cooling.is_empty();
+            let team = token.team().filter(|team| {
+                let record = team.record();
+                record.cooling.is_some() || !record.model_cooling.is_empty()
+            });
             token.streaks.clear();
-            self.with_writer(|| {
-                token.change(|record| {
-                    record.cooling = None;
+            if of_token || team.is_some() {
+                resting.push((token.clone(), of_token));
+            }
+            if let Some(team) = team {
+                teams.entry(team.id.clone()).or_insert((team, token));
+            }
+        }
+        let cleared = resting.len();
+        for (team, token) in teams.into_values() {
+            let before = team.record();
+            let edit = |record: &mut TeamRecord| {
+                record.epoch += u32::from(record.cooling.take().is_some());
+                record.model_epoch += u32::from(!record.model_cooling.is_empty());
+                record.model_cooling.clear();
+            };
+            self.edit_team(&team, &edit).await?;
+            self.tell_team_cleared(&token, &team, &before);
+        }
+        let of_tokens = resting.into_iter().filter(|(_, of_token)| *of_token);
+        futures::stream::iter(of_tokens.map(Ok))
+            .try_for_each_concurrent(WRITES, |(token, _)| async move {
+                let before = token.record();
+                let edit = |record: &mut TokenRecord| {
+                    record.epoch += u32::from(record.cooling.take().is_some());
+                    record.model_epoch += u32::from(!record.model_cooling.is_empty());
                     record.model_cooling.clear();
                     record.fail_count = 0;
-                });
-                if let Some(team) = &team {
-                    team.change(|record| {
-                        record.cooling = None;
-                        record.model_cooling.clear();
-                    });
-                    self.place_team(team, now);
-                }
-                self.place(&token);
-            });
-            if let Some(team) = &team {
-                self.0.actors.save_team(self, team);
-            }
-            self.tell(&token, "recovered");
-            cleared.push(token);
-        }
-        self.write(&cleared).await?;
+                };
+                self.edit_token(&token, &edit).await?;
+                self.tell_cleared(&token, &before);
+                Ok::<(), BusError>(())
+            })
+            .await?;
         self.notify_changed();
-        Ok(cleared.len())
+        Ok(cleared)
     }
 
     /// Probes tokens now; a disabled one stays disabled.
@@ -240,15 +208,6 @@ impl Pool {
             outcomes.push(outcome);
         }
         outcomes
-    }
-
-    /// Tells the other nodes and watchers.
-    pub(super) fn tell(&self, token: &Token, what: &str) {
-        let event = serde_json::json!({
-            "event": what, "token": token.id, "team": token.team().map(|team| team.id.to_string()),
-            "version": token.record().version,
-        });
-        self.0.bus.publish(events::TOKEN, Bytes::from(event.to_string()));
     }
 }
 

@@ -10,8 +10,10 @@ async fn written(stand: &Stand, tokens: &[Arc<Token>]) {
             if stand.disk.record(token.id).await.as_ref() != Some(&*token.record()) {
                 return false;
             }
+            // Rests that are over are not written again for that alone.
+            let running = |record: &TeamRecord| merge::teams(record, record, stand.clock.wall());
             if let Some(team) = token.team()
-                && stand.disk.team(&team.id).await.as_ref() != Some(&*team.record())
+                && stand.disk.team(&team.id).await.as_ref().map(running) != Some(running(&team.record()))
             {
                 return false;
             }

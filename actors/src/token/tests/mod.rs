@@ -4,6 +4,9 @@ mod actor;
 mod choice;
 mod life;
 mod membership;
+mod merging;
+mod nodes;
+mod faults;
 mod roster;
 
 use std::sync::Arc;
@@ -27,6 +30,7 @@ use super::choice::{Pick, Tried, Wish};
 use super::cooling::{CoolingPolicy, Penalty, Scope};
 use super::entry::{Team, Token};
 use super::limits::LimitBook;
+use super::merge;
 use super::pool::{Pool, PoolOptions, PoolParts};
 use super::probe::{Facts, ProbeReport, Prober};
 use crate::bus::local::LocalBus;
@@ -114,6 +118,7 @@ pub(super) struct Stand {
     pub(super) hands: Arc<ManualClock>,
     pub(super) stop: CancellationToken,
     pub(super) ledger: Ledger,
+    pub(super) session: SessionId,
     arbiters: ArbiterPool,
 }
 
@@ -151,7 +156,9 @@ impl Stand {
             tracker: tracker.clone(),
             stop: stop.clone(),
         };
+        let session = SessionId::generate();
         let options = PoolOptions {
+            session,
             provider: "xai",
             cooling: CoolingPolicy::default(),
             limits: LimitBook::new(setting.teams),
@@ -176,6 +183,7 @@ impl Stand {
             hands,
             stop,
             ledger,
+            session,
             arbiters,
         })
     }
