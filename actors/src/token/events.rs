@@ -8,7 +8,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::StreamExt;
 use grok2api_schemas::bus::subjects::events;
-use grok2api_schemas::token::{Cooling, CoolingCause, TeamRecord, TokenRecord, TokenState};
+use grok2api_schemas::token::{Cooling, CoolingCause, TeamRecord, TokenRecord};
 use grok2api_schemas::token_event::{EventScope, TokenEvent, TokenHappening};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -225,7 +225,7 @@ impl Pool {
                 self.merge_team(&team, &told, None);
             }
         }
-        if event.state != TokenState::Active {
+        if event.event != TokenHappening::Recovered {
             self.write_for_others(&event, scope);
         }
     }

@@ -6,6 +6,7 @@ mod life;
 mod membership;
 mod merging;
 mod nodes;
+mod over_nats;
 mod faults;
 mod roster;
 

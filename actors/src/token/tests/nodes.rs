@@ -235,7 +235,7 @@ async fn one_node_probes_a_token_and_another_when_that_one_is_dead() {
         node.pool.set_share(share(node.session, all.clone()));
     }
     everywhere(&nodes, "xai-probed-key", "team-a", &["m"]).await;
-    let probes = |node: &Stand| node.pool.counters.probes.load(Ordering::SeqCst);
+    let probes = |node: &Stand| node.pool.0.counters.probes.load(Ordering::SeqCst);
     let before: Vec<u64> = nodes.iter().map(probes).collect();
     tokio::time::sleep(Duration::from_millis(900)).await;
     let after: Vec<u64> = nodes.iter().map(probes).collect();
