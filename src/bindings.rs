@@ -1,13 +1,21 @@
 //! Which token made an object of the upstream (a deferred completion; later responses, videos, files), and whose it is:
 //! a later call that names the object goes there, and nobody else's key finds it.
 
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
 use bytes::Bytes;
 use dashmap::DashMap;
 use futures::StreamExt;
 use grok2api_actors::bus::{BusError, BusErrorKind, BusHandle, Expect, codec};
 use grok2api_schemas::bus::subjects::buckets;
-use grok2api_schemas::ids::TokenId;
+use grok2api_schemas::ids::{SessionId, TokenId};
+use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 /// What kind of object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -46,43 +54,139 @@ pub struct Binding {
     pub answer: Option<Vec<u8>>,
 }
 
-/// Objects held in memory; the rest is read from the bus.
-const IN_MEMORY: usize = 50_000;
+/// Objects of the kinds that come by the thousand which a node holds, the newest of the cluster: about 200 B each.
+const KNOWN: usize = 200_000;
+/// Such objects are written together, at most this often: a write for each response would be most of the bus's traffic.
+/// The first after a pause is written at once.
+const WRITE_EVERY: Duration = Duration::from_millis(250);
+/// The most that are written together: a value on the bus is at most 1 MiB.
+const TOGETHER: usize = 2_000;
+/// Objects that wait to be written at most; what comes on top is known to this node alone.
+const UNWRITTEN: usize = 100_000;
+/// An id that nobody knows here may be on its way from the node that made it: so long it is waited for.
+const ON_ITS_WAY: Duration = Duration::from_millis(400);
+/// After the bus failed.
+const PAUSE: Duration = Duration::from_secs(1);
 const VERSION: u8 = 1;
+/// Where objects stand that were written together.
+const PAGES: &str = "page/";
+
+type Named = (String, Binding);
 
 /// All bindings that this node knows.
-pub struct Bindings {
+///
+/// Kinds that come with every answer (responses, sealed items) are written many at a time, and every node holds the newest
+/// of the whole cluster in memory, from a watch. The others are few, may change, and are read from the bus each time.
+#[derive(Clone)]
+pub struct Bindings(Arc<Inner>);
+
+struct Inner {
     bus: BusHandle,
-    recent: DashMap<String, Binding>,
+    session: SessionId,
+    /// Whether other nodes may know what this one does not know yet.
+    shared: bool,
+    known: DashMap<String, Binding>,
+    /// Their names, oldest first.
+    order: Mutex<VecDeque<String>>,
+    unwritten: Mutex<VecDeque<Named>>,
+    more: Notify,
+}
+
+impl ObjectKind {
+    fn comes_by_the_thousand(self) -> bool {
+        matches!(self, ObjectKind::Response | ObjectKind::Sealed)
+    }
+}
+
+fn corrupt(error: &codec::CodecError) -> BusError {
+    BusError::new(BusErrorKind::Corrupt, error.to_string())
 }
 
 impl Bindings {
-    /// Bindings on a bus.
-    pub fn new(bus: BusHandle) -> Bindings {
-        Bindings {
+    /// Bindings on a bus, which other nodes may share.
+    pub fn new(bus: BusHandle, session: SessionId, shared: bool) -> Bindings {
+        Bindings(Arc::new(Inner {
             bus,
-            recent: DashMap::new(),
-        }
+            session,
+            shared,
+            known: DashMap::new(),
+            order: Mutex::new(VecDeque::new()),
+            unwritten: Mutex::new(VecDeque::new()),
+            more: Notify::new(),
+        }))
     }
 
-    /// Remembers an object; durable when it answers.
+    /// Writes what is put, and follows what other nodes put, until `stop`.
+    pub fn start(&self, tracker: &TaskTracker, stop: &CancellationToken) {
+        let (bindings, ended) = (self.clone(), stop.clone());
+        tracker.spawn(async move {
+            let mut page = 0_u64;
+            loop {
+                tokio::select! {
+                    () = ended.cancelled() => break,
+                    () = bindings.0.more.notified() => {}
+                }
+                let pause = match bindings.write_page(&mut page).await {
+                    Ok(()) => WRITE_EVERY,
+                    Err(error) => {
+                        tracing::warn!(%error, "objects of the upstream could not be written; trying again");
+                        PAUSE
+                    }
+                };
+                tokio::select! {
+                    () = ended.cancelled() => {}
+                    () = tokio::time::sleep(pause) => {}
+                }
+            }
+            while !bindings.0.unwritten.lock().is_empty() {
+                if let Err(error) = bindings.write_page(&mut page).await {
+                    tracing::error!(%error, "objects of the upstream could not be written at shutdown");
+                    return;
+                }
+            }
+        });
+        let (bindings, stop) = (self.clone(), stop.clone());
+        tracker.spawn(async move {
+            let follow = async {
+                loop {
+                    if let Err(error) = bindings.follow().await {
+                        tracing::warn!(%error, "bindings of other nodes cannot be followed; trying again");
+                    }
+                    tokio::time::sleep(PAUSE).await;
+                }
+            };
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = follow => {}
+            }
+        });
+    }
+
+    /// Remembers an object. Of the kinds that are few it is durable when this answers; the others are written, and known
+    /// to all nodes, within about a quarter of a second.
     ///
     /// # Errors
     /// When it cannot be written.
     pub async fn put(&self, kind: ObjectKind, id: &str, binding: Binding) -> Result<(), BusError> {
         let key = format!("{}{id}", kind.prefix());
-        let value = codec::encode(VERSION, &binding)
-            .map_err(|error| BusError::new(BusErrorKind::Corrupt, error.to_string()))?;
-        self.bus
-            .kv_put(buckets::BINDINGS, Bytes::from(key.clone()), value, Expect::Any)
-            .await?;
-        // Answers stay on disk: fifty thousand of them are no longer small.
-        if binding.answer.is_none() && self.recent.len() < IN_MEMORY {
-            self.recent.insert(key, binding);
-        } else {
-            self.recent.remove(&key);
+        if kind.comes_by_the_thousand() && binding.answer.is_none() {
+            {
+                let mut unwritten = self.0.unwritten.lock();
+                if unwritten.len() < UNWRITTEN {
+                    unwritten.push_back((key.clone(), binding.clone()));
+                }
+            }
+            self.learn(key, binding);
+            self.0.more.notify_one();
+            return Ok(());
         }
-        Ok(())
+        let value = codec::encode(VERSION, &binding).map_err(|error| corrupt(&error))?;
+        let key = Bytes::from(key);
+        self.0
+            .bus
+            .kv_put(buckets::BINDINGS, key, value, Expect::Any)
+            .await
+            .map(drop)
     }
 
     /// The object of an id, made here or on another node.
@@ -95,44 +199,204 @@ impl Bindings {
             return Ok(None);
         }
         let key = format!("{}{id}", kind.prefix());
-        if let Some(binding) = self.recent.get(&key) {
-            return Ok(Some(binding.clone()));
+        if kind.comes_by_the_thousand() {
+            let known = || self.0.known.get(&key).map(|binding| binding.clone());
+            let until = tokio::time::Instant::now() + ON_ITS_WAY;
+            loop {
+                let found = known();
+                if found.is_some() || !self.0.shared || tokio::time::Instant::now() >= until {
+                    return Ok(found);
+                }
+                tokio::time::sleep(Duration::from_millis(10)).await;
+            }
         }
-        match self.bus.kv_get(buckets::BINDINGS, key.as_bytes()).await? {
-            Some(entry) => codec::decode(&entry.value)
-                .map(Some)
-                .map_err(|error| BusError::new(BusErrorKind::Corrupt, error.to_string())),
+        match self.0.bus.kv_get(buckets::BINDINGS, key.as_bytes()).await? {
+            Some(entry) => codec::decode(&entry.value).map(Some).map_err(|error| corrupt(&error)),
             None => Ok(None),
         }
     }
 
-    /// Forgets what has expired, in memory and on the bus; answers how many. Runs off the request path.
+    fn learn(&self, key: String, binding: Binding) {
+        if self.0.known.insert(key.clone(), binding).is_some() {
+            return;
+        }
+        let oldest = {
+            let mut order = self.0.order.lock();
+            order.push_back(key);
+            if order.len() > KNOWN { order.pop_front() } else { None }
+        };
+        if let Some(oldest) = oldest {
+            self.0.known.remove(&oldest);
+        }
+    }
+
+    /// Writes a page of what waits.
+    async fn write_page(&self, number: &mut u64) -> Result<(), BusError> {
+        let page: Vec<Named> = {
+            let mut unwritten = self.0.unwritten.lock();
+            let count = unwritten.len().min(TOGETHER);
+            unwritten.drain(..count).collect()
+        };
+        if page.is_empty() {
+            return Ok(());
+        }
+        let key = Bytes::from(format!("{PAGES}{}/{number}", self.0.session));
+        *number += 1;
+        let value = codec::encode(VERSION, &page).map_err(|error| corrupt(&error))?;
+        let written = self.0.bus.kv_put(buckets::BINDINGS, key, value, Expect::Any).await;
+        let mut unwritten = self.0.unwritten.lock();
+        if written.is_err() {
+            for named in page.into_iter().rev() {
+                unwritten.push_front(named);
+            }
+        }
+        if !unwritten.is_empty() {
+            self.0.more.notify_one();
+        }
+        written.map(drop)
+    }
+
+    /// Takes in what is written, by whichever node, until the watch ends.
+    async fn follow(&self) -> Result<(), BusError> {
+        let mut changes = self.0.bus.kv_watch(buckets::BINDINGS).await?;
+        let mut pages = self.0.bus.kv_pages(buckets::BINDINGS);
+        while let Some(entries) = pages.next().await {
+            for entry in entries? {
+                self.take_in(&entry.key, &entry.value);
+            }
+        }
+        drop(pages);
+        while let Some(change) = changes.next().await {
+            if let Some(value) = change.value {
+                self.take_in(&change.key, &value);
+            }
+        }
+        Ok(())
+    }
+
+    fn take_in(&self, key: &[u8], value: &[u8]) {
+        if !key.starts_with(PAGES.as_bytes()) {
+            return;
+        }
+        match codec::decode::<Vec<Named>>(value) {
+            Ok(page) => {
+                for (key, binding) in page {
+                    self.learn(key, binding);
+                }
+            }
+            Err(error) => tracing::warn!(%error, "a page of bindings does not decode"),
+        }
+    }
+
+    /// Forgets what has expired, in memory and on the bus; answers how many entries of the bus that were. Runs off the
+    /// request path.
     ///
     /// # Errors
     /// When the bus cannot be read or written.
     pub async fn sweep(&self, now_ms: u64) -> Result<usize, BusError> {
-        self.recent.retain(|_, binding| binding.expires_ms > now_ms);
+        self.0.known.retain(|_, binding| binding.expires_ms > now_ms);
+        {
+            let mut order = self.0.order.lock();
+            order.retain(|key| self.0.known.contains_key(key));
+        }
         let mut forgotten = 0;
         // Page by page, for answers are among them.
-        let mut pages = self.bus.kv_pages(buckets::BINDINGS);
+        let mut pages = self.0.bus.kv_pages(buckets::BINDINGS);
         while let Some(page) = pages.next().await {
             for entry in page? {
-                let expired = codec::decode::<Binding>(&entry.value).is_ok_and(|binding| binding.expires_ms <= now_ms);
+                let is_over = |binding: &Binding| binding.expires_ms <= now_ms;
+                let expired = if entry.key.starts_with(PAGES.as_bytes()) {
+                    codec::decode::<Vec<Named>>(&entry.value)
+                        .is_ok_and(|page| page.iter().all(|(_, binding)| is_over(binding)))
+                } else {
+                    codec::decode::<Binding>(&entry.value).is_ok_and(|binding| is_over(&binding))
+                };
                 if !expired {
                     continue;
                 }
                 let deleted = self
+                    .0
                     .bus
                     .kv_delete(buckets::BINDINGS, entry.key, Expect::Revision(entry.revision))
                     .await;
                 match deleted {
-                    Ok(_) => forgotten += 1,
-                    // It was written anew meanwhile, and is looked at next time.
+                    Ok(()) => forgotten += 1,
+                    // It was written anew meanwhile, or another node was faster.
                     Err(error) if error.kind == BusErrorKind::Conflict => {}
                     Err(error) => return Err(error),
                 }
             }
         }
         Ok(forgotten)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use grok2api_actors::bus::local::LocalBus;
+    use grok2api_actors::clock::Clock;
+    use grok2api_actors::store::Store;
+
+    use super::*;
+
+    fn binding(owner: &str, expires_ms: u64) -> Binding {
+        Binding {
+            token: TokenId::from_bytes([1; 16]),
+            owner: owner.to_owned(),
+            expires_ms,
+            answer: None,
+        }
+    }
+
+    #[tokio::test]
+    async fn what_one_node_puts_another_finds_in_few_writes_and_after_a_restart() {
+        let bus: BusHandle = LocalBus::new(Store::temporary().unwrap(), Clock::system());
+        let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
+        let node = || {
+            let node = Bindings::new(bus.clone(), SessionId::generate(), true);
+            node.start(&tracker, &stop);
+            node
+        };
+        let (a, b) = (node(), node());
+        for n in 0..5_000 {
+            let id = format!("resp_{n}");
+            a.put(ObjectKind::Response, &id, binding("me", 1_000 + n))
+                .await
+                .unwrap();
+        }
+        for n in [0, 2_500, 4_999] {
+            let id = format!("resp_{n}");
+            let mut found = None;
+            for _ in 0..10 {
+                found = found.or(b.get(ObjectKind::Response, &id).await.unwrap());
+            }
+            assert_eq!(found, Some(binding("me", 1_000 + n)), "{id}");
+        }
+        let pages = bus.kv_list(buckets::BINDINGS).await.unwrap();
+        assert!(pages.len() <= 4, "{} writes for 5,000 ids", pages.len());
+        let late = node();
+        let found = late.get(ObjectKind::Response, "resp_17").await.unwrap();
+        assert_eq!(found, Some(binding("me", 1_017)));
+        assert_eq!(late.get(ObjectKind::Sealed, "resp_17").await.unwrap(), None);
+        // Expired as a whole.
+        assert_eq!(a.sweep(10_000).await.unwrap(), pages.len());
+        assert!(bus.kv_list(buckets::BINDINGS).await.unwrap().is_empty());
+        stop.cancel();
+    }
+
+    #[tokio::test]
+    async fn an_answer_that_one_node_fetched_is_what_another_finds() {
+        let bus: BusHandle = LocalBus::new(Store::temporary().unwrap(), Clock::system());
+        let node = || Bindings::new(bus.clone(), SessionId::generate(), true);
+        let (a, b) = (node(), node());
+        let kind = ObjectKind::DeferredCompletion;
+        a.put(kind, "one", binding("me", 9)).await.unwrap();
+        assert_eq!(a.get(kind, "one").await.unwrap(), Some(binding("me", 9)));
+        let fetched = Binding {
+            answer: Some(b"the completion".to_vec()),
+            ..binding("me", 9)
+        };
+        b.put(kind, "one", fetched.clone()).await.unwrap();
+        assert_eq!(a.get(kind, "one").await.unwrap(), Some(fetched));
     }
 }

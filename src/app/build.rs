@@ -219,13 +219,15 @@ pub async fn build(sources: Sources, metrics: Arc<Metrics>, readiness: Readiness
         tracker: tracker.clone(),
     };
     let engine = Engine::start(parts, stop.clone());
+    let bindings = Bindings::new(bus.clone(), session, is_shared);
+    bindings.start(&tracker, &stop);
     let app = Arc::new(App {
         started_secs: clock.wall().0 / 1000,
         clock,
         config: live_config.current(),
         live_config,
         catalogue,
-        bindings: Bindings::new(bus.clone()),
+        bindings,
         store,
         bus,
         nats,

@@ -43,7 +43,8 @@ const PARKED_PROBE_CAP_MS: u64 = 15 * 60_000;
 
 /// The token actors of this node.
 pub(super) struct TokenActors {
-    live: DashMap<TokenId, Arc<Mailbox<TokenActor>>>,
+    /// With the token that each is of: one that was deleted and enrolled anew has the same id, and is another.
+    live: DashMap<TokenId, (Arc<Token>, Arc<Mailbox<TokenActor>>)>,
     arbiters: ArbiterPool,
     tracker: TaskTracker,
     stop: CancellationToken,
@@ -68,7 +69,7 @@ impl TokenActors {
 
     /// Messages that wait for any of them.
     pub(super) fn waiting(&self) -> usize {
-        self.live.iter().map(|mailbox| mailbox.stats().unanswered).sum()
+        self.live.iter().map(|live| live.1.stats().unanswered).sum()
     }
 
     /// How many are live.
@@ -79,13 +80,17 @@ impl TokenActors {
     fn mailbox(&self, pool: &Pool, token: &Arc<Token>) -> Arc<Mailbox<TokenActor>> {
         match self.live.entry(token.id) {
             Entry::Occupied(mut entry) => {
-                if !entry.get().connected() {
+                let (of, mailbox) = entry.get();
+                if !mailbox.connected() || !Arc::ptr_eq(of, token) {
                     // It panicked: what it held is in the token itself, so a new one takes over.
-                    entry.insert(self.start(pool, token));
+                    entry.insert((token.clone(), self.start(pool, token)));
                 }
-                entry.get().clone()
+                entry.get().1.clone()
             }
-            Entry::Vacant(entry) => entry.insert(self.start(pool, token)).value().clone(),
+            Entry::Vacant(entry) => {
+                let live = (token.clone(), self.start(pool, token));
+                entry.insert(live).value().1.clone()
+            }
         }
     }
 
@@ -115,7 +120,8 @@ impl TokenActors {
 
     /// Forgets an actor that is about to go.
     fn forget(&self, token: &Token) {
-        self.live.remove(&token.id);
+        self.live
+            .remove_if(&token.id, |_, (of, _)| std::ptr::eq(Arc::as_ptr(of), token));
     }
 
     /// A call succeeded: uses are to be written in time.
@@ -192,7 +198,7 @@ impl TokenActors {
 
     /// Writes what is not written yet, and ends all actors.
     pub(super) async fn close(&self) {
-        let actors: Vec<Arc<Mailbox<TokenActor>>> = self.live.iter().map(|entry| entry.value().clone()).collect();
+        let actors: Vec<Arc<Mailbox<TokenActor>>> = self.live.iter().map(|entry| entry.value().1.clone()).collect();
         // Together, so that the writes share their flushes: one after the other, ten thousand would take a minute.
         futures::stream::iter(actors)
             .for_each_concurrent(FLUSHES, |actor| async move {

@@ -9,6 +9,8 @@
 //!   grows with every change that its writer knew of (the record's version, then a tag of the writer).
 //! - Counts and times only grow.
 
+use std::collections::BTreeMap;
+
 use grok2api_schemas::token::{Cooling, LearnedLimits, TeamRecord, TokenRecord};
 
 use super::cooling::is_over;
@@ -44,22 +46,14 @@ fn longer(a: Option<&Cooling>, b: Option<&Cooling>, now: WallMs) -> Option<Cooli
 
 /// The rests for single models of one epoch, both nodes' together, in order of the models' names.
 fn longer_each(a: &[(String, Cooling)], b: &[(String, Cooling)], now: WallMs) -> Vec<(String, Cooling)> {
-    let mut models: Vec<&String> = a.iter().chain(b).map(|(model, _)| model).collect();
-    models.sort_unstable();
-    models.dedup();
-    let of = |rests: &'_ [(String, Cooling)], model: &String| {
-        let rest = rests.iter().filter(|(name, _)| name == model).map(|(_, rest)| rest);
-        rest.fold(None, |best: Option<Cooling>, rest| {
-            longer(best.as_ref(), Some(rest), now)
-        })
-    };
-    models
-        .into_iter()
-        .filter_map(|model| {
-            let rest = longer(of(a, model).as_ref(), of(b, model).as_ref(), now)?;
-            Some((model.clone(), rest))
-        })
-        .collect()
+    let mut stand: BTreeMap<&str, Cooling> = BTreeMap::new();
+    for (model, rest) in a.iter().chain(b) {
+        if let Some(rest) = longer(stand.get(model.as_str()), Some(rest), now) {
+            stand.insert(model, rest);
+        }
+    }
+    let named = stand.into_iter().map(|(model, rest)| (model.to_owned(), rest));
+    named.collect()
 }
 
 /// The rests of one side, or of both: those of the newer epoch.

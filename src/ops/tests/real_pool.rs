@@ -60,6 +60,7 @@ impl Stand {
             stop: stop.clone(),
         };
         let options = PoolOptions {
+            session: SessionId::generate(),
             provider: "xai",
             cooling: CoolingPolicy::default(),
             limits: LimitBook::new(Vec::new()),

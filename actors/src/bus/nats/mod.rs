@@ -15,7 +15,7 @@ mod status;
 mod streams;
 mod talk;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod watch;
 
 use std::fmt;

@@ -1,5 +1,5 @@
 #[path = "../../../../tests/it/support/nats.rs"]
-mod server;
+pub(crate) mod server;
 #[path = "../../../../tests/it/support/cut.rs"]
 mod cut;
 mod login;
