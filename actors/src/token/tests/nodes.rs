@@ -204,10 +204,10 @@ async fn a_secret_that_three_nodes_bring_at_one_moment_is_one_token() {
         let secret = format!("xai-same-key-{round}");
         let enrol = |node: &Stand| {
             let (pool, secret) = (node.pool.clone(), secret.clone());
-            tokio::task::spawn(async move { pool.enrol(vec![fresh(&secret)]).await.unwrap().remove(0) })
+            async move { pool.enrol(vec![fresh(&secret)]).await.unwrap().remove(0) }
         };
         let (a, b, c) = tokio::join!(enrol(&nodes[0]), enrol(&nodes[1]), enrol(&nodes[2]));
-        let outcomes = [a.unwrap(), b.unwrap(), c.unwrap()];
+        let outcomes = [a, b, c];
         let added = outcomes.iter().filter(|o| o.result == EnrolResult::Added).count();
         assert_eq!(added, 1, "{outcomes:?}");
         assert!(outcomes.iter().all(|o| o.id == outcomes[0].id));
