@@ -116,3 +116,11 @@ pub mod admin {
         subject.split_once('.').map_or(subject, |(_, name)| name)
     }
 }
+
+/// Subjects on which nodes speak to each other.
+pub mod nodes {
+    /// Every node says here that it lives.
+    pub const BEAT: &str = "node.beat";
+    /// Requests to one node; its session follows after a dot.
+    pub const ASK: &str = "node.ask";
+}
