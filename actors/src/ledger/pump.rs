@@ -159,7 +159,8 @@ impl Pump {
     /// How long there is nothing to do.
     fn pause(&self) -> Duration {
         let now = self.node.clock.now();
-        let is_idle = self.node.active.lock().is_empty() && self.inherited.is_empty();
+        let has_spooled = self.spool.as_ref().is_some_and(Spool::has_work);
+        let is_idle = self.node.active.lock().is_empty() && self.inherited.is_empty() && !has_spooled;
         let mut pause_us = if is_idle {
             60_000_000
         } else {

@@ -118,12 +118,14 @@ impl Spool {
             written: None,
         });
         open.row.settlement.report = merge(open.row.settlement.report, settlement.report);
+        self.count();
     }
 
     /// An owner has this report in its journal.
     pub(super) fn acknowledged(&mut self, now: Mono, grant: GrantId, report: Report) {
         if let Some(key) = self.inherited.remove(&grant) {
             self.deletions.push(key);
+            self.count();
         }
         let Some(open) = self.open.get_mut(&grant) else {
             return;
@@ -133,14 +135,19 @@ impl Spool {
                 self.deletions.push(key(self.session, grant));
             }
             self.open.remove(&grant);
+            self.count();
         } else {
             open.since = now;
         }
     }
 
+    /// Whether [`Spool::flush`] may have something to do before long.
+    pub(super) fn has_work(&self) -> bool {
+        !self.open.is_empty() || !self.deletions.is_empty()
+    }
+
     /// Hands what became old, and what may be forgotten, to the disk. If the disk is behind, the next call does.
     pub(super) fn flush(&mut self, now: Mono) {
-        self.count();
         let Ok(place) = self.writer.try_reserve() else {
             return;
         };

@@ -343,7 +343,7 @@ fn a_node_that_is_cut_off_serves_from_its_grants_and_then_says_why_not() {
         let cluster = Cluster::new(&world);
         let nodes = cluster.of(2).await;
         let arrivals = Arrivals::default();
-        let meters: Vec<_> = nodes.iter().map(|node| node.meter("team", RPM, 600)).collect();
+        let meters: Vec<_> = nodes.iter().map(|node| node.meter("team", RPM, 2_400)).collect();
         let (mut served_while_cut, mut away, mut late) = (0, 0, 0);
         for tick in 0..2_000_u64 {
             let cut = (400..1_000).contains(&tick);
@@ -379,7 +379,7 @@ fn a_node_that_is_cut_off_serves_from_its_grants_and_then_says_why_not() {
         );
         assert_eq!(late, 0, "served after the grants' life");
         assert!(away > 200, "{away} told that the bus is away");
-        assert!(arrivals.most_in(60_000) <= 600);
+        assert!(arrivals.most_in(60_000) <= 2_400);
         let (sent, _) = nodes[1].send(&meters[1], WAIT).await;
         assert!(sent, "it does not recover by itself");
         cluster.settle(&nodes).await;
