@@ -120,6 +120,7 @@ pub struct Shutdown {
     readiness: Readiness,
     door: DoorHandle,
     lingering: Option<Lingering>,
+    at_once: Vec<Box<dyn FnOnce() + Send>>,
     hooks: Vec<Hook>,
 }
 
@@ -143,6 +144,7 @@ impl Shutdown {
             readiness,
             door,
             lingering: None,
+            at_once: Vec::new(),
             hooks: Vec::new(),
         }
     }
@@ -160,6 +162,9 @@ impl Shutdown {
             unread: Box::new(unread),
             cut_off: Box::new(cut_off),
         });
+    /// Adds something that begins with the end: what it starts goes on while answers finish.
+    pub fn at_once(&mut self, begin: impl FnOnce() + Send + 'static) {
+        self.at_once.push(Box::new(begin));
     }
 
     /// Adds something to do after the last answer. Hooks run one after the other, in this order.
@@ -194,10 +199,14 @@ impl Shutdown {
             readiness,
             door,
             lingering,
+            at_once,
             hooks,
         } = self;
         readiness.block(BLOCKER, "this node is shutting down");
         door.drain();
+        for begin in at_once {
+            begin();
+        }
         tracing::info!(
             drain_delay_secs = plan.drain_delay.as_secs_f64(),
             "shutdown 1/4: not ready; answers close their connections, new connections are still accepted"

@@ -55,8 +55,6 @@ pub struct ShardClaim {
 pub struct NodeLoad {
     /// Requests of clients under way.
     pub in_flight: u32,
-    /// Requests of clients since the start.
-    pub requests: u64,
     /// Meters that the node has used.
     pub meters: u32,
 }

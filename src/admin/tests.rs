@@ -17,6 +17,7 @@ use super::*;
 use crate::ops::accounts::AccountOptions;
 use crate::ops::config::ConfigOps;
 use crate::ops::fakes::{FakePool, FakeUsage, own_config};
+use crate::ops::fakes::{FakeClusterLedger, FakePool, FakeUsage};
 use crate::ops::keys::KeyDayUsage;
 use crate::request_log::{RequestLog, RequestLogOptions};
 use crate::settings::live::LiveConfig;
@@ -69,6 +70,7 @@ async fn desk() -> Desk {
         tokens: TokenOps::new(pool.clone()),
         keys: KeyOps::new(keys.clone(), Arc::new(usage.clone()), clock.clone()),
         requests: RequestOps::new(log.clone()),
+        cluster: FakeClusterLedger::ops(),
         accounts: accounts.clone(),
     };
     let admin = Admin {

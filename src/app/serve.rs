@@ -11,6 +11,8 @@ use tokio_util::task::TaskTracker;
 
 use super::build::{BuildError, Sources, build};
 use super::{demo, gauges, watch};
+use super::build::{BuildError, build};
+use super::{cluster, demo, gauges, watch};
 use crate::cli::{self, Facts};
 use crate::door::{Door, DoorHandle, DoorOptions, Listener, TrustedProxies, descriptors, health::Readiness, tls};
 use crate::settings::live::{LiveOptions, Patch};
@@ -80,6 +82,7 @@ pub async fn serve(
     if let Some(nats) = &app.nats {
         super::control::serve(&app, nats).await?;
     }
+    cluster::watch(&app, handle.clone(), signals.trigger());
     let tls = options.tls.is_some();
     let door = Door::new(http::routes(&app), options, handle.clone(), app.clock.clone());
     let doors = TaskTracker::new();
@@ -124,6 +127,8 @@ pub async fn serve(
         move || unread.unread().count(),
         move || cut.unread().cut_off(),
     );
+    let draining = app.membership.clone();
+    shutdown.at_once(move || draining.drain());
     let closing = app.clone();
     shutdown.then("settle and flush", move || async move { closing.close().await });
     let outcome = shutdown.run(&mut signals).await;

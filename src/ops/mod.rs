@@ -4,6 +4,7 @@
 pub mod accounts;
 pub mod audit;
 pub mod config;
+pub mod cluster;
 pub mod export;
 pub mod import;
 pub mod input;
@@ -28,6 +29,7 @@ use grok2api_actors::bus::{BusError, BusErrorKind};
 use crate::engine::error::{ErrorKind, GatewayError};
 use accounts::Accounts;
 use config::ConfigOps;
+use cluster::ClusterOps;
 use keys::KeyOps;
 use requests::RequestOps;
 use tokens::TokenOps;
@@ -43,6 +45,8 @@ pub struct Ops {
     pub requests: RequestOps,
     /// On the configuration.
     pub config: ConfigOps,
+    /// On the cluster.
+    pub cluster: ClusterOps,
     /// On administrators and their sessions.
     pub accounts: Accounts,
 }

@@ -94,6 +94,11 @@ impl Membership {
             advertise_url: String::new(),
             max_clock_skew_ms: 0,
         };
+        Membership::of_one(identity, clock)
+    }
+
+    /// The same, of a node with a name.
+    pub fn of_one(identity: NodeIdentity, clock: Clock) -> Membership {
         Membership {
             shared: Arc::new(Shared::new(identity, None, clock)),
             actor: None,
@@ -146,6 +151,11 @@ impl Membership {
     /// How many nodes share the quotas.
     pub fn live(&self) -> usize {
         self.shared.snapshot.load().live
+    }
+
+    /// What this node would say of itself now.
+    pub fn own_beat(&self) -> Beat {
+        self.shared.own_beat()
     }
 
     /// Changes whenever something does that others act on.

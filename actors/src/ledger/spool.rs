@@ -191,7 +191,7 @@ fn last_will(row: &Row) -> Option<Settlement> {
     let mut settlement = row.settlement.clone();
     let report = &mut settlement.report;
     if !report.closed {
-        // How many were taken out of a grant without a number nobody knows: it lapses.
+        // How many it had nobody knows: it lapses.
         let kept = row.units?.saturating_sub(report.returned);
         report.cost = report.cost.saturating_add(kept.saturating_sub(report.done));
         report.sent = report.sent.max(kept);

@@ -1,9 +1,10 @@
 //! The cluster as an operator sees it.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// What `GET /cluster` answers.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ClusterView {
     /// Every node that was heard of lately, this one included, by name.
     pub nodes: Vec<NodeView>,
@@ -14,7 +15,7 @@ pub struct ClusterView {
 }
 
 /// How a node is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum NodeState {
     /// It takes part.
@@ -28,7 +29,7 @@ pub enum NodeState {
 }
 
 /// One node.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct NodeView {
     /// Its name; two nodes may have the same.
     pub node: String,
@@ -52,14 +53,12 @@ pub struct NodeView {
     pub shards: Vec<u16>,
     /// Requests of clients under way.
     pub in_flight: u32,
-    /// Requests of clients since its start.
-    pub requests: u64,
     /// Meters that it has used.
     pub meters: u32,
 }
 
 /// One shard of the ledger.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct ShardView {
     /// Which.
     pub shard: u16,
@@ -80,7 +79,7 @@ pub struct ShardView {
 }
 
 /// What the nodes speak over.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct BusView {
     /// `local` or `nats`.
     pub kind: String,
@@ -99,7 +98,7 @@ pub struct BusView {
 }
 
 /// What `POST /cluster/drain` takes.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DrainRequest {
     /// A node's name or session. Not set: the node that answers.
@@ -108,7 +107,7 @@ pub struct DrainRequest {
 }
 
 /// What it answers.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct DrainAnswer {
     /// The node that hands over and ends.
     pub node: String,

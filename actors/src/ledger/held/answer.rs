@@ -136,10 +136,10 @@ impl Held {
         }
     }
 
-    /// Units of a grant in hand; `None` if it has no number, or is not there.
+    /// Units of a grant in hand.
     pub fn units_of(&self, id: GrantId) -> Option<u64> {
         let grant = self.grants.iter().find(|grant| grant.id == id)?;
-        grant.units
+        Some(grant.units)
     }
 
     /// The owner has this report in its journal.

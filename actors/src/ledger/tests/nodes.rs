@@ -265,7 +265,7 @@ fn a_drain_returns_every_grant_and_hands_every_shard_over() {
         let cluster = Cluster::new(&world);
         let mut nodes = cluster.of(3).await;
         let arrivals = Arrivals::default();
-        let limit = 1_200;
+        let limit = 3_600;
         let mut refused = 0;
         let mut leaving = None;
         for tick in 0..600 {
