@@ -77,6 +77,7 @@ async fn desk() -> Desk {
         tokens: ops.tokens.clone(),
         keys: ops.keys.clone(),
         requests: ops.requests.clone(),
+        cluster: ops.cluster.clone(),
         accounts: accounts.clone(),
         ops,
         clock,
