@@ -119,8 +119,8 @@ pub struct Shutdown {
     plan: ShutdownPlan,
     readiness: Readiness,
     door: DoorHandle,
-    lingering: Option<Lingering>,
     at_once: Vec<Box<dyn FnOnce() + Send>>,
+    lingering: Option<Lingering>,
     hooks: Vec<Hook>,
 }
 
@@ -143,8 +143,8 @@ impl Shutdown {
             plan,
             readiness,
             door,
-            lingering: None,
             at_once: Vec::new(),
+            lingering: None,
             hooks: Vec::new(),
         }
     }
@@ -162,6 +162,8 @@ impl Shutdown {
             unread: Box::new(unread),
             cut_off: Box::new(cut_off),
         });
+    }
+
     /// Adds something that begins with the end: what it starts goes on while answers finish.
     pub fn at_once(&mut self, begin: impl FnOnce() + Send + 'static) {
         self.at_once.push(Box::new(begin));
@@ -198,8 +200,8 @@ impl Shutdown {
             plan,
             readiness,
             door,
-            lingering,
             at_once,
+            lingering,
             hooks,
         } = self;
         readiness.block(BLOCKER, "this node is shutting down");

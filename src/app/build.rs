@@ -27,8 +27,7 @@ use zeroize::Zeroizing;
 
 use super::bus::{self, OpenBus};
 use super::master_key::{ClusterKeys, KeySources, answer_joiners, find_master_key};
-use super::{App, apply};
-use super::{App, cluster};
+use super::{App, apply, cluster};
 use crate::bindings::Bindings;
 use crate::catalogue::{Catalogue, ListedModel};
 use crate::door::health::Readiness;

@@ -10,8 +10,6 @@ use grok2api_schemas::config::Config;
 use tokio_util::task::TaskTracker;
 
 use super::build::{BuildError, Sources, build};
-use super::{demo, gauges, watch};
-use super::build::{BuildError, build};
 use super::{cluster, demo, gauges, watch};
 use crate::cli::{self, Facts};
 use crate::door::{Door, DoorHandle, DoorOptions, Listener, TrustedProxies, descriptors, health::Readiness, tls};
@@ -79,10 +77,10 @@ pub async fn serve(
     app.metrics.watch_door(handle.clone());
     gauges::register(&app);
     watch::start(&app);
+    cluster::watch(&app, handle.clone(), signals.trigger());
     if let Some(nats) = &app.nats {
         super::control::serve(&app, nats).await?;
     }
-    cluster::watch(&app, handle.clone(), signals.trigger());
     let tls = options.tls.is_some();
     let door = Door::new(http::routes(&app), options, handle.clone(), app.clock.clone());
     let doors = TaskTracker::new();

@@ -308,6 +308,8 @@ pub fn own_config() -> (crate::settings::live::LiveConfig, tempfile::TempDir) {
         patch: None,
     };
     (LiveConfig::alone(options).unwrap(), directory)
+}
+
 /// Owns shard 3 and notes whether it was drained.
 #[derive(Default)]
 pub struct FakeClusterLedger(std::sync::atomic::AtomicBool);

@@ -28,8 +28,8 @@ use grok2api_actors::bus::{BusError, BusErrorKind};
 
 use crate::engine::error::{ErrorKind, GatewayError};
 use accounts::Accounts;
-use config::ConfigOps;
 use cluster::ClusterOps;
+use config::ConfigOps;
 use keys::KeyOps;
 use requests::RequestOps;
 use tokens::TokenOps;
