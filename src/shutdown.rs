@@ -119,6 +119,7 @@ pub struct Shutdown {
     plan: ShutdownPlan,
     readiness: Readiness,
     door: DoorHandle,
+    at_once: Vec<Box<dyn FnOnce() + Send>>,
     lingering: Option<Lingering>,
     hooks: Vec<Hook>,
 }
@@ -142,6 +143,7 @@ impl Shutdown {
             plan,
             readiness,
             door,
+            at_once: Vec::new(),
             lingering: None,
             hooks: Vec::new(),
         }
@@ -160,6 +162,11 @@ impl Shutdown {
             unread: Box::new(unread),
             cut_off: Box::new(cut_off),
         });
+    }
+
+    /// Adds something that begins with the end: what it starts goes on while answers finish.
+    pub fn at_once(&mut self, begin: impl FnOnce() + Send + 'static) {
+        self.at_once.push(Box::new(begin));
     }
 
     /// Adds something to do after the last answer. Hooks run one after the other, in this order.
@@ -193,11 +200,15 @@ impl Shutdown {
             plan,
             readiness,
             door,
+            at_once,
             lingering,
             hooks,
         } = self;
         readiness.block(BLOCKER, "this node is shutting down");
         door.drain();
+        for begin in at_once {
+            begin();
+        }
         tracing::info!(
             drain_delay_secs = plan.drain_delay.as_secs_f64(),
             "shutdown 1/4: not ready; answers close their connections, new connections are still accepted"

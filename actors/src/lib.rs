@@ -4,6 +4,7 @@
 //! [`bus::codec`] names bincode · [`clock`] is the only source of time that a decision rests on · pure decisions (choice,
 //! ledger, cooling) take `now` and return data; the actors around them are plumbing.
 
+pub mod cluster;
 pub mod token;
 pub mod ledger;
 pub mod clients;

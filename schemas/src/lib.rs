@@ -7,6 +7,7 @@
 pub mod admin;
 pub mod bus;
 pub mod client_key;
+pub mod cluster;
 pub mod config;
 pub mod ids;
 pub mod ledger;

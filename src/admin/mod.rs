@@ -5,6 +5,7 @@
 mod body;
 mod call;
 mod config;
+mod cluster;
 mod cookie;
 mod keys;
 mod older;
@@ -28,6 +29,7 @@ use crate::engine::error::{ErrorKind, GatewayError};
 use crate::fronts::openai::error::error_response;
 use crate::ops::Ops;
 use crate::ops::accounts::Accounts;
+use crate::ops::cluster::ClusterOps;
 use crate::ops::keys::KeyOps;
 use crate::ops::requests::RequestOps;
 use crate::ops::tokens::TokenOps;
@@ -74,6 +76,8 @@ pub struct Admin {
     pub keys: KeyOps,
     /// Operations on the request log.
     pub requests: RequestOps,
+    /// Operations on the cluster.
+    pub cluster: ClusterOps,
     /// Accounts and sessions.
     pub accounts: Accounts,
     /// For dates.
@@ -134,6 +138,8 @@ pub fn routes(admin: Admin) -> impl Endpoint<Output = Response> {
         .at("/requests/:id", get(guarded(a, requests::get)))
         .at("/operations", get(guarded(a, operations::list)))
         .at("/operations/:id", post(own(a, operations::run)))
+        .at("/cluster", get(guarded(a, cluster::status)))
+        .at("/cluster/drain", post(guarded(a, cluster::drain)))
         .at("/*rest", guarded(a, older::unknown))
         .into_endpoint()
         .around(|routes, request| async move {

@@ -16,7 +16,7 @@ use zeroize::Zeroizing;
 use super::*;
 use crate::ops::accounts::AccountOptions;
 use crate::ops::config::ConfigOps;
-use crate::ops::fakes::{FakePool, FakeUsage, own_config};
+use crate::ops::fakes::{FakeClusterLedger, FakePool, FakeUsage, own_config};
 use crate::ops::keys::KeyDayUsage;
 use crate::request_log::{RequestLog, RequestLogOptions};
 use crate::settings::live::LiveConfig;
@@ -69,12 +69,14 @@ async fn desk() -> Desk {
         tokens: TokenOps::new(pool.clone()),
         keys: KeyOps::new(keys.clone(), Arc::new(usage.clone()), clock.clone()),
         requests: RequestOps::new(log.clone()),
+        cluster: FakeClusterLedger::ops(),
         accounts: accounts.clone(),
     };
     let admin = Admin {
         tokens: ops.tokens.clone(),
         keys: ops.keys.clone(),
         requests: ops.requests.clone(),
+        cluster: ops.cluster.clone(),
         accounts: accounts.clone(),
         ops,
         clock,

@@ -9,6 +9,7 @@ use arc_swap::ArcSwap;
 use grok2api_actors::bus::BusHandle;
 use grok2api_actors::clients::ClientKeys;
 use grok2api_actors::clock::Clock;
+use grok2api_actors::cluster::Membership;
 use grok2api_actors::egress::{Egress, EgressOptions, ProxySpec};
 use grok2api_actors::ledger::{Ledger, LedgerOptions};
 use grok2api_actors::runtime::ArbiterPool;
@@ -26,7 +27,7 @@ use zeroize::Zeroizing;
 
 use super::bus::{self, OpenBus};
 use super::master_key::{ClusterKeys, KeySources, answer_joiners, find_master_key};
-use super::{App, apply};
+use super::{App, apply, cluster};
 use crate::bindings::Bindings;
 use crate::catalogue::{Catalogue, ListedModel};
 use crate::door::health::Readiness;
@@ -139,12 +140,27 @@ pub async fn build(sources: Sources, metrics: Arc<Metrics>, readiness: Readiness
         delivery_slack_ms: config.xai.delivery_slack_ms,
         max_clock_skew_ms: config.cluster.max_clock_skew_secs * 1000,
         day_offset_minutes: config.clients.reset_tz_offset_minutes,
+        predecessors_are_dead: !is_shared,
         ..LedgerOptions::alone(session)
     };
     let handles: Vec<_> = (0..arbiters.len()).map(|_| arbiters.pick()).collect();
-    let ledger = Ledger::start(bus.clone(), clock.clone(), tracker.clone(), &handles, options)
-        .await
-        .map_err(|e| cannot("the ledger")(&e))?;
+    let identity = cluster::identity(&config, options.session);
+    let membership = if is_shared {
+        Membership::start(identity, bus.clone(), clock.clone(), arbiters.pick())
+    } else {
+        Membership::of_one(identity, clock.clone())
+    };
+    let ledger = Ledger::join(
+        bus.clone(),
+        clock.clone(),
+        tracker.clone(),
+        &handles,
+        options,
+        membership.clone(),
+        Some(&store),
+    )
+    .await
+    .map_err(|e| cannot("the ledger")(&e))?;
 
     let egress_options = EgressOptions {
         connect_timeout: Duration::from_secs(config.xai.connect_timeout_secs),
@@ -232,6 +248,7 @@ pub async fn build(sources: Sources, metrics: Arc<Metrics>, readiness: Readiness
         bus,
         nats,
         vault,
+        membership,
         ledger,
         pool,
         keys,

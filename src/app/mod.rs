@@ -3,6 +3,7 @@
 mod apply;
 mod build;
 mod bus;
+mod cluster;
 mod first_start;
 mod master_key;
 mod gauges;
@@ -19,6 +20,7 @@ use grok2api_actors::bus::BusHandle;
 use grok2api_actors::bus::nats::NatsBus;
 use grok2api_actors::clients::{ClientKeys, Identity};
 use grok2api_actors::clock::Clock;
+use grok2api_actors::cluster::Membership;
 use grok2api_actors::ledger::Ledger;
 use grok2api_actors::runtime::ArbiterPool;
 use grok2api_actors::store::Store;
@@ -41,6 +43,7 @@ use crate::engine::expectations::input_tokens;
 use crate::http::arrival::Arrival;
 use crate::ops::Ops;
 use crate::ops::accounts::Accounts;
+use crate::ops::cluster::ClusterOps;
 use crate::ops::config::ConfigOps;
 use crate::ops::keys::KeyOps;
 use crate::ops::requests::RequestOps;
@@ -71,6 +74,8 @@ pub struct App {
     pub nats: Option<Arc<NatsBus>>,
     /// Seals and recognises secrets.
     pub vault: Arc<Vault>,
+    /// Who is in the cluster.
+    pub membership: Membership,
     /// Quotas.
     pub ledger: Ledger,
     /// Upstream tokens.
@@ -119,6 +124,7 @@ impl App {
             keys: KeyOps::new(self.keys.clone(), Arc::new(usage), self.clock.clone()),
             requests: RequestOps::new(self.log.clone()),
             config: ConfigOps::new(self.live_config.clone(), self.accounts.clone()),
+            cluster: ClusterOps::new(self.membership.clone(), Arc::new(self.ledger.clone())),
             accounts: self.accounts.clone(),
         }
     }

@@ -10,7 +10,7 @@ use grok2api_schemas::config::Config;
 use tokio_util::task::TaskTracker;
 
 use super::build::{BuildError, Sources, build};
-use super::{demo, gauges, watch};
+use super::{cluster, demo, gauges, watch};
 use crate::cli::{self, Facts};
 use crate::door::{Door, DoorHandle, DoorOptions, Listener, TrustedProxies, descriptors, health::Readiness, tls};
 use crate::settings::live::{LiveOptions, Patch};
@@ -77,6 +77,7 @@ pub async fn serve(
     app.metrics.watch_door(handle.clone());
     gauges::register(&app);
     watch::start(&app);
+    cluster::watch(&app, handle.clone(), signals.trigger());
     if let Some(nats) = &app.nats {
         super::control::serve(&app, nats).await?;
     }
@@ -124,6 +125,8 @@ pub async fn serve(
         move || unread.unread().count(),
         move || cut.unread().cut_off(),
     );
+    let draining = app.membership.clone();
+    shutdown.at_once(move || draining.drain());
     let closing = app.clone();
     shutdown.then("settle and flush", move || async move { closing.close().await });
     let outcome = shutdown.run(&mut signals).await;

@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 use super::*;
 use crate::ops::accounts::{AccountOptions, Accounts};
-use crate::ops::fakes::{FakePool, FakeUsage};
+use crate::ops::fakes::{FakeClusterLedger, FakePool, FakeUsage};
 use crate::ops::keys::KeyOps;
 use crate::ops::requests::RequestOps;
 use crate::ops::tokens::TokenOps;
@@ -107,6 +107,7 @@ async fn ops(pool: Arc<FakePool>) -> Ops {
         keys: KeyOps::new(keys, Arc::new(FakeUsage::default()), clock),
         requests: RequestOps::new(log),
         config: crate::ops::config::ConfigOps::new(crate::ops::fakes::own_config().0, accounts.clone()),
+        cluster: FakeClusterLedger::ops(),
         accounts,
     }
 }

@@ -41,6 +41,8 @@ struct Look {
     retry_ms: Option<u64>,
     /// Every meter that was short can never serve this call.
     never: bool,
+    /// A meter was short because its owner cannot be reached.
+    away: bool,
 }
 
 impl Engine {
@@ -148,10 +150,11 @@ impl Engine {
                         Err(shortage) => shortage,
                     }
                 }
-                ShortageKind::Dry | ShortageKind::Zero => shortage,
+                ShortageKind::Dry | ShortageKind::Away | ShortageKind::Zero => shortage,
             };
             look.blocked = true;
             look.never &= shortage.kind == ShortageKind::Zero;
+            look.away |= shortage.kind == ShortageKind::Away;
             look.retry_ms = match (look.retry_ms, shortage.retry_after_ms) {
                 (Some(a), Some(b)) => Some(a.min(b)),
                 (a, b) => a.or(b),
@@ -214,6 +217,9 @@ impl Engine {
                     ),
                 )
                 .because(RefusalReason::Pool);
+            }
+            if look.away {
+                return bus_away(look.retry_ms);
             }
             return GatewayError::new(
                 ErrorKind::PoolLimit,
@@ -294,7 +300,20 @@ pub(super) fn wants(meters: &[MeterUse], reserved: Reservation) -> Vec<Want> {
         .collect()
 }
 
+/// What a client is told when nothing is left in hand and the nodes cannot agree on more.
+pub(super) fn bus_away(retry_ms: Option<u64>) -> GatewayError {
+    GatewayError::new(
+        ErrorKind::Overloaded,
+        "This node is cut off from its cluster and has used up the quota it had in hand. Try again, or another node.",
+    )
+    .with_code("bus_away")
+    .retry_after(retry_ms.or(Some(1_000)))
+}
+
 fn describe(shortage: &Shortage) -> String {
+    if shortage.kind == ShortageKind::Away {
+        return shortage.to_string();
+    }
     match shortage.retry_after_ms {
         Some(ms) => format!("no units: {}, back in {ms} ms", shortage.meter),
         None => format!("no units: {}", shortage.meter),

@@ -135,6 +135,7 @@ fn admin_parts(app: &Arc<App>) -> Admin {
         tokens: ops.tokens.clone(),
         keys: ops.keys.clone(),
         requests: ops.requests.clone(),
+        cluster: ops.cluster.clone(),
         accounts: ops.accounts.clone(),
         ops,
         clock: app.clock.clone(),

@@ -309,3 +309,53 @@ pub fn own_config() -> (crate::settings::live::LiveConfig, tempfile::TempDir) {
     };
     (LiveConfig::alone(options).unwrap(), directory)
 }
+
+/// Owns shard 3 and notes whether it was drained.
+#[derive(Default)]
+pub struct FakeClusterLedger(std::sync::atomic::AtomicBool);
+
+impl FakeClusterLedger {
+    /// Whether this node was told to hand over and end.
+    pub fn is_drained(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
+
+    /// Operations on a cluster of one.
+    pub fn ops() -> super::cluster::ClusterOps {
+        let session = grok2api_schemas::ids::SessionId::generate();
+        let clock = grok2api_actors::clock::Clock::system();
+        let membership = grok2api_actors::cluster::Membership::alone(session, clock);
+        super::cluster::ClusterOps::new(membership, Arc::new(FakeClusterLedger::default()))
+    }
+}
+
+impl super::cluster::ClusterLedger for FakeClusterLedger {
+    fn owned(&self) -> Vec<grok2api_schemas::cluster::ShardClaim> {
+        vec![grok2api_schemas::cluster::ShardClaim {
+            shard: 3,
+            epoch: 7,
+            grants: 1,
+            outstanding: 2,
+            meters: 3,
+        }]
+    }
+
+    fn asked(&self) -> (u64, u64) {
+        (0, 0)
+    }
+
+    fn spooled(&self) -> u64 {
+        0
+    }
+
+    fn drain_here(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    fn drain_there(
+        &self,
+        _: grok2api_schemas::ids::SessionId,
+    ) -> BoxFuture<'_, Result<(), grok2api_actors::bus::BusError>> {
+        async { Ok(()) }.boxed()
+    }
+}

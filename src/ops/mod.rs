@@ -4,6 +4,7 @@
 pub mod accounts;
 pub mod audit;
 pub mod config;
+pub mod cluster;
 pub mod export;
 pub mod import;
 pub mod input;
@@ -27,6 +28,7 @@ use grok2api_actors::bus::{BusError, BusErrorKind};
 
 use crate::engine::error::{ErrorKind, GatewayError};
 use accounts::Accounts;
+use cluster::ClusterOps;
 use config::ConfigOps;
 use keys::KeyOps;
 use requests::RequestOps;
@@ -43,6 +45,8 @@ pub struct Ops {
     pub requests: RequestOps,
     /// On the configuration.
     pub config: ConfigOps,
+    /// On the cluster.
+    pub cluster: ClusterOps,
     /// On administrators and their sessions.
     pub accounts: Accounts,
 }

@@ -13,6 +13,8 @@ mod child;
 #[cfg(test)]
 mod clients;
 #[cfg(test)]
+mod cluster;
+#[cfg(test)]
 mod config;
 #[cfg(test)]
 mod control;

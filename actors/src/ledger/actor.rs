@@ -3,14 +3,14 @@
 //! now, and the actor stops.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use actix::fut::ActorFutureExt;
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message, WrapFuture};
 use grok2api_schemas::ledger::{OwnerReply, OwnerRequest};
 use grok2api_schemas::meter::Meter;
-use tokio::sync::oneshot;
+use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::counters::LedgerCounters;
@@ -18,14 +18,17 @@ use super::owner::{Append, Owner};
 use super::rules::Moment;
 use super::{LedgerError, LedgerOptions};
 use crate::bus::{BusErrorKind, BusHandle};
-use crate::clock::Clock;
+use crate::clock::{Clock, Mono};
+use crate::cluster::Membership;
 
 /// Requests that may wait in a shard's mailbox; one holder has a handful on their way.
 const MAILBOX: usize = 256;
 /// What waits without hurry is appended this often.
 const TICK: Duration = Duration::from_secs(2);
 /// Pauses between repetitions of an append that fails: doubled from the first to the last.
-const PAUSES_MS: (u64, u64) = (20, 2_000);
+const PAUSES_MS: (u64, u64) = (20, 500);
+/// How often it is looked for sessions that fell silent: their slots are free within 10 s.
+const LOOK_FOR_SILENT: Duration = Duration::from_millis(250);
 /// Times that a takeover is tried against others who append.
 const TAKEOVER_TRIES: u32 = 4;
 
@@ -76,23 +79,43 @@ pub(super) struct ShardContext {
     pub(super) counters: Arc<LedgerCounters>,
     /// Set when another session took the shard over: it is left alone for a while.
     pub(super) stepped_down: Arc<AtomicBool>,
+    /// Who shares the quotas, and who is known to be silent.
+    pub(super) membership: Membership,
+    /// Signalled when the actor ends.
+    pub(super) ended: Arc<Notify>,
     /// The node's end.
     pub(super) stop: CancellationToken,
+}
+
+/// What a shard says about itself every now and then.
+#[derive(Debug, Default)]
+pub(super) struct ShardGauge {
+    /// Grants that are not settled.
+    pub(super) grants: AtomicU32,
+    /// Units granted and not settled.
+    pub(super) outstanding: AtomicU64,
+    /// Meters that something is known of.
+    pub(super) meters: AtomicU32,
+}
+
+/// A shard that this node decides for.
+pub(super) struct OpenShard {
+    pub(super) addr: Addr<ShardActor>,
+    pub(super) epoch: u64,
+    pub(super) gauge: Arc<ShardGauge>,
 }
 
 /// Owns a shard.
 pub(super) struct ShardActor {
     context: ShardContext,
+    gauge: Arc<ShardGauge>,
     owner: Owner<oneshot::Sender<OwnerReply>>,
     finishing: Vec<oneshot::Sender<()>>,
     failures: u32,
 }
 
 /// Replays a shard's journal, takes it over, and starts its actor.
-pub(super) async fn open(
-    context: ShardContext,
-    arbiter: &actix_rt::ArbiterHandle,
-) -> Result<Addr<ShardActor>, LedgerError> {
+pub(super) async fn open(context: ShardContext, arbiter: &actix_rt::ArbiterHandle) -> Result<OpenShard, LedgerError> {
     let shard = context.shard;
     for _ in 0..TAKEOVER_TRIES {
         let head = context.bus.journal_head(shard).await?;
@@ -105,12 +128,22 @@ pub(super) async fn open(
             Ok(sequence) => {
                 owner.appended(sequence);
                 context.counters.appends.fetch_add(1, Ordering::Relaxed);
-                return Ok(ShardActor::start_in_arbiter(arbiter, move |_| ShardActor {
+                let snapshot = context.membership.snapshot();
+                for node in snapshot.nodes.iter().filter(|node| !node.live) {
+                    let silent_us = node.heard_ms_ago * 1000;
+                    let since = Mono(moment.mono.0.saturating_sub(silent_us));
+                    owner.silent_since(node.beat.session, since);
+                }
+                let (epoch, gauge) = (owner.epoch(), Arc::<ShardGauge>::default());
+                let shown = gauge.clone();
+                let addr = ShardActor::start_in_arbiter(arbiter, move |_| ShardActor {
                     context,
+                    gauge: shown,
                     owner,
                     finishing: Vec::new(),
                     failures: 0,
-                }));
+                });
+                return Ok(OpenShard { addr, epoch, gauge });
             }
             Err(error) if matches!(error.kind, BusErrorKind::Conflict | BusErrorKind::Timeout) => continue,
             Err(error) => return Err(error.into()),
@@ -209,6 +242,30 @@ impl ShardActor {
         ctx.spawn(purge.into_actor(self));
     }
 
+    /// Time passes. Silence is measured only while this node hears and is heard: while the bus is away nobody was silent.
+    fn tick(&mut self) {
+        let moment = Moment::now(&self.context.clock);
+        if self.failures > 0 || !self.context.membership.snapshot().connected {
+            self.owner.recovered(moment);
+        }
+        self.owner.tick(moment);
+    }
+
+    /// Brings what the membership shows of this shard up to date.
+    fn show(&self) {
+        let state = self.owner.state();
+        let (mut grants, mut outstanding, mut meters) = (0, 0, 0);
+        for (_, meter) in state.meters() {
+            meters += 1;
+            grants += meter.grants.len();
+            outstanding += meter.load().1;
+        }
+        let small = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+        self.gauge.grants.store(small(grants), Ordering::Relaxed);
+        self.gauge.outstanding.store(outstanding, Ordering::Relaxed);
+        self.gauge.meters.store(small(meters), Ordering::Relaxed);
+    }
+
     fn report_counts(&mut self) {
         let tally = self.owner.take_tally();
         self.context.counters.tally(tally);
@@ -224,11 +281,23 @@ impl Actor for ShardActor {
         let stop = self.context.stop.clone();
         ctx.spawn(stop.cancelled_owned().into_actor(self).map(|(), _, ctx| ctx.stop()));
         ctx.run_interval(TICK, |actor, ctx| {
-            actor.owner.tick(Moment::now(&actor.context.clock));
+            actor.tick();
             actor.report_counts();
+            actor.show();
             actor.flush(ctx);
         });
+        ctx.run_interval(LOOK_FOR_SILENT, |actor, ctx| {
+            if actor.owner.has_silent(Moment::now(&actor.context.clock)) {
+                actor.tick();
+                actor.report_counts();
+                actor.flush(ctx);
+            }
+        });
         self.flush(ctx);
+    }
+
+    fn stopped(&mut self, _: &mut Self::Context) {
+        self.context.ended.notify_one();
     }
 }
 
@@ -236,6 +305,13 @@ impl Handler<Exchange> for ShardActor {
     type Result = ();
 
     fn handle(&mut self, message: Exchange, ctx: &mut Self::Context) {
+        if !self.finishing.is_empty() {
+            // It lets go of the shard: who is dropped here asks the next owner.
+            return;
+        }
+        if self.context.membership.is_clustered() {
+            self.owner.share_among(self.context.membership.live());
+        }
         let moment = Moment::now(&self.context.clock);
         if let Some((reply, answer)) = self.owner.receive(moment, message.request, message.reply) {
             let _ = reply.send(answer);

@@ -29,6 +29,10 @@ pub struct LedgerCounters {
     pub requests: AtomicU64,
     /// Requests to owners that got no answer.
     pub requests_lost: AtomicU64,
+    /// Messages to owners on other nodes.
+    pub remote_requests: AtomicU64,
+    /// Of those, without an answer.
+    pub remote_lost: AtomicU64,
     /// Settlements for grants that a journal never made: it was rolled back.
     pub strangers: AtomicU64,
 }

@@ -4,6 +4,7 @@ use std::fmt;
 
 use super::owner::Unreadable;
 use crate::bus::BusError;
+use crate::store::StoreError;
 
 /// The ledger cannot decide anything.
 #[derive(Clone, Debug)]
@@ -47,6 +48,12 @@ impl std::error::Error for LedgerError {
             LedgerError::Bus(error) => Some(error),
             _ => None,
         }
+    }
+}
+
+impl From<StoreError> for LedgerError {
+    fn from(error: StoreError) -> LedgerError {
+        LedgerError::Bus(error.into())
     }
 }
 

@@ -2,33 +2,43 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use actix_rt::ArbiterHandle;
-use arc_swap::ArcSwapOption;
 use dashmap::DashMap;
 use grok2api_schemas::bus::subjects::SHARDS;
+use grok2api_schemas::cluster::{NodeRequest, ShardClaim};
+use grok2api_schemas::ids::SessionId;
 use grok2api_schemas::meter::{Domain, Meter};
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::actor::{self, Finish, Inspect, OwnerStanding, ShardContext};
+#[cfg(test)]
+use super::actor::Finish;
+use super::actor::{self, Inspect, OwnerStanding, ShardContext};
 use super::counters::LedgerCounters;
 use super::holder::HeldMeter;
 use super::lease::CallLease;
 use super::node::Node;
-use super::pump::{Pump, ShardLink};
+use super::pump::{Pump, PumpParts};
+use super::remote;
+use super::shards::{ShardLink, Shards};
 use super::shortage::{Shortage, ShortageKind, Want};
+use super::spool::Spool;
 use super::{LedgerError, LedgerOptions};
-use crate::bus::BusHandle;
+use crate::bus::{BusError, BusHandle};
 use crate::clock::Clock;
+use crate::cluster::Membership;
+use crate::store::Store;
 
 /// The longest that a call that waits goes without looking again by itself.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// How long a graceful end waits for acknowledgements.
 const CLOSE_WITHIN: Duration = Duration::from_secs(10);
+/// How long a graceful end waits for other nodes to take its shards over.
+const HAND_OVER_WITHIN: Duration = Duration::from_secs(5);
 /// How often a graceful end looks whether it is done.
 const CLOSE_LOOK: Duration = Duration::from_millis(10);
 
@@ -40,7 +50,9 @@ pub struct Ledger {
 
 struct Inner {
     node: Arc<Node>,
-    links: Arc<Vec<ShardLink>>,
+    shards: Arc<Shards>,
+    bus: BusHandle,
+    spooled: Arc<AtomicU64>,
     meters: DashMap<Arc<Meter>, Arc<HeldMeter>>,
     stop: CancellationToken,
 }
@@ -94,7 +106,8 @@ pub fn shard_of(domain: &Domain) -> u16 {
 }
 
 impl Ledger {
-    /// Replays the journals, takes the shards over, and starts their owners on the arbiters, in turn.
+    /// Replays the journals, takes all shards over, and starts their owners on the arbiters, in turn: for a node that is
+    /// alone with its store.
     ///
     /// # Errors
     /// The bus fails, a journal does not decode, or another process writes to one.
@@ -105,37 +118,82 @@ impl Ledger {
         arbiters: &[ArbiterHandle],
         options: LedgerOptions,
     ) -> Result<Ledger, LedgerError> {
+        let membership = Membership::alone(options.session, clock.clone());
+        Ledger::join(bus, clock, tracker, arbiters, options, membership, None).await
+    }
+
+    /// The ledger of a node of a cluster: it decides for the shards that the membership names it for, and asks other nodes
+    /// for the rest. What no owner has acknowledged is kept in `store`, and so is what an earlier life left there.
+    ///
+    /// # Errors
+    /// Alone as [`Ledger::start`]; in a cluster only if the store cannot be read: nodes and bus may come later.
+    pub async fn join(
+        bus: BusHandle,
+        clock: Clock,
+        tracker: TaskTracker,
+        arbiters: &[ArbiterHandle],
+        options: LedgerOptions,
+        membership: Membership,
+        store: Option<&Store>,
+    ) -> Result<Ledger, LedgerError> {
         let node = Arc::new(Node::new(clock.clone(), options));
         let stop = CancellationToken::new();
-        let contexts = (0..SHARDS).map(|shard| ShardContext {
-            shard,
+        let ended = Arc::new(Notify::new());
+        let mut links = Vec::with_capacity(usize::from(SHARDS));
+        for shard in 0..SHARDS {
+            let arbiter = arbiters.get(usize::from(shard) % arbiters.len().max(1)).cloned();
+            let context = ShardContext {
+                shard,
+                bus: bus.clone(),
+                clock: clock.clone(),
+                options,
+                counters: node.counters.clone(),
+                stepped_down: Arc::new(AtomicBool::new(false)),
+                membership: membership.clone(),
+                ended: ended.clone(),
+                stop: stop.clone(),
+            };
+            links.push((context, arbiter.ok_or(LedgerError::NoArbiter)?));
+        }
+        let is_clustered = membership.is_clustered();
+        let opening = links.into_iter().map(|(context, arbiter)| async move {
+            let open = if is_clustered {
+                None
+            } else {
+                Some(actor::open(context.clone(), &arbiter).await?)
+            };
+            Ok::<ShardLink, LedgerError>(ShardLink::new(context, arbiter, open))
+        });
+        let links = futures::future::try_join_all(opening).await?;
+        let spool = match store {
+            Some(store) if is_clustered => Some(Spool::open(store, options.session, &tracker, stop.clone())?),
+            _ => None,
+        };
+        let spooled = spool.as_ref().map(|(spool, _)| spool.size()).unwrap_or_default();
+        let shards = Arc::new(Shards::new(links, membership, ended, tracker.clone(), stop.clone()));
+        if is_clustered {
+            tracker.spawn(remote::serve(
+                shards.clone(),
+                bus.clone(),
+                tracker.clone(),
+                stop.clone(),
+            ));
+            tracker.spawn(shards.clone().keep());
+        }
+        let pump = Pump::new(PumpParts {
+            node: node.clone(),
+            shards: shards.clone(),
             bus: bus.clone(),
-            clock: clock.clone(),
-            options,
-            counters: node.counters.clone(),
-            stepped_down: Arc::new(AtomicBool::new(false)),
             stop: stop.clone(),
+            spool,
         });
-        let opening = contexts.enumerate().map(|(index, context)| {
-            let arbiter = arbiters.get(index % arbiters.len().max(1)).cloned();
-            async move {
-                let arbiter = arbiter.ok_or(LedgerError::NoArbiter)?;
-                let addr = actor::open(context.clone(), &arbiter).await?;
-                Ok::<ShardLink, LedgerError>(ShardLink {
-                    context,
-                    arbiter,
-                    addr: ArcSwapOption::from_pointee(addr),
-                    reopening: AtomicBool::new(false),
-                })
-            }
-        });
-        let links = Arc::new(futures::future::try_join_all(opening).await?);
-        let pump = Pump::new(node.clone(), links.clone(), tracker.clone(), stop.clone());
         tracker.spawn(pump.run());
         Ok(Ledger {
             inner: Arc::new(Inner {
                 node,
-                links,
+                shards,
+                bus,
+                spooled,
                 meters: DashMap::new(),
                 stop,
             }),
@@ -234,13 +292,13 @@ impl Ledger {
     /// How every meter stands with its owner on this node: exact, by asking the shards.
     pub async fn inspect(&self) -> Vec<OwnerStanding> {
         let mut all = Vec::new();
-        for link in self.inner.links.iter() {
+        for link in self.inner.shards.links() {
             let (reply, answer) = oneshot::channel();
             let asked = link
-                .addr
+                .open
                 .load()
                 .as_ref()
-                .is_some_and(|addr| addr.try_send(Inspect(reply)).is_ok());
+                .is_some_and(|open| open.addr.try_send(Inspect(reply)).is_ok());
             if asked && let Ok(standing) = answer.await {
                 all.extend(standing);
             }
@@ -258,66 +316,109 @@ impl Ledger {
         &self.inner.node.counters
     }
 
-    /// A graceful end: gives back what is not in use, settles everything, writes it down, stops. Calls still in flight are
-    /// settled by presumption in the process's next life.
+    /// Shards that this node decides for.
+    pub fn owned(&self) -> Vec<ShardClaim> {
+        self.inner.shards.claims()
+    }
+
+    /// Settlements that no owner has acknowledged yet; 0 alone, where owner and holder share a store.
+    pub fn spooled(&self) -> u64 {
+        self.inner.spooled.load(Ordering::Relaxed)
+    }
+
+    /// How many shards have an owner that does not answer what somebody waits for.
+    pub fn shards_away(&self) -> usize {
+        self.inner.node.shards_away()
+    }
+
+    /// How many meters this node has used.
+    pub fn meter_count(&self) -> usize {
+        self.inner.meters.len()
+    }
+
+    /// Asks another node to hand over what it has and to end.
+    ///
+    /// # Errors
+    /// It does not answer.
+    pub async fn ask_to_drain(&self, session: SessionId) -> Result<(), BusError> {
+        remote::ask(&self.inner.bus, session, &NodeRequest::Drain, remote::COMMAND_WITHIN).await?;
+        Ok(())
+    }
+
+    /// Cancelled once this node is asked to hand over and to end.
+    pub fn asked_to_drain(&self) -> &CancellationToken {
+        &self.inner.shards.asked_to_drain
+    }
+
+    /// A graceful end: gives back what is not in use, settles everything, hands the shards over, writes down what is
+    /// left, stops. Calls still in flight are settled by presumption, in a cluster by a lapse, alone in the process's next
+    /// life.
     pub async fn close(&self) {
         let inner = &self.inner;
         inner.node.start_closing();
+        inner.shards.membership.drain();
         let settled = async {
             // Again and again: the answer to an ask that was under way may bring units that nobody will use.
-            loop {
-                let mut is_settled = true;
-                for entry in inner.meters.iter() {
-                    let meter = entry.value();
-                    let settled = {
-                        let mut held = meter.state.lock();
-                        held.wind_up();
-                        held.is_settled()
-                    };
-                    if !settled {
-                        is_settled = false;
-                        inner.node.activate(meter);
-                        inner.node.hurry(meter, false);
-                    }
-                }
-                if is_settled {
-                    break;
-                }
+            while !self.wind_up() {
                 tokio::time::sleep(CLOSE_LOOK).await;
             }
-            for link in inner.links.iter() {
-                let (done, written) = oneshot::channel();
-                if link
-                    .addr
-                    .load()
-                    .as_ref()
-                    .is_some_and(|addr| addr.try_send(Finish(done)).is_ok())
-                {
-                    let _ = written.await;
-                }
-            }
+            self.hand_over().await;
+            inner.shards.finish().await;
         };
         if tokio::time::timeout(CLOSE_WITHIN, settled).await.is_err() {
             tracing::warn!("the ledger's end ran out of time: what was not written lapses");
         }
         inner.stop.cancel();
+        inner.shards.membership.leave();
+    }
+
+    /// Gives back what is not in use; answers whether every owner has acknowledged everything.
+    fn wind_up(&self) -> bool {
+        let mut is_settled = true;
+        for entry in self.inner.meters.iter() {
+            let meter = entry.value();
+            let settled = {
+                let mut held = meter.state.lock();
+                held.wind_up();
+                held.is_settled()
+            };
+            if !settled {
+                is_settled = false;
+                self.inner.node.activate(meter);
+                self.inner.node.hurry(meter, false);
+            }
+        }
+        is_settled
+    }
+
+    /// Waits until other nodes have taken the shards over, if there are any to do so.
+    async fn hand_over(&self) {
+        let shards = &self.inner.shards;
+        let end = tokio::time::Instant::now() + HAND_OVER_WITHIN;
+        while !shards.claims().is_empty() && tokio::time::Instant::now() < end {
+            let snapshot = shards.membership.snapshot();
+            let has_heir = snapshot.connected && snapshot.named.iter().flatten().any(|heir| *heir != snapshot.me);
+            if !has_heir {
+                return;
+            }
+            tokio::time::sleep(CLOSE_LOOK).await;
+        }
     }
 
     /// Ends one shard's actor as a fault would, for tests.
     #[cfg(test)]
     pub(super) async fn fault(&self, shard: u16) {
-        let addr = self.inner.links[usize::from(shard)].addr.load_full().unwrap();
+        let open = self.inner.shards.local(usize::from(shard)).unwrap();
         let (done, gone) = oneshot::channel();
-        addr.try_send(Finish(done)).unwrap();
+        open.addr.try_send(Finish(done)).unwrap();
         gone.await.unwrap();
     }
 
     /// Ends the node without grace, for tests.
     #[cfg(test)]
     pub(super) fn kill(&self) {
+        self.inner.shards.membership.die();
         self.inner.stop.cancel();
-        for link in self.inner.links.iter() {
-            link.addr.store(None);
-        }
+        self.inner.shards.forget_all();
     }
 }

@@ -17,6 +17,8 @@ use super::rules::{Class, Rules};
 use super::shortage::{Actual, Shortage, ShortageKind};
 use crate::clock::Mono;
 
+/// When a call that found the bus away should come again, milliseconds.
+const AWAY_RETRY_MS: u64 = 1_000;
 /// "No limit known" in an atomic.
 const UNKNOWN: u64 = u64::MAX;
 /// One meter, as this node holds it. Callers keep the `Arc`.
@@ -178,6 +180,9 @@ impl HeldMeter {
         self.node.activate(self);
         result.map_err(|lack| {
             let (kind, retry_after_ms) = match lack {
+                Lack::Cold | Lack::Dry(None) if self.node.is_away(self.shard) => {
+                    (ShortageKind::Away, Some(AWAY_RETRY_MS))
+                }
                 Lack::Cold => (ShortageKind::Cold, None),
                 Lack::Dry(after) => (ShortageKind::Dry, after),
                 Lack::Zero => (ShortageKind::Zero, None),

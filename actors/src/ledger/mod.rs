@@ -8,7 +8,8 @@
 //! - [`rules`], [`charges`], [`meter`], [`shard`], [`owner`]: the owner's side, pure;
 //! - [`actor`]: the actor around it, with the journal;
 //! - [`demand`], [`held`]: the holder's side, pure;
-//! - [`holder`], [`lease`]: meters and leases, as callers see them; [`pump`]: what carries asks and settlements.
+//! - [`holder`], [`lease`]: meters and leases, as callers see them; [`pump`]: what carries asks and settlements;
+//! - [`shards`], [`remote`], [`spool`]: who owns what here, how other nodes are reached, what outlives the process.
 
 mod actor;
 mod charges;
@@ -24,9 +25,12 @@ mod mutants;
 mod node;
 mod owner;
 mod pump;
+mod remote;
 mod rules;
 mod shard;
+mod shards;
 mod shortage;
+mod spool;
 #[cfg(test)]
 mod tests;
 
@@ -38,6 +42,7 @@ pub use error::LedgerError;
 pub use handle::{Ledger, MeterStatus};
 pub use holder::HeldMeter;
 pub use lease::CallLease;
+pub(crate) use rules::Moment;
 pub use shortage::{Actual, LeaseLapsed, Shortage, ShortageKind, Want};
 
 /// How this node's ledger works.

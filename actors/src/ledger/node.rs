@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use grok2api_schemas::bus::subjects::SHARDS;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
@@ -27,6 +28,8 @@ pub(super) struct Node {
     pub(super) released: Notify,
     freed: AtomicBool,
     closing: AtomicBool,
+    /// Shards whose owner does not answer.
+    away: Vec<AtomicBool>,
 }
 
 impl fmt::Debug for Node {
@@ -47,6 +50,7 @@ impl Node {
             released: Notify::new(),
             freed: AtomicBool::new(false),
             closing: AtomicBool::new(false),
+            away: (0..SHARDS).map(|_| AtomicBool::new(false)).collect(),
         }
     }
 
@@ -91,6 +95,24 @@ impl Node {
     /// Whether capacity came back since the last call.
     pub(super) fn take_freed(&self) -> bool {
         self.freed.swap(false, Ordering::AcqRel)
+    }
+
+    /// Whether the owner of this shard does not answer.
+    pub(super) fn is_away(&self, shard: u16) -> bool {
+        self.away
+            .get(usize::from(shard))
+            .is_some_and(|away| away.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn set_away(&self, shard: usize, is_away: bool) {
+        if let Some(away) = self.away.get(shard) {
+            away.store(is_away, Ordering::Relaxed);
+        }
+    }
+
+    /// How many shards have an owner that does not answer.
+    pub(super) fn shards_away(&self) -> usize {
+        self.away.iter().filter(|away| away.load(Ordering::Relaxed)).count()
     }
 
     pub(super) fn start_closing(&self) {

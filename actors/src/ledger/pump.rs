@@ -1,61 +1,78 @@
 //! Carries asks and settlements from this node's meters to the shards' owners, and answers back. One task; it looks at a
 //! meter at once when somebody waits for it, and at every meter in use four times a second.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use actix::Addr;
-use arc_swap::ArcSwapOption;
 use futures::future::BoxFuture;
 use futures::stream::{FuturesUnordered, StreamExt};
 use grok2api_schemas::bus::subjects::SHARDS;
+use grok2api_schemas::cluster::{NodeReply, NodeRequest, ShardReply, ShardRequest};
 use grok2api_schemas::ids::SessionId;
-use grok2api_schemas::ledger::{GrantId, OwnerReply, OwnerRequest, Report};
+use grok2api_schemas::ledger::{GrantId, OwnerReply, Settlement};
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
-use super::actor::{self, Exchange, ShardActor, ShardContext};
+use super::actor::Exchange;
 use super::held::Outgoing;
 use super::holder::HeldMeter;
 use super::node::Node;
+use super::remote;
+use super::shards::{Route, Shards};
+use super::spool::Spool;
+use crate::bus::{BusErrorKind, BusHandle};
 use crate::clock::Mono;
 
-/// How often every meter in use gets a turn: also the longest that a settlement is held back.
+mod batch;
+
+use self::batch::{Batch, Sent};
+
+/// How often every meter in use gets a turn: also the longest that a settlement to an owner of this node is held back.
 const BEAT: Duration = Duration::from_millis(250);
 /// An owner is told at least this often that the session lives.
 const HEARTBEAT_MS: u64 = 2_000;
+/// What nobody waits for goes to another node this often at most: one message for all its shards.
+const HOLD_BACK_MS: u64 = 1_000;
 /// The least time between two signals that capacity came back.
 const SIGNAL_MS: u64 = 2;
-/// How long a shard that was lost is left alone before it is taken over again (no duels).
-const REOPEN_AFTER: Duration = Duration::from_secs(5);
-/// How long a shard whose actor died by a fault waits for its next life.
-const REBUILD_AFTER: Duration = Duration::from_millis(100);
+/// After an answer from a node that does not own the shard, the right one is asked no sooner than this: it may be about
+/// to take over.
+const ASTRAY_MS: u64 = 10;
+/// How long an owner on another node has to answer what somebody waits for; half of it is how long the bus may be silent
+/// before callers are told.
+const URGENT_WITHIN: Duration = Duration::from_secs(2);
+/// The same for what waits for the owner's tick.
+const LAZY_WITHIN: Duration = Duration::from_secs(6);
+/// An owner that has not answered an urgent request for this long is away, milliseconds.
+const AWAY_MS: u64 = 1_500;
+/// What earlier sessions left unsettled is told again this often until it is acknowledged, milliseconds.
+const INHERITED_AGAIN_MS: u64 = 5_000;
 
-/// Where a shard's owner lives.
-pub(super) struct ShardLink {
-    pub(super) context: ShardContext,
-    pub(super) arbiter: actix_rt::ArbiterHandle,
-    pub(super) addr: ArcSwapOption<Addr<ShardActor>>,
-    pub(super) reopening: AtomicBool,
-}
-
-/// What one exchange carried, to make sense of its answer.
-struct Sent {
-    asks: Vec<(Arc<HeldMeter>, u64)>,
-    told: Vec<(Arc<HeldMeter>, GrantId, Report)>,
+/// What the pump needs besides the node's meters.
+pub(super) struct PumpParts {
+    pub(super) node: Arc<Node>,
+    pub(super) shards: Arc<Shards>,
+    pub(super) bus: BusHandle,
+    pub(super) stop: CancellationToken,
+    /// Where unacknowledged settlements outlive the process, and what an earlier one left there.
+    pub(super) spool: Option<(Spool, Vec<Settlement>)>,
 }
 
 /// The task that carries.
 pub(super) struct Pump {
     node: Arc<Node>,
-    links: Arc<Vec<ShardLink>>,
-    tracker: TaskTracker,
+    shards: Arc<Shards>,
+    bus: BusHandle,
     stop: CancellationToken,
-    pending: FuturesUnordered<BoxFuture<'static, (Sent, Option<OwnerReply>)>>,
+    pending: FuturesUnordered<BoxFuture<'static, Vec<Answered>>>,
     batches: Vec<Batch>,
+    spool: Option<Spool>,
+    inherited: BTreeMap<GrantId, (usize, Settlement)>,
+    inherited_told_at: Option<Mono>,
+    /// When each other node was last told what nobody waits for.
+    told_at: HashMap<SessionId, Mono>,
     retries: Vec<(Mono, Arc<HeldMeter>)>,
     /// Meters at rest whose published figures still change with time.
     resting: BTreeMap<(Mono, u64), Arc<HeldMeter>>,
@@ -64,33 +81,57 @@ pub(super) struct Pump {
     signalled_at: Mono,
 }
 
-/// What goes to one shard.
-struct Batch {
-    request: OwnerRequest,
+/// How one shard's request ended.
+struct Answered {
+    shard: usize,
     sent: Sent,
-    urgent: bool,
-    spoke_at: Mono,
-    holds: bool,
+    outcome: Outcome,
+}
+
+enum Outcome {
+    /// The owner of that session answered, in that epoch.
+    Reply(SessionId, u64, OwnerReply),
+    /// That node does not own the shard.
+    NotMine,
+    /// Nobody knows.
+    Lost,
 }
 
 impl Pump {
-    pub(super) fn new(
-        node: Arc<Node>,
-        links: Arc<Vec<ShardLink>>,
-        tracker: TaskTracker,
-        stop: CancellationToken,
-    ) -> Pump {
+    pub(super) fn new(parts: PumpParts) -> Pump {
+        let PumpParts {
+            node,
+            shards,
+            bus,
+            stop,
+            spool,
+        } = parts;
         let session = node.options.session;
         let now = node.clock.now();
+        let (spool, left_behind) = spool.map_or((None, Vec::new()), |(spool, left)| (Some(spool), left));
+        if !left_behind.is_empty() {
+            tracing::info!(
+                grants = left_behind.len(),
+                "an earlier life of this node left settlements that no owner acknowledged: settling them"
+            );
+        }
+        let inherited = left_behind.into_iter().map(|settlement| {
+            let shard = usize::from(super::handle::shard_of(&settlement.meter.domain));
+            (settlement.grant, (shard, settlement))
+        });
         Pump {
             batches: (0..SHARDS).map(|_| Batch::new(session, now)).collect(),
+            inherited: inherited.collect(),
+            inherited_told_at: None,
             beaten_at: now,
             signalled_at: now,
             node,
-            links,
-            tracker,
+            shards,
+            bus,
             stop,
+            spool,
             pending: FuturesUnordered::new(),
+            told_at: HashMap::new(),
             retries: Vec::new(),
             resting: BTreeMap::new(),
             looks: 0,
@@ -103,7 +144,11 @@ impl Pump {
             tokio::select! {
                 biased;
                 () = self.stop.cancelled() => return,
-                Some((sent, reply)) = self.pending.next(), if !self.pending.is_empty() => self.answered(sent, reply),
+                Some(answers) = self.pending.next(), if !self.pending.is_empty() => {
+                    for answer in answers {
+                        self.answered(answer);
+                    }
+                }
                 () = self.node.wake.notified() => {}
                 () = tokio::time::sleep(pause) => {}
             }
@@ -114,7 +159,9 @@ impl Pump {
     /// How long there is nothing to do.
     fn pause(&self) -> Duration {
         let now = self.node.clock.now();
-        let mut pause_us = if self.node.active.lock().is_empty() {
+        let has_spooled = self.spool.as_ref().is_some_and(Spool::has_work);
+        let is_idle = self.node.active.lock().is_empty() && self.inherited.is_empty() && !has_spooled;
+        let mut pause_us = if is_idle {
             60_000_000
         } else {
             (BEAT.as_micros() as u64).saturating_sub(now.us_since(self.beaten_at))
@@ -128,6 +175,11 @@ impl Pump {
         }
         for (at, _) in &self.retries {
             pause_us = pause_us.min(at.us_since(now));
+        }
+        for batch in self.batches.iter().filter(|batch| !batch.is_empty()) {
+            if let Some(at) = batch.not_before {
+                pause_us = pause_us.min(at.us_since(now).max(1_000));
+            }
         }
         Duration::from_micros(pause_us)
     }
@@ -153,6 +205,11 @@ impl Pump {
             self.beaten_at = now;
             self.beat(now);
             self.look_at_resting(now);
+            self.tell_inherited(now);
+            self.look_for_away(now);
+            if let Some(spool) = &mut self.spool {
+                spool.flush(now);
+            }
         }
         self.dispatch(now);
         if now.ms_since(self.signalled_at) >= SIGNAL_MS && self.node.take_freed() {
@@ -193,11 +250,40 @@ impl Pump {
         }
     }
 
+    /// What earlier sessions of this node left unsettled goes out with the next messages.
+    fn tell_inherited(&mut self, now: Mono) {
+        let is_due = self
+            .inherited_told_at
+            .is_none_or(|at| now.ms_since(at) >= INHERITED_AGAIN_MS);
+        if self.inherited.is_empty() || !is_due {
+            return;
+        }
+        self.inherited_told_at = Some(now);
+        for (shard, settlement) in self.inherited.values() {
+            if let Some(batch) = self.batches.get_mut(*shard) {
+                batch.tell(None, settlement.clone());
+            }
+        }
+    }
+
+    /// Shards whose owner does not answer what somebody waits for.
+    fn look_for_away(&mut self, now: Mono) {
+        for (shard, batch) in self.batches.iter().enumerate() {
+            let is_away = batch.waiting_since.is_some_and(|since| now.ms_since(since) >= AWAY_MS);
+            self.node.set_away(shard, is_away);
+        }
+    }
+
     /// One meter's turn; answers whether it is at rest.
     fn turn(&mut self, now: Mono, meter: &Arc<HeldMeter>) -> bool {
         let out = {
             let mut held = meter.state.lock();
             let out = held.turn(now, meter.meter(), !self.node.is_closing());
+            if let Some(spool) = &mut self.spool {
+                for settlement in &out.settlements {
+                    spool.told(now, settlement, held.units_of(settlement.grant));
+                }
+            }
             meter.publish(&held);
             out
         };
@@ -229,70 +315,166 @@ impl Pump {
             batch.request.learned.push((meter.meter().clone(), limit));
         }
         for settlement in settlements {
-            batch
-                .sent
-                .told
-                .push((meter.clone(), settlement.grant, settlement.report));
-            batch.request.settlements.push(settlement);
+            batch.tell(Some(meter), settlement);
         }
         if let Some(ask) = ask {
-            batch.sent.asks.push((meter.clone(), ask.number));
-            batch.request.asks.push(ask);
+            batch.ask(meter, ask);
         }
         at_rest
     }
 
-    /// Sends what has gathered to the shards' owners.
+    /// Sends what has gathered to the shards' owners: to those of this node at once, to another node what somebody waits
+    /// for at once and the rest together.
     fn dispatch(&mut self, now: Mono) {
+        let mut urgent: BTreeMap<SessionId, Vec<(usize, ShardRequest, Sent)>> = BTreeMap::new();
+        let mut lazy: BTreeMap<SessionId, Vec<(usize, ShardRequest, Sent)>> = BTreeMap::new();
+        let is_closing = self.node.is_closing();
         for shard in 0..self.batches.len() {
-            let (Some(batch), Some(link)) = (self.batches.get_mut(shard), self.links.get(shard)) else {
+            let Some(batch) = self.batches.get_mut(shard) else {
                 continue;
             };
             let heartbeat = batch.holds && now.ms_since(batch.spoke_at) >= HEARTBEAT_MS;
             if batch.is_empty() && !heartbeat {
                 continue;
             }
-            let fresh = Batch::new(self.node.options.session, now);
-            let (request, sent, urgent) = (
-                std::mem::replace(&mut batch.request, fresh.request),
-                std::mem::replace(&mut batch.sent, fresh.sent),
-                std::mem::take(&mut batch.urgent),
-            );
-            batch.spoke_at = now;
-            let (reply, answer) = oneshot::channel();
-            let exchange = Exchange {
-                request,
-                urgent: urgent || self.node.is_closing(),
-                reply,
-            };
-            self.node.counters.requests.fetch_add(1, Ordering::Relaxed);
-            let delivered = match &*link.addr.load() {
-                Some(addr) if addr.connected() => addr.try_send(exchange).is_ok(),
-                _ => {
-                    reopen(&self.links, shard, &self.tracker, &self.stop);
-                    false
-                }
-            };
-            if delivered {
-                self.pending.push(Box::pin(async move { (sent, answer.await.ok()) }));
-            } else {
-                self.lost(&sent, now);
+            if batch.not_before.is_some_and(|at| now < at) {
+                continue;
             }
+            let hurries = batch.urgent || is_closing;
+            match self.shards.route(shard) {
+                Route::Local(open) => {
+                    let (request, sent) = batch.take(now, hurries);
+                    let (reply, answer) = oneshot::channel();
+                    let exchange = Exchange {
+                        request,
+                        urgent: hurries,
+                        reply,
+                    };
+                    self.node.counters.requests.fetch_add(1, Ordering::Relaxed);
+                    let delivered = open.addr.try_send(exchange).is_ok();
+                    let (me, epoch) = (self.node.options.session, open.epoch);
+                    self.pending.push(Box::pin(async move {
+                        let outcome = match answer.await {
+                            Ok(reply) => Outcome::Reply(me, epoch, reply),
+                            // Let go of with the request in hand, or full.
+                            Err(_) if delivered => Outcome::NotMine,
+                            Err(_) => Outcome::Lost,
+                        };
+                        vec![Answered { shard, sent, outcome }]
+                    }));
+                }
+                Route::Remote(session) => {
+                    let told = self.told_at.get(&session);
+                    if !hurries && told.is_some_and(|at| now.ms_since(*at) < HOLD_BACK_MS) {
+                        continue;
+                    }
+                    let (request, sent) = batch.take(now, hurries);
+                    let part = ShardRequest {
+                        shard: u16::try_from(shard).unwrap_or(u16::MAX),
+                        urgent: hurries,
+                        request,
+                    };
+                    let parts = if hurries { &mut urgent } else { &mut lazy };
+                    parts.entry(session).or_default().push((shard, part, sent));
+                }
+                Route::Nobody => {
+                    let (_, sent) = batch.take(now, hurries);
+                    let lost = Answered {
+                        shard,
+                        sent,
+                        outcome: Outcome::Lost,
+                    };
+                    self.node.counters.requests.fetch_add(1, Ordering::Relaxed);
+                    self.answered(lost);
+                }
+            }
+        }
+        for (session, parts) in urgent {
+            self.send(session, parts, URGENT_WITHIN);
+        }
+        for (session, parts) in lazy {
+            self.told_at.insert(session, now);
+            self.send(session, parts, LAZY_WITHIN);
+        }
+        if self.told_at.len() > 64 {
+            self.told_at.retain(|_, at| now.ms_since(*at) < 60_000);
         }
     }
 
-    fn answered(&self, sent: Sent, reply: Option<OwnerReply>) {
+    /// One message to another node.
+    fn send(&self, session: SessionId, parts: Vec<(usize, ShardRequest, Sent)>, within: Duration) {
+        let bus = self.bus.clone();
+        let counters = self.node.counters.clone();
+        counters.requests.fetch_add(1, Ordering::Relaxed);
+        counters.remote_requests.fetch_add(1, Ordering::Relaxed);
+        self.pending.push(Box::pin(async move {
+            let mut requests = Vec::with_capacity(parts.len());
+            let mut sent = Vec::with_capacity(parts.len());
+            for (shard, request, told) in parts {
+                requests.push(request);
+                sent.push((shard, told));
+            }
+            let began = tokio::time::Instant::now();
+            let answer = remote::ask(&bus, session, &NodeRequest::Exchange(requests), within).await;
+            let mut replies = match answer {
+                Ok(NodeReply::Exchange(replies)) => replies,
+                Ok(NodeReply::Done) => Vec::new(),
+                Err(error) => {
+                    counters.remote_lost.fetch_add(1, Ordering::Relaxed);
+                    if error.kind == BusErrorKind::Unreachable {
+                        // Nobody serves that session: do not spin.
+                        let pause = Duration::from_millis(100).saturating_sub(began.elapsed());
+                        tokio::time::sleep(pause).await;
+                    }
+                    tracing::debug!(%session, %error, "an owner on another node did not answer");
+                    Vec::new()
+                }
+            }
+            .into_iter();
+            let answers = sent.into_iter().map(|(shard, sent)| Answered {
+                shard,
+                sent,
+                outcome: match replies.next() {
+                    Some(ShardReply::Answered { epoch, reply }) => Outcome::Reply(session, epoch, reply),
+                    Some(ShardReply::NotMine) => Outcome::NotMine,
+                    None => Outcome::Lost,
+                },
+            });
+            answers.collect()
+        }));
+    }
+
+    fn answered(&mut self, answer: Answered) {
+        let Answered { shard, sent, outcome } = answer;
         let now = self.node.clock.now();
-        let Some(reply) = reply else {
-            return self.lost(&sent, now);
-        };
+        match outcome {
+            Outcome::Reply(from, epoch, reply) if !self.shards.is_stale(shard, from, epoch) => {
+                if let Some(batch) = self.batches.get_mut(shard) {
+                    batch.not_before = None;
+                    batch.waiting_since = None;
+                }
+                self.replied(now, &sent, &reply);
+            }
+            Outcome::NotMine => self.astray(now, shard, &sent),
+            Outcome::Reply(..) | Outcome::Lost => self.lost(now, &sent),
+        }
+    }
+
+    fn replied(&mut self, now: Mono, sent: &Sent, reply: &OwnerReply) {
         if reply.acknowledged {
-            for (meter, grant, report) in &sent.told {
-                meter.state.lock().acknowledge(*grant, *report);
+            for told in &sent.told {
+                if let Some(meter) = &told.meter {
+                    meter.state.lock().acknowledge(told.grant, told.report);
+                }
+                self.inherited.remove(&told.grant);
+                if let Some(spool) = &mut self.spool {
+                    spool.acknowledged(now, told.grant, told.report);
+                }
             }
         }
         for (name, grant) in &reply.gone {
-            if let Some((meter, _, _)) = sent.told.iter().find(|(meter, _, _)| meter.meter() == name) {
+            let known = sent.told.iter().filter_map(|told| told.meter.as_ref());
+            if let Some(meter) = known.into_iter().find(|meter| meter.meter() == name) {
                 meter.state.lock().gone(*grant);
             }
         }
@@ -320,75 +502,34 @@ impl Pump {
         }
     }
 
-    fn lost(&self, sent: &Sent, now: Mono) {
+    /// The node that was asked does not own the shard: the right one is asked at once.
+    fn astray(&mut self, now: Mono, shard: usize, sent: &Sent) {
+        if let Some(batch) = self.batches.get_mut(shard) {
+            batch.not_before = Some(now.plus_ms(ASTRAY_MS));
+        }
+        for (meter, number) in &sent.asks {
+            meter.state.lock().ask_astray(*number);
+            self.node.activate(meter);
+            if sent.urgent {
+                self.node.hurry(meter, false);
+            }
+        }
+        self.untold(sent);
+    }
+
+    fn lost(&self, now: Mono, sent: &Sent) {
         self.node.counters.requests_lost.fetch_add(1, Ordering::Relaxed);
         for (meter, number) in &sent.asks {
             meter.state.lock().ask_failed(*number, now);
             self.node.activate(meter);
         }
-        for (meter, _, _) in &sent.told {
+        self.untold(sent);
+    }
+
+    fn untold(&self, sent: &Sent) {
+        for meter in sent.told.iter().filter_map(|told| told.meter.as_ref()) {
             meter.state.lock().not_told();
+            self.node.activate(meter);
         }
     }
-}
-
-impl Batch {
-    fn new(session: SessionId, now: Mono) -> Batch {
-        Batch {
-            request: OwnerRequest {
-                session,
-                learned: Vec::new(),
-                settlements: Vec::new(),
-                asks: Vec::new(),
-            },
-            sent: Sent {
-                asks: Vec::new(),
-                told: Vec::new(),
-            },
-            urgent: false,
-            spoke_at: now,
-            holds: false,
-        }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.request.learned.is_empty() && self.request.settlements.is_empty() && self.request.asks.is_empty()
-    }
-}
-
-/// Takes a shard over again whose actor is gone, in the background.
-fn reopen(links: &Arc<Vec<ShardLink>>, shard: usize, tracker: &TaskTracker, stop: &CancellationToken) {
-    let Some(link) = links.get(shard) else {
-        return;
-    };
-    if stop.is_cancelled() || link.reopening.swap(true, Ordering::AcqRel) {
-        return;
-    }
-    let pause = if link.context.stepped_down.swap(false, Ordering::AcqRel) {
-        REOPEN_AFTER
-    } else {
-        tracing::error!(
-            shard,
-            "the owner of this shard died of a fault: building it anew from its journal"
-        );
-        REBUILD_AFTER
-    };
-    let (links, stop) = (links.clone(), stop.clone());
-    tracker.spawn(async move {
-        let Some(link) = links.get(shard) else {
-            return;
-        };
-        let again = async {
-            tokio::time::sleep(pause).await;
-            actor::open(link.context.clone(), &link.arbiter).await
-        };
-        tokio::select! {
-            () = stop.cancelled() => {}
-            opened = again => match opened {
-                Ok(addr) => link.addr.store(Some(Arc::new(addr))),
-                Err(error) => tracing::error!(shard, %error, "shard not taken over; the next request for it tries again"),
-            },
-        }
-        link.reopening.store(false, Ordering::Release);
-    });
 }

@@ -113,6 +113,19 @@ impl ShardState {
         }
     }
 
+    /// A session is known to have been silent since then.
+    pub fn silent_since(&mut self, session: SessionId, since: Mono) {
+        if let Some(heard) = self.heard.get_mut(&session) {
+            *heard = (*heard).min(since);
+        }
+    }
+
+    /// Whether [`ShardState::silent`] would name anybody.
+    pub fn has_silent(&self, now: Mono, silence_ms: u64, except: SessionId) -> bool {
+        let mut others = self.heard.iter().filter(|(session, _)| **session != except);
+        others.any(|(_, heard)| now.ms_since(*heard) >= silence_ms)
+    }
+
     /// Sessions that have not been heard for `silence_ms`, `except` never among them; they are forgotten by this.
     pub fn silent(&mut self, now: Mono, silence_ms: u64, except: SessionId) -> Vec<SessionId> {
         let silent: Vec<SessionId> = self

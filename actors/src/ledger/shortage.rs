@@ -23,6 +23,8 @@ pub enum ShortageKind {
     Cold,
     /// Used up for now.
     Dry,
+    /// Nothing in hand, and the owner cannot be reached: the bus is away.
+    Away,
     /// Can never be: the limit is 0, or smaller than what was asked for.
     Zero,
 }
@@ -42,6 +44,7 @@ impl fmt::Display for Shortage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match (self.kind, self.retry_after_ms) {
             (ShortageKind::Zero, _) => write!(f, "the limit of {} is below what the call needs", self.meter),
+            (ShortageKind::Away, _) => write!(f, "bus away: nothing of {} is left in hand", self.meter),
             (_, Some(ms)) => write!(f, "{} used up, units come back in {ms} ms", self.meter),
             (ShortageKind::Cold, None) => write!(f, "{} not granted yet", self.meter),
             (ShortageKind::Dry, None) => write!(f, "{} used up", self.meter),

@@ -2,6 +2,7 @@
 
 pub mod accounts;
 pub mod config;
+pub mod cluster;
 pub mod export;
 pub mod keys;
 pub mod limit;

@@ -12,6 +12,11 @@ use crate::admin::tokens::{RefreshOutcome, TokenPatch, TokenSort, TokenView};
 use crate::ids::{KeyId, RequestId, TokenId};
 use crate::token::{PoolName, TokenState, TokenSwitch};
 
+/// Nothing to say.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Nothing {}
+
 /// Which credentials to list. Values inside a filter are alternatives; filters add up.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]

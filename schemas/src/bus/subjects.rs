@@ -111,8 +111,21 @@ pub mod admin {
     /// Changes keys of it.
     pub const CONFIG_SET: &str = "admin.config.set";
 
+    /// Shows nodes, shards and the bus.
+    pub const CLUSTER_STATUS: &str = "admin.cluster.status";
+    /// Makes a node hand over and end.
+    pub const CLUSTER_DRAIN: &str = "admin.cluster.drain";
+
     /// An operation's name: its subject without what all of them begin with.
     pub fn name_of(subject: &str) -> &str {
         subject.split_once('.').map_or(subject, |(_, name)| name)
     }
+}
+
+/// Subjects on which nodes speak to each other.
+pub mod nodes {
+    /// Every node says here that it lives.
+    pub const BEAT: &str = "node.beat";
+    /// Requests to one node; its session follows after a dot.
+    pub const ASK: &str = "node.ask";
 }

@@ -158,6 +158,10 @@ section! {
 section! {
     /// What the nodes of a cluster must agree on.
     pub struct ClusterConfig in "cluster" {
+        /// Name of this node, a label. Not set: the machine's host name.
+        node_id: (text Any) = "" [restart local];
+        /// Where other nodes reach this one over HTTP, such as `http://10.0.0.7:8000`. Not set: the host it listens on, else its name, and the port.
+        advertise_url: (text HttpUrl) = "" [restart local];
         /// How far the clocks of nodes may be apart, in seconds; charges of an earlier process are released that much later.
         max_clock_skew_secs: (int u64 0..=300) = 5 [restart];
     }

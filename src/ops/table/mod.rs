@@ -2,6 +2,7 @@
 //! what stands here is reachable by every door, and what does not is reachable by none.
 
 mod config;
+mod cluster;
 mod keys;
 mod requests;
 #[cfg(test)]
@@ -137,6 +138,7 @@ pub fn operations() -> &'static [Operation] {
         table.extend(keys::operations());
         table.extend(requests::operations());
         table.extend(config::operations());
+        table.extend(cluster::operations());
         table
     });
     &TABLE

@@ -129,6 +129,19 @@ impl Held {
         }
     }
 
+    /// The ask went to a node that does not own the shard: it goes to the right one at the next turn.
+    pub fn ask_astray(&mut self, number: u64) {
+        if self.asked.is_some_and(|asked| asked.number == number) {
+            self.asked = None;
+        }
+    }
+
+    /// Units of a grant in hand.
+    pub fn units_of(&self, id: GrantId) -> Option<u64> {
+        let grant = self.grants.iter().find(|grant| grant.id == id)?;
+        Some(grant.units)
+    }
+
     /// The owner has this report in its journal.
     pub fn acknowledge(&mut self, id: GrantId, report: Report) {
         if let Some(grant) = self.grants.iter_mut().find(|grant| grant.id == id) {

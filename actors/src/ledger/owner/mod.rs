@@ -164,6 +164,26 @@ impl<T> Owner<T> {
         self.compose(moment, EntryBody::Takeover(takeover), Vec::new(), Part::Takeover)
     }
 
+    /// The sequence of the takeover; 0 before it stands.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    /// How many nodes share what is granted from now on.
+    pub fn share_among(&mut self, nodes: usize) {
+        self.options.nodes = nodes;
+    }
+
+    /// A session that is known to have been silent since before this owner began.
+    pub fn silent_since(&mut self, session: SessionId, since: Mono) {
+        self.state.silent_since(session, since);
+    }
+
+    /// Whether a session has been silent for so long that its slots are free: [`Owner::tick`] frees them.
+    pub fn has_silent(&self, moment: Moment) -> bool {
+        self.owns() && self.state.has_silent(moment.mono, SILENCE_MS, self.session)
+    }
+
     /// Whether the takeover stands.
     pub fn owns(&self) -> bool {
         self.epoch > 0

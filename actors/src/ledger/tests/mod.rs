@@ -1,11 +1,13 @@
 //! Tests of the ledger as a whole: over a bus in memory and in virtual time, and the simulation of its protocol.
 
 mod cluster;
+mod cut_bus;
 mod faults;
 mod harness;
 mod holders;
 mod kinds;
 mod memory_bus;
+mod nodes;
 mod properties;
 mod restart;
 mod saturation;

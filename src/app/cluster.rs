@@ -1,0 +1,105 @@
+//! What the node's place in its cluster means for the process: probes turn red while it can do nothing for clients, and a
+//! drain ends it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use grok2api_actors::cluster::NodeIdentity;
+use grok2api_schemas::cluster::NodeLoad;
+use grok2api_schemas::config::Config;
+use grok2api_schemas::ids::SessionId;
+
+use super::App;
+use crate::door::DoorHandle;
+use crate::shutdown::ShutdownTrigger;
+
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// A bus that is away for longer than a JetStream election turns `/readyz` red, milliseconds. Until then, and somewhat
+/// longer, calls are served from what is in hand.
+const AWAY_MS: u64 = 10_000;
+/// Names of blockers in `/readyz`.
+const BUS: &str = "bus";
+const CLOCK: &str = "clock";
+
+/// Who this node is.
+pub(super) fn identity(config: &Config, session: SessionId) -> NodeIdentity {
+    let node = match config.cluster.node_id.trim() {
+        "" => host_name().unwrap_or_else(|| session.to_string()),
+        node => node.to_owned(),
+    };
+    let scheme = if config.server.tls_cert.is_empty() {
+        "http"
+    } else {
+        "https"
+    };
+    let advertise_url = match config.cluster.advertise_url.trim_end_matches('/') {
+        "" => {
+            let host = match config.server.host.as_str() {
+                "0.0.0.0" | "::" | "[::]" => node.as_str(),
+                host => host,
+            };
+            format!("{scheme}://{host}:{}", config.server.port)
+        }
+        url => url.to_owned(),
+    };
+    NodeIdentity {
+        node,
+        session,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        advertise_url,
+        max_clock_skew_ms: config.cluster.max_clock_skew_secs * 1000,
+    }
+}
+
+fn host_name() -> Option<String> {
+    let name = rustix::system::uname();
+    let name = name.nodename().to_string_lossy().into_owned();
+    (!name.is_empty()).then_some(name)
+}
+
+/// Follows the membership until the app ends.
+pub(super) fn watch(app: &Arc<App>, door: DoorHandle, end: ShutdownTrigger) {
+    let load = (door, app.ledger.clone());
+    app.membership.measure_load(move || {
+        let (door, ledger) = &load;
+        NodeLoad {
+            in_flight: u32::try_from(door.in_flight().total()).unwrap_or(u32::MAX),
+            meters: u32::try_from(ledger.meter_count()).unwrap_or(u32::MAX),
+        }
+    });
+    let (app, stop) = (app.clone(), app.stop.clone());
+    let tracker = app.tracker.clone();
+    let asked = app.ledger.asked_to_drain().clone();
+    tracker.spawn(async move {
+        let mut is_asked = false;
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = asked.cancelled(), if !is_asked => {
+                    is_asked = true;
+                    end.ask("an operator drains this node");
+                }
+                () = tokio::time::sleep(LOOK_EVERY) => look(&app),
+            }
+        }
+    });
+}
+
+fn look(app: &App) {
+    if !app.membership.is_clustered() {
+        return;
+    }
+    let snapshot = app.membership.snapshot();
+    if !snapshot.settled && !snapshot.connected {
+        app.readiness.block(BUS, "not connected to the cluster yet");
+    } else if !snapshot.connected && snapshot.lag_ms >= AWAY_MS {
+        app.readiness
+            .block(BUS, format!("the bus has been away for {} s", snapshot.lag_ms / 1000));
+    } else if snapshot.connected {
+        app.readiness.clear(BUS);
+    }
+    match &snapshot.objection {
+        Some(objection) => app.readiness.block(CLOCK, objection.clone()),
+        None => app.readiness.clear(CLOCK),
+    }
+}
