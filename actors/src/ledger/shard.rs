@@ -20,6 +20,7 @@ const OWNERS_REMEMBERED: usize = 256;
 
 /// All meters of a shard.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub struct ShardState {
     options: LedgerOptions,
     meters: HashMap<Meter, OwnerMeter>,

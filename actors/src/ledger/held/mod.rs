@@ -359,6 +359,38 @@ impl Held {
         self.answered = true;
     }
 
+    /// What decides what happens next, hashed; for tests.
+    #[cfg(test)]
+    pub fn fingerprint(&self, now: Mono, hash: &mut impl std::hash::Hasher) {
+        use std::hash::Hash;
+        let report = |report: &grok2api_schemas::ledger::Report| {
+            (report.sent, report.done, report.cost, report.returned, report.closed)
+        };
+        for grant in &self.grants {
+            (
+                grant.id,
+                grant.units,
+                grant.life_end,
+                grant.day,
+                grant.taken,
+                grant.retired,
+            )
+                .hash(hash);
+            (report(&grant.report), report(&grant.told), report(&grant.acknowledged)).hash(hash);
+        }
+        self.asked
+            .map(|asked| (asked.number, asked.at, asked.urgent, asked.least))
+            .hash(hash);
+        (self.limit, self.open, self.heard_no, self.refused).hash(hash);
+        (self.dry_until.us_since(now), self.stamps.iter().collect::<Vec<_>>()).hash(hash);
+    }
+
+    /// The number of the ask that waits for its answer; for tests.
+    #[cfg(test)]
+    pub fn asks(&self) -> Option<u64> {
+        self.asked.map(|asked| asked.number)
+    }
+
     /// Everything that is not in use goes back now, for a graceful end.
     pub fn wind_up(&mut self) {
         for grant in &mut self.grants {

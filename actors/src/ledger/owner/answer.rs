@@ -15,6 +15,21 @@ const HEARD_EVERY_MS: u64 = 2_000;
 /// Grant numbers of this process: one count for all shards and all turns as owner, so that none is ever reused.
 static GRANTS_MADE: AtomicU64 = AtomicU64::new(0);
 
+#[cfg(test)]
+thread_local! {
+    /// The number of the next grant on this thread, for tests in which equal histories must give equal states.
+    pub static NEXT_GRANT: std::cell::Cell<Option<u64>> = const { std::cell::Cell::new(None) };
+}
+
+fn next_grant_number() -> u64 {
+    #[cfg(test)]
+    if let Some(number) = NEXT_GRANT.get() {
+        NEXT_GRANT.set(Some(number + 1));
+        return number;
+    }
+    GRANTS_MADE.fetch_add(1, Ordering::Relaxed) + 1
+}
+
 impl<T> Owner<T> {
     pub(super) fn settle(
         &mut self,
@@ -83,7 +98,7 @@ impl<T> Owner<T> {
                 Some(Granted {
                     grant: GrantId {
                         owner: self.session,
-                        number: GRANTS_MADE.fetch_add(1, Ordering::Relaxed) + 1,
+                        number: next_grant_number(),
                     },
                     units,
                     life_ms,

@@ -58,6 +58,7 @@ pub struct Released<T> {
 
 /// A shard's owner. `T` says where an answer goes.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub struct Owner<T> {
     options: LedgerOptions,
     session: SessionId,
@@ -79,6 +80,7 @@ pub struct Owner<T> {
 
 /// An append on its way, and the answers that it releases.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 struct InFlight<T> {
     append: Append,
     replies: Vec<(T, OwnerReply)>,

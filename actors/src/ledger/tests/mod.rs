@@ -6,6 +6,7 @@ mod harness;
 mod holders;
 mod kinds;
 mod memory_bus;
+mod model;
 mod properties;
 mod restart;
 mod saturation;
