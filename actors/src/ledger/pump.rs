@@ -203,6 +203,7 @@ impl Pump {
         };
         let Outgoing {
             learned,
+            seen,
             settlements,
             ask,
             urgent,
@@ -227,6 +228,9 @@ impl Pump {
         batch.urgent |= urgent;
         if let Some(limit) = learned {
             batch.request.learned.push((meter.meter().clone(), limit));
+        }
+        if let Some(seen) = seen {
+            batch.request.seen.push((meter.meter().clone(), seen));
         }
         for settlement in settlements {
             batch
@@ -296,6 +300,20 @@ impl Pump {
                 meter.state.lock().gone(*grant);
             }
         }
+        for name in &reply.recalled {
+            // A meter with anything in hand is in use.
+            let held = self
+                .node
+                .active
+                .lock()
+                .iter()
+                .find(|meter| meter.meter() == name)
+                .cloned();
+            if let Some(meter) = held {
+                meter.state.lock().recall(now);
+                self.node.hurry(&meter, false);
+            }
+        }
         for answer in &reply.answers {
             let Some((meter, _)) = sent
                 .asks
@@ -335,12 +353,7 @@ impl Pump {
 impl Batch {
     fn new(session: SessionId, now: Mono) -> Batch {
         Batch {
-            request: OwnerRequest {
-                session,
-                learned: Vec::new(),
-                settlements: Vec::new(),
-                asks: Vec::new(),
-            },
+            request: OwnerRequest::of(session),
             sent: Sent {
                 asks: Vec::new(),
                 told: Vec::new(),
@@ -352,7 +365,10 @@ impl Batch {
     }
 
     fn is_empty(&self) -> bool {
-        self.request.learned.is_empty() && self.request.settlements.is_empty() && self.request.asks.is_empty()
+        self.request.learned.is_empty()
+            && self.request.seen.is_empty()
+            && self.request.settlements.is_empty()
+            && self.request.asks.is_empty()
     }
 }
 

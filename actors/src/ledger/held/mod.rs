@@ -2,6 +2,7 @@
 //! Pure: `now` is an argument.
 
 mod answer;
+mod foreign;
 mod grant;
 mod pace;
 mod turn;
@@ -11,6 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 use grok2api_schemas::ledger::Standing;
 use grok2api_schemas::meter::Meter;
 
+use self::foreign::Foreign;
 use self::grant::{HeldGrant, retire, usable};
 pub use self::turn::Outgoing;
 use crate::clock::Mono;
@@ -82,6 +84,12 @@ pub struct Held {
     standing: Standing,
     /// When the day that is counted ends, for meters by the day.
     day_end: Option<Mono>,
+    /// The ask under way is for the next day's units; and they are not asked for again before.
+    asked_ahead: bool,
+    next_day_after: Mono,
+    /// What the upstream says is used, if it is more than is known here, and not told yet.
+    seen: Option<u64>,
+    foreign: Foreign,
 }
 
 impl Held {
@@ -115,6 +123,10 @@ impl Held {
             used_at: now,
             standing: Standing::default(),
             day_end: None,
+            asked_ahead: false,
+            next_day_after: Mono(0),
+            seen: None,
+            foreign: Foreign::default(),
         }
     }
 

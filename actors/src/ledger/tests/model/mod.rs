@@ -9,7 +9,7 @@
 //! end of every walk: when faults end, every domain is served again, and nothing stays outstanding.
 //!
 //! The short form runs with the other tests. The long form, a million states and more:
-//! `cargo test --profile fast -p grok2api-actors --lib -- --ignored --nocapture model::`
+//! `cargo test -p grok2api-actors --lib -- --ignored --nocapture nothing_is_overspent_in_a_million` (figures: `benches/README.md`).
 
 mod explore;
 mod world;

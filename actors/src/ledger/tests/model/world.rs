@@ -377,12 +377,7 @@ impl World {
     fn speak(&mut self, node: usize, to: usize, give_back: bool) {
         let now = self.moment(node).mono;
         let holder = &mut self.nodes[node];
-        let mut request = OwnerRequest {
-            session: holder.session,
-            learned: Vec::new(),
-            settlements: Vec::new(),
-            asks: Vec::new(),
-        };
+        let mut request = OwnerRequest::of(holder.session);
         let mut told = Vec::new();
         for (domain, held) in holder.held.iter_mut().enumerate() {
             if give_back {
