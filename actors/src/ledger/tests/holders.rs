@@ -373,7 +373,7 @@ fn what_a_killed_node_took_with_it_for_hours_comes_back_by_asking_the_upstream()
     cluster.run(35_000, |_| {});
     assert!(cluster.presumed(0) > 0);
     let name = cluster.meters[0].clone();
-    assert_eq!(cluster.owner.wants_rebase(), [name.clone()]);
+    assert_eq!(cluster.owner.wants_rebase(), std::slice::from_ref(&name));
     let question = cluster.owner.question(&name).unwrap();
     // Calls go on between the mark, the question and its answer.
     let call = cluster.insist(0, &wants, 2_000).expect("a unit");

@@ -626,26 +626,25 @@ impl World {
     }
 
     fn check_grants(&mut self) {
-        let mut closed: HashMap<GrantId, Option<bool>> = HashMap::new();
+        let mut closed: HashMap<GrantId, bool> = HashMap::new();
         for stored in &self.journal {
             let entry: Entry = codec::decode(&stored.payload).unwrap();
             let EntryBody::Changes(changes) = entry.body else {
                 continue;
             };
             for change in changes.meters.iter().flat_map(|of| &of.changes) {
-                match change {
-                    Change::Granted { grant, .. } => {
-                        if closed.insert(*grant, Some(false)).is_some() && self.violation.is_none() {
-                            self.violation = Some(format!("{grant:?} was made twice"));
-                        }
-                    }
-                    Change::Settled { grant, report, .. } if report.closed => {
-                        let before = closed.insert(*grant, Some(true));
-                        if before == Some(Some(true)) && self.violation.is_none() {
-                            self.violation = Some(format!("{grant:?} was closed twice"));
-                        }
-                    }
-                    _ => {}
+                let twice = match change {
+                    Change::Granted { grant, .. } => closed.insert(*grant, false).map(|_| (grant, "made")),
+                    Change::Settled { grant, report, .. } if report.closed => closed
+                        .insert(*grant, true)
+                        .filter(|closed| *closed)
+                        .map(|_| (grant, "closed")),
+                    _ => None,
+                };
+                if let Some((grant, what)) = twice
+                    && self.violation.is_none()
+                {
+                    self.violation = Some(format!("{grant:?} was {what} twice"));
                 }
             }
         }
