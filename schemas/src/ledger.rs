@@ -141,6 +141,21 @@ pub enum Change {
         /// Until when the presumed units stay charged, wall time of the writer.
         until_ms: u64,
     },
+    /// Others use the quota, too: units that the upstream counted and that nobody here sent.
+    Foreign {
+        /// How many.
+        units: u64,
+        /// Until when they stay charged, wall time of the writer.
+        until_ms: u64,
+    },
+    /// The upstream was asked what is left. Replaces all that was charged and presumed; what is granted and not settled
+    /// stays outstanding.
+    Rebased {
+        /// What is charged from now on.
+        charged: u64,
+        /// Until when, wall time of the writer.
+        until_ms: u64,
+    },
     /// A settlement for a grant that this journal never made: the journal was rolled back. Charged, and no grants for a while.
     Stranger {
         /// What was used.
@@ -222,6 +237,22 @@ pub struct OwnerRequest {
     pub settlements: Vec<Settlement>,
     /// What it wants.
     pub asks: Vec<Ask>,
+    /// What the upstream says is used of a meter, where that is more than all that the holder knows to be charged or
+    /// granted: others use the quota, too.
+    pub seen: Vec<(Meter, u64)>,
+}
+
+impl OwnerRequest {
+    /// Says nothing yet.
+    pub fn of(session: SessionId) -> OwnerRequest {
+        OwnerRequest {
+            session,
+            learned: Vec::new(),
+            settlements: Vec::new(),
+            asks: Vec::new(),
+            seen: Vec::new(),
+        }
+    }
 }
 
 /// What became of one grant.
@@ -259,6 +290,8 @@ pub struct Ask {
     pub holding: Vec<GrantId>,
     /// Shares to live on.
     pub renew: Vec<GrantId>,
+    /// For meters by the day: units of the next day, in hand before it begins.
+    pub ahead: bool,
 }
 
 /// What the owner answers.
@@ -270,6 +303,8 @@ pub struct OwnerReply {
     pub acknowledged: bool,
     /// Grants of the session that the owner does not know or holds for finished.
     pub gone: Vec<(Meter, GrantId)>,
+    /// Meters of which the session should give back what it does not need: another starves.
+    pub recalled: Vec<Meter>,
 }
 
 /// The answer to one ask.
@@ -298,6 +333,8 @@ pub struct Granted {
     pub life_ms: Option<u64>,
     /// The day it counts to.
     pub day: Option<u32>,
+    /// It may be used from then on, counted from when it was asked for; 0 for all but units of the next day.
+    pub starts_ms: u64,
 }
 
 /// How a meter stands with its owner.

@@ -35,7 +35,7 @@ const FREE: Actual = Actual {
 pub(super) struct Call {
     pub(super) engine: Arc<Engine>,
     record: Box<RequestRecord>,
-    received: Mono,
+    pub(super) received: Mono,
     /// The whole call ends by then, whatever is under way.
     pub(super) deadline: Instant,
     /// Microseconds spent waiting for room.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use grok2api_actors::clock::Mono;
 use grok2api_actors::token::ModelId;
 use grok2api_schemas::admin::requests::Outcome;
 use grok2api_schemas::client_key::DisconnectPolicy;
@@ -113,6 +114,10 @@ impl Engine {
                     if let Some(pick) = &call.pick {
                         let told = self.provider.learn(headers);
                         self.pool.note_answer(&pick.team, &pick.at, told);
+                        if let Some((limit, remaining)) = self.provider.remaining(headers) {
+                            let sent = Mono(call.received.0.saturating_add(began_us));
+                            self.pool.note_remaining(&pick.at, sent, limit, remaining);
+                        }
                     }
                     call.attempted(began_us, Some(status), Outcome::Success, AttemptOutcome::Ok, None);
                     call.answered(status, took_us);

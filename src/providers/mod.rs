@@ -53,4 +53,9 @@ pub trait Provider: Send + Sync + 'static {
 
     /// Limits that the head of a success tells.
     fn learn(&self, headers: &HeaderMap) -> LearnedLimits;
+
+    /// What the head of an answer tells of requests: how many are allowed in a minute, and how many are left.
+    fn remaining(&self, _headers: &HeaderMap) -> Option<(u64, u64)> {
+        None
+    }
 }

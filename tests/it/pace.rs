@@ -164,3 +164,34 @@ async fn a_head_that_is_written_late_is_charged_again() {
     }
     assert_eq!(counted(&gateway.http().get("/metrics").await.text()), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_strangers_use_of_a_limit_is_left_to_them() {
+    let limit = 20;
+    let mut team = Sim::team(0);
+    team["limits"] = json!({"*": {"rpm": limit}});
+    let sim = Sim::play(json!({"teams": [team]})).await;
+    let plan = Plan::of(&sim, 1).set("clients.max_wait_ms", 300);
+    let gateway = plan.limits(&Sim::team_id(0), "*", "rpm = 20").start_warm().await;
+    // Somebody else calls with the same key, past the gateway.
+    let stranger = sim.http().with_bearer(&Sim::key(0));
+    for _ in 0..12 {
+        stranger
+            .post("/v1/chat/completions", &ask(MODEL, "Not through the gateway"))
+            .await
+            .ok();
+    }
+    // The first answers tell of it; a moment later the ledger knows.
+    let mut answered = 0;
+    for _ in 0..20 {
+        answered += u64::from(gateway.http().chat(&ask(MODEL, "What is left?")).await.status == 200);
+        tokio::time::sleep(Duration::from_millis(700)).await;
+        if answered == 1 {
+            tokio::time::sleep(Duration::from_millis(2_500)).await;
+        }
+    }
+    let arrivals = sim.arrivals().await;
+    println!("{answered} answered beside 12 of a stranger's, of {limit}");
+    assert_eq!(arrivals["arrivals"][0]["refused"], 0, "{arrivals}");
+    assert!((6..=8).contains(&answered), "{answered}");
+}

@@ -90,6 +90,12 @@ impl Charges {
         self.add(latest, moved);
     }
 
+    /// Forgets everything that is charged by release time.
+    pub fn clear_window(&mut self) {
+        self.by_release.clear();
+        self.total = 0;
+    }
+
     /// Units charged by release time; call [`Charges::expire`] first.
     pub fn total(&self) -> u64 {
         self.total

@@ -111,6 +111,14 @@ impl HeldMeter {
         self.node.capacity_freed();
     }
 
+    /// An ordinary answer to a call that was sent at `sent` said what the upstream allows in the window and what is left.
+    pub fn note_remaining(self: &Arc<Self>, sent: Mono, limit: u64, remaining: u64) {
+        let now = self.node.clock.now();
+        if self.state.lock().note_remaining(now, sent, limit, remaining) {
+            self.node.activate(self);
+        }
+    }
+
     /// The configured limit, as the caller knows it.
     pub(super) fn configure(self: &Arc<Self>, limit: Option<u64>) {
         self.change(|held| held.configure(limit));

@@ -33,6 +33,8 @@ pub enum Mutant {
     GrantsOfANodeId,
     /// A paced share counts over T alone on the holder's clock.
     PaceWithoutSlack,
+    /// The journal takes an append whatever its writer saw last (in the model).
+    NoCompareAndSet,
 }
 
 #[cfg(test)]

@@ -289,6 +289,7 @@ impl Pump {
         };
         let Outgoing {
             learned,
+            seen,
             settlements,
             ask,
             urgent,
@@ -313,6 +314,9 @@ impl Pump {
         batch.urgent |= urgent;
         if let Some(limit) = learned {
             batch.request.learned.push((meter.meter().clone(), limit));
+        }
+        if let Some(seen) = seen {
+            batch.request.seen.push((meter.meter().clone(), seen));
         }
         for settlement in settlements {
             batch.tell(Some(meter), settlement);
@@ -476,6 +480,20 @@ impl Pump {
             let known = sent.told.iter().filter_map(|told| told.meter.as_ref());
             if let Some(meter) = known.into_iter().find(|meter| meter.meter() == name) {
                 meter.state.lock().gone(*grant);
+            }
+        }
+        for name in &reply.recalled {
+            // A meter with anything in hand is in use.
+            let held = self
+                .node
+                .active
+                .lock()
+                .iter()
+                .find(|meter| meter.meter() == name)
+                .cloned();
+            if let Some(meter) = held {
+                meter.state.lock().recall(now);
+                self.node.hurry(&meter, false);
             }
         }
         for answer in &reply.answers {

@@ -20,6 +20,7 @@ const OWNERS_REMEMBERED: usize = 256;
 
 /// All meters of a shard.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub struct ShardState {
     options: LedgerOptions,
     meters: HashMap<Meter, OwnerMeter>,
@@ -30,7 +31,7 @@ pub struct ShardState {
     /// The incarnation that the last takeover in the journal was written in.
     incarnation: Option<u64>,
     /// Since when the journal is known not to be what it was.
-    distrusted_at: Option<Mono>,
+    distrusted_at: Option<Moment>,
 }
 
 impl ShardState {
@@ -47,10 +48,28 @@ impl ShardState {
     }
 
     /// The journal was wiped or restored: what the upstream still sees may be missing, so no grants for one window.
-    pub fn distrust(&mut self, now: Mono) {
-        self.distrusted_at = Some(now);
+    pub fn distrust(&mut self, moment: Moment) {
+        self.distrusted_at = Some(moment);
+        let life_ms = self.foreign_life_ms();
         for meter in self.meters.values_mut() {
-            meter.refuse_until = meter.rules.seen_until(now);
+            meter.refuse(moment, life_ms);
+        }
+    }
+
+    /// Until when a meter that nothing is known of is refused, if the journal is not trusted.
+    pub fn refused_until(&self, meter: &Meter) -> Option<Mono> {
+        let since = self.distrusted_at?;
+        let mut unknown = OwnerMeter::new(Rules::of(meter, &self.options));
+        unknown.refuse(since, self.foreign_life_ms());
+        Some(unknown.refuse_until)
+    }
+
+    /// How long grants that this journal does not know may still be sent.
+    fn foreign_life_ms(&self) -> u64 {
+        if self.options.predecessors_are_dead {
+            0
+        } else {
+            self.options.grant_life_ms
         }
     }
 
@@ -66,11 +85,11 @@ impl ShardState {
 
     /// A meter, made if need be.
     pub fn meter_mut(&mut self, meter: &Meter) -> &mut OwnerMeter {
-        let (options, distrusted_at) = (self.options, self.distrusted_at);
+        let (options, distrusted_at, life_ms) = (self.options, self.distrusted_at, self.foreign_life_ms());
         self.meters.entry(meter.clone()).or_insert_with(|| {
             let mut fresh = OwnerMeter::new(Rules::of(meter, &options));
             if let Some(since) = distrusted_at {
-                fresh.refuse_until = fresh.rules.seen_until(since);
+                fresh.refuse(since, life_ms);
             }
             fresh
         })

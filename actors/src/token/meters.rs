@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use arc_swap::ArcSwap;
-use grok2api_schemas::meter::{Domain, Meter};
+use grok2api_schemas::meter::{Domain, Meter, MeterKind};
 use grok2api_schemas::token::{LearnedLimits, TeamRecord};
 
 use super::cooling::CoolingPolicy;
@@ -88,6 +88,14 @@ impl Pool {
             for used in at.meters.load().iter() {
                 used.meter.answered();
             }
+        }
+    }
+
+    /// An answer to a call sent at `sent` told how many requests a minute are allowed, and how many are left.
+    pub fn note_remaining(&self, at: &TeamModel, sent: Mono, limit: u64, remaining: u64) {
+        let minute = MeterKind::Requests { window_ms: 60_000 };
+        for used in at.meters.load().iter().filter(|used| used.meter.meter().kind == minute) {
+            used.meter.note_remaining(sent, limit, remaining);
         }
     }
 

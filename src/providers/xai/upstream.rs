@@ -175,4 +175,9 @@ impl Provider for XaiUpstream {
             ..LearnedLimits::default()
         }
     }
+
+    fn remaining(&self, headers: &HeaderMap) -> Option<(u64, u64)> {
+        let told = RateHeaders::read(headers);
+        told.limit_requests.zip(told.remaining_requests)
+    }
 }

@@ -2,7 +2,7 @@
 
 use grok2api_schemas::ledger::{Answer, GrantId, Report, Standing};
 
-use super::grant::{HeldGrant, retire, retire_anew};
+use super::grant::{HeldGrant, retire, retire_anew, usable};
 use super::{Asked, Held};
 use crate::clock::Mono;
 use crate::ledger::meter::merge;
@@ -11,6 +11,12 @@ use crate::ledger::rules::Class;
 
 /// The longest and shortest pause before an owner that had nothing is asked again, milliseconds.
 const RETRY_MS: std::ops::RangeInclusive<u64> = 20..=100;
+/// A holder that nobody asked for so long gives back all it has when it is recalled, milliseconds.
+const RECALL_IDLE_MS: u64 = 500;
+/// Demand that a holder keeps in hand when it is recalled, milliseconds.
+const RECALL_KEEPS_MS: u64 = 1_000;
+/// After a recall nothing is asked for ahead of demand for so long, milliseconds.
+const RECALL_REST_MS: u64 = 2_000;
 /// The pause before units are asked for ahead of demand again, if there were none, milliseconds.
 const AHEAD_AGAIN_MS: u64 = 1_000;
 
@@ -33,13 +39,19 @@ impl Held {
             let life_end = granted
                 .life_ms
                 .map_or(Mono(u64::MAX), |life| counted_from.plus_ms(life));
-            if self.rules.daily && asked.is_some() {
+            if self.rules.daily && asked.is_some() && granted.starts_ms == 0 {
                 self.day_end = Some(life_end);
             }
             self.grants.push(HeldGrant {
                 key,
                 id: granted.grant,
                 units: granted.units,
+                // Early by as long as the ask was on its way: such a call counts to the day it was granted for all the same.
+                starts: if granted.starts_ms > 0 {
+                    asked_at.plus_ms(granted.starts_ms)
+                } else {
+                    Mono(0)
+                },
                 life_end,
                 day: granted.day,
                 taken: 0,
@@ -77,6 +89,8 @@ impl Held {
         if refused && urgent {
             self.refused = least;
             self.dry(now, &answer.standing);
+        } else if refused && self.asked_ahead {
+            self.next_day_after = now.plus_ms(AHEAD_AGAIN_MS);
         } else if refused {
             self.ahead_after = now.plus_ms(AHEAD_AGAIN_MS);
         } else {
@@ -119,6 +133,31 @@ impl Held {
         let release = standing.next_release_ms.unwrap_or(pause);
         // Others give back meanwhile, so a distant release is no reason to wait for it alone.
         self.dry_until = now.plus_ms(release.clamp(pause, 1_000));
+    }
+
+    /// Another holder starves: what is not needed at once goes back. A share gives up what is idle, or else half.
+    pub fn recall(&mut self, now: Mono) {
+        let busy = self.queued > 0 || !self.demand.is_idle(now, RECALL_IDLE_MS);
+        if self.rules.class == Class::Share {
+            let keep = if busy { self.share(now).div_ceil(2).max(1) } else { 0 };
+            let mut excess = self.share(now).saturating_sub(keep);
+            for grant in self.grants.iter_mut().filter(|grant| !grant.retired) {
+                let back = excess.min(grant.units.saturating_sub(grant.report.returned));
+                grant.report.returned += back;
+                excess -= back;
+            }
+            return;
+        }
+        let soon = (self.demand.per_second() * RECALL_KEEPS_MS as f64 / 1000.0).ceil() as u64;
+        let keep = if busy { soon.max(self.queued) } else { 0 };
+        let mut excess = self.stock(now).saturating_sub(keep);
+        for grant in self.grants.iter_mut().filter(|grant| usable(grant, now)) {
+            let back = excess.min(grant.stock());
+            grant.report.returned += back;
+            excess -= back;
+        }
+        // What was given up for another is not asked for again at the next turn.
+        self.ahead_after = now.plus_ms(RECALL_REST_MS);
     }
 
     /// The ask got lost: the owner may be asked again.

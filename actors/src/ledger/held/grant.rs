@@ -12,6 +12,8 @@ pub(super) struct HeldGrant {
     pub(super) key: u32,
     pub(super) id: GrantId,
     pub(super) units: u64,
+    /// Not usable before: units of the next day.
+    pub(super) starts: Mono,
     pub(super) life_end: Mono,
     pub(super) day: Option<u32>,
     /// Units of leases that are taken and not sent; for slots, of calls that are not over.
@@ -42,7 +44,7 @@ impl HeldGrant {
 
 /// Whether calls may take of a grant: alive, and not so near its end that a call would run into it.
 pub(super) fn usable(grant: &HeldGrant, now: Mono) -> bool {
-    active(Mutant::NoCheckAtSend) || now < grant.life_end
+    active(Mutant::NoCheckAtSend) || (grant.starts <= now && now < grant.life_end)
 }
 
 /// Gives back what is not taken; nothing more is taken.

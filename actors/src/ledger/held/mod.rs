@@ -2,6 +2,7 @@
 //! Pure: `now` is an argument.
 
 mod answer;
+mod foreign;
 mod grant;
 mod pace;
 mod turn;
@@ -11,6 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 use grok2api_schemas::ledger::Standing;
 use grok2api_schemas::meter::Meter;
 
+use self::foreign::Foreign;
 use self::grant::{HeldGrant, retire, usable};
 pub use self::turn::Outgoing;
 use crate::clock::Mono;
@@ -82,6 +84,12 @@ pub struct Held {
     standing: Standing,
     /// When the day that is counted ends, for meters by the day.
     day_end: Option<Mono>,
+    /// The ask under way is for the next day's units; and they are not asked for again before.
+    asked_ahead: bool,
+    next_day_after: Mono,
+    /// What the upstream says is used, if it is more than is known here, and not told yet.
+    seen: Option<u64>,
+    foreign: Foreign,
 }
 
 impl Held {
@@ -115,6 +123,10 @@ impl Held {
             used_at: now,
             standing: Standing::default(),
             day_end: None,
+            asked_ahead: false,
+            next_day_after: Mono(0),
+            seen: None,
+            foreign: Foreign::default(),
         }
     }
 
@@ -357,6 +369,38 @@ impl Held {
     /// The upstream has answered a call of this meter.
     pub fn answered(&mut self) {
         self.answered = true;
+    }
+
+    /// What decides what happens next, hashed; for tests.
+    #[cfg(test)]
+    pub fn fingerprint(&self, now: Mono, hash: &mut impl std::hash::Hasher) {
+        use std::hash::Hash;
+        let report = |report: &grok2api_schemas::ledger::Report| {
+            (report.sent, report.done, report.cost, report.returned, report.closed)
+        };
+        for grant in &self.grants {
+            (
+                grant.id,
+                grant.units,
+                grant.life_end,
+                grant.day,
+                grant.taken,
+                grant.retired,
+            )
+                .hash(hash);
+            (report(&grant.report), report(&grant.told), report(&grant.acknowledged)).hash(hash);
+        }
+        self.asked
+            .map(|asked| (asked.number, asked.at, asked.urgent, asked.least))
+            .hash(hash);
+        (self.limit, self.open, self.heard_no, self.refused).hash(hash);
+        (self.dry_until.us_since(now), self.stamps.iter().collect::<Vec<_>>()).hash(hash);
+    }
+
+    /// The number of the ask that waits for its answer; for tests.
+    #[cfg(test)]
+    pub fn asks(&self) -> Option<u64> {
+        self.asked.map(|asked| asked.number)
     }
 
     /// Everything that is not in use goes back now, for a graceful end.

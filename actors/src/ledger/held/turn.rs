@@ -16,6 +16,8 @@ const TARGET_MS: u64 = 20_000;
 const IDLE_MS: u64 = 5_000;
 /// A settlement that is not acknowledged is told again after this long, milliseconds.
 const TELL_AGAIN_MS: u64 = 4_000;
+/// Units of the next day are asked for so long before it begins, milliseconds.
+const NEXT_DAY_AHEAD_MS: u64 = 60_000;
 /// An ask without an answer is given up after this long, milliseconds.
 const ASK_LOST_MS: u64 = 10_000;
 /// Stands in for a limit that is not known. A meter without one is granted in numbers like any other, and without bound: so
@@ -26,6 +28,8 @@ const UNBOUNDED: u64 = u64::MAX >> 2;
 pub struct Outgoing {
     /// A limit that was read off the upstream.
     pub learned: Option<u64>,
+    /// What the upstream says is used, where that is more than is known here.
+    pub seen: Option<u64>,
     /// Settlements to tell (again).
     pub settlements: Vec<Settlement>,
     /// An ask.
@@ -52,6 +56,7 @@ impl Held {
         self.retire_stale(now);
         let mut out = Outgoing {
             learned: self.learned.take(),
+            seen: self.seen.take(),
             ..Outgoing::default()
         };
         if open {
@@ -73,7 +78,7 @@ impl Held {
         for grant in &mut self.grants {
             let ending = now.plus_ms(margin) >= grant.life_end;
             // A share costs nothing while it is idle; giving it back would make the next burst wait for T + D.
-            let unused = idle && class != Class::Share;
+            let unused = idle && class != Class::Share && grant.starts <= now;
             if !grant.retired && (ending || unused) {
                 retire(grant, class);
             }
@@ -166,6 +171,10 @@ impl Held {
                 (need, first.max(short))
             }
         };
+        let (want, ahead) = match self.next_day(now) {
+            Some(units) if need == 0 => (units, true),
+            _ => (want, false),
+        };
         if need == 0 && want == 0 && renew.is_empty() {
             return self.missed_none();
         }
@@ -177,10 +186,10 @@ impl Held {
             Class::Amount => self.least().clamp(1, need.max(1)),
             _ => 1,
         };
-        if need == 0 && renew.is_empty() && now < self.ahead_after {
+        if need == 0 && renew.is_empty() && !ahead && now < self.ahead_after {
             return;
         }
-        if now < self.dry_until && renew.is_empty() && least >= self.refused {
+        if now < self.dry_until && renew.is_empty() && !ahead && least >= self.refused {
             out.again_at = Some(self.dry_until);
             return;
         }
@@ -192,6 +201,7 @@ impl Held {
             urgent,
             least,
         });
+        self.asked_ahead = ahead;
         self.missed_none();
         out.urgent = urgent;
         out.ask = Some(Ask {
@@ -201,10 +211,20 @@ impl Held {
             need,
             least,
             want,
-            stock: self.stock(now),
+            stock: if ahead { 0 } else { self.stock(now) },
             holding: self.grants.iter().map(|grant| grant.id).collect(),
             renew,
+            ahead,
         });
+    }
+
+    /// Units of the next day to ask for now: in the last minute before midnight, where there is demand and none is in hand.
+    fn next_day(&self, now: Mono) -> Option<u64> {
+        let end = self.day_end.filter(|end| self.rules.daily && now < *end)?;
+        let near = end.us_since(now) <= NEXT_DAY_AHEAD_MS * 1000;
+        let there = self.grants.iter().any(|grant| !grant.retired && grant.starts > now);
+        let wanted = near && !there && now >= self.next_day_after;
+        wanted.then(|| units_in(TARGET_MS, self.demand.per_second()).max(1))
     }
 
     /// What a first ask takes on top of what is needed, so that a client that calls one by one does not ask each time.

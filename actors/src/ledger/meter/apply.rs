@@ -71,6 +71,15 @@ impl OwnerMeter {
             } => self.apply_report(grant, report, anchor.mono(until_ms)),
             Change::Lapsed { grant, until_ms } => self.apply_lapse(grant, anchor.mono(until_ms)),
             Change::Abandoned { grant, until_ms } => self.apply_abandonment(grant, anchor.mono(until_ms)),
+            Change::Foreign { units, until_ms } => self.charges.add(anchor.mono(until_ms), units),
+            Change::Rebased { charged, until_ms } => {
+                self.charges.clear_window();
+                for grant in self.grants.values_mut() {
+                    grant.presumed = 0;
+                }
+                self.refuse_until = Mono(0);
+                self.charges.add(anchor.mono(until_ms), charged);
+            }
             Change::Stranger { units, day, until_ms } => {
                 let until = anchor.mono(until_ms);
                 self.charge(day, until, units);
@@ -188,6 +197,7 @@ impl OwnerMeter {
     }
 
     fn charge(&mut self, day: Option<u32>, until: Mono, units: u64) {
+        self.charged_ever = self.charged_ever.saturating_add(units);
         match day {
             Some(day) => self.charges.add_day(day, units),
             None => self.charges.add(until, units),

@@ -56,8 +56,16 @@ pub struct OwnerMeter {
     pub grants: BTreeMap<GrantId, Grant>,
     /// No grants before this time: the journal is not what it was.
     pub refuse_until: Mono,
+    /// Everything that was ever charged.
+    pub charged_ever: u64,
     /// The latest day ever decided on; the day never goes back, whatever the wall clock does.
     pub today: u32,
+}
+
+/// How a meter stood when the upstream was asked what is left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Question {
+    charged_ever: u64,
 }
 
 /// What came of an ask.
@@ -79,6 +87,7 @@ impl OwnerMeter {
             charges: Charges::new(rules.window_ms),
             grants: BTreeMap::new(),
             refuse_until: Mono(0),
+            charged_ever: 0,
             today: 0,
         }
     }
@@ -237,6 +246,88 @@ impl OwnerMeter {
             .collect()
     }
 
+    /// Units of a day that are charged, and granted and not settled.
+    pub fn load_of(&self, day: u32) -> (u64, u64) {
+        let of_day = self.grants.values().filter(|grant| grant.day == Some(day));
+        (
+            self.charges.of_day(day),
+            of_day.map(|grant| grant.held + grant.flight).sum(),
+        )
+    }
+
+    /// What the upstream counts beyond all that is charged here or granted to others than `holder`: strangers' use. What the
+    /// holder has in its own hand was not sent when it heard the upstream, for its settlements came along.
+    pub fn foreign(&self, moment: Moment, holder: SessionId, seen: u64) -> Option<Change> {
+        let limit = self.limit().filter(|_| self.rules.window_ms > 0)?;
+        let others = self.grants.values().filter(|grant| grant.holder != holder);
+        let outstanding: u64 = others.map(|grant| grant.held + grant.flight).sum();
+        let charged = self.charges.total();
+        // One unit is always left, so that the upstream goes on telling.
+        let units = seen.min(limit.saturating_sub(1)).saturating_sub(charged + outstanding);
+        (units > 0).then(|| Change::Foreign {
+            units,
+            until_ms: moment.wall_at(moment.mono.plus_ms(self.rules.window_ms)),
+        })
+    }
+
+    /// Marks how the meter stands before the upstream is asked what is left. The question itself is to be sent D later: by
+    /// then everything that is charged now has reached the upstream.
+    pub fn question(&self) -> Question {
+        Question {
+            charged_ever: self.charged_ever,
+        }
+    }
+
+    /// The upstream said what is left, in answer to a question that was sent after `question` was marked. Free is from now
+    /// on what it said, less everything that is granted and not settled, and less what was charged since the mark.
+    pub fn rebase(&self, moment: Moment, question: Question, remaining: u64) -> Option<Change> {
+        let limit = self
+            .limit()
+            .filter(|_| self.rules.window_ms > 0 && self.rules.is_long())?;
+        let seen_until = self.rules.seen_until(moment.mono);
+        if self.refuse_until > seen_until {
+            // Grants that the lost journal knew of may still be sent.
+            return None;
+        }
+        let since = self.charged_ever.saturating_sub(question.charged_ever);
+        Some(Change::Rebased {
+            charged: limit.saturating_sub(remaining) + since,
+            until_ms: moment.wall_at(seen_until),
+        })
+    }
+
+    /// Whether units are lost to this meter that only the upstream can give back: presumed spent, for long.
+    pub fn wants_rebase(&self) -> bool {
+        let lost = |grant: &Grant| grant.presumed > 0 && grant.lapsed;
+        self.rules.window_ms > 0 && self.rules.is_long() && self.grants.values().any(lost)
+    }
+
+    /// The journal is not what it was: no grants until the upstream has forgotten whatever the lost one granted, or until
+    /// the day is over. `life_ms` is for how long grants that are not known may still be sent.
+    pub fn refuse(&mut self, since: Moment, life_ms: u64) {
+        let until = if self.rules.daily {
+            let today = self.rules.day_of(since.wall);
+            since.mono.plus_ms(self.rules.ms_to_end_of(today, since.wall))
+        } else {
+            self.rules.seen_until(since.mono.plus_ms(life_ms))
+        };
+        self.refuse_until = self.refuse_until.max(until);
+    }
+
+    /// Whether a holder that was refused has less than its fair part, so that others are asked to give back.
+    pub fn starves(&self, holder: SessionId, nodes: usize) -> bool {
+        let own = self.grants.values().filter(|grant| grant.holder == holder);
+        let own: u64 = own.map(|grant| grant.held + grant.flight).sum();
+        self.limit()
+            .is_some_and(|limit| own < (limit / nodes.max(1) as u64).max(1))
+    }
+
+    /// Whether a holder has units in hand that others may need.
+    pub fn could_give(&self, holder: SessionId) -> bool {
+        let mut own = self.grants.values().filter(|grant| grant.holder == holder);
+        own.any(|grant| grant.held > 0)
+    }
+
     /// How much of an ask can be granted: never so much that `charged + outstanding` passes the limit.
     pub fn decide(&self, moment: Moment, holder: SessionId, ask: &Ask, nodes: usize) -> Decision {
         if moment.mono < self.refuse_until || (ask.need == 0 && ask.want == 0) {
@@ -245,7 +336,10 @@ impl OwnerMeter {
         let Some(limit) = self.limit() else {
             return Decision::Grant(ask.need.max(ask.want));
         };
-        let (charged, outstanding) = self.load();
+        let (charged, outstanding) = match ask.ahead {
+            true => self.load_of(self.today + 1),
+            false => self.load(),
+        };
         let free = (limit + self.own_former_shares(holder)).saturating_sub(charged + outstanding);
         let hoard = self.rules.hoard(free, limit, nodes).saturating_sub(ask.stock);
         // Alone, whoever waits may take all there is; but a day's units in the hand of a process that is killed are lost for

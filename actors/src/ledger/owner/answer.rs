@@ -7,13 +7,30 @@ use grok2api_schemas::ledger::{Answer, Ask, Change, GrantId, Granted, OwnerReply
 use grok2api_schemas::meter::Meter;
 
 use super::Owner;
-use crate::ledger::meter::Decision;
+use crate::ledger::meter::{Decision, OwnerMeter, Question};
 use crate::ledger::rules::{Class, Moment};
 
 /// How often a session with something open here is noted in the journal, milliseconds.
 const HEARD_EVERY_MS: u64 = 2_000;
+/// For how long others are asked to give back after a session got less than its part, milliseconds.
+const STARVES_FOR_MS: u64 = 2_500;
 /// Grant numbers of this process: one count for all shards and all turns as owner, so that none is ever reused.
 static GRANTS_MADE: AtomicU64 = AtomicU64::new(0);
+
+#[cfg(test)]
+thread_local! {
+    /// The number of the next grant on this thread, for tests in which equal histories must give equal states.
+    pub static NEXT_GRANT: std::cell::Cell<Option<u64>> = const { std::cell::Cell::new(None) };
+}
+
+fn next_grant_number() -> u64 {
+    #[cfg(test)]
+    if let Some(number) = NEXT_GRANT.get() {
+        NEXT_GRANT.set(Some(number + 1));
+        return number;
+    }
+    GRANTS_MADE.fetch_add(1, Ordering::Relaxed) + 1
+}
 
 impl<T> Owner<T> {
     pub(super) fn settle(
@@ -75,7 +92,7 @@ impl<T> Owner<T> {
             Decision::Refuse => None,
             Decision::Grant(units) => {
                 let rules = meter.rules;
-                let day = rules.daily.then_some(meter.today);
+                let day = rules.daily.then_some(meter.today + u32::from(ask.ahead));
                 let life_ms = match day {
                     Some(day) => Some(rules.ms_to_end_of(day, moment.wall)),
                     None => rules.mortal().then_some(rules.life_ms),
@@ -83,14 +100,21 @@ impl<T> Owner<T> {
                 Some(Granted {
                     grant: GrantId {
                         owner: self.session,
-                        number: GRANTS_MADE.fetch_add(1, Ordering::Relaxed) + 1,
+                        number: next_grant_number(),
                     },
                     units,
                     life_ms,
                     day,
+                    starts_ms: match day {
+                        Some(day) if ask.ahead => rules.ms_to_end_of(day - 1, moment.wall) + 1,
+                        _ => 0,
+                    },
                 })
             }
         };
+        if granted.is_none_or(|granted| granted.units < ask.need) && ask.need > 0 && meter.starves(session, nodes) {
+            self.starving.insert(ask.meter.clone(), (session, moment.mono));
+        }
         if let Some(granted) = granted {
             let change = Change::Granted {
                 grant: granted.grant,
@@ -109,6 +133,40 @@ impl<T> Owner<T> {
             renewed,
             standing: self.standing(moment, &ask.meter, ask.least),
         }
+    }
+
+    /// Asks for what this session can spare of meters of which another starves.
+    pub(super) fn recall(&mut self, moment: Moment, session: SessionId, reply: &mut OwnerReply) {
+        if self.starving.is_empty() {
+            return;
+        }
+        let state = &self.state;
+        self.starving
+            .retain(|_, (_, since)| moment.mono.ms_since(*since) < STARVES_FOR_MS);
+        for (name, (starving, _)) in &self.starving {
+            let gives = state.meter(name).is_some_and(|meter| meter.could_give(session));
+            if *starving != session && gives {
+                reply.recalled.push(name.clone());
+            }
+        }
+    }
+
+    /// What the upstream was asked, and a mark of how the meter stood before.
+    pub fn question(&self, meter: &Meter) -> Option<Question> {
+        self.state.meter(meter).map(OwnerMeter::question)
+    }
+
+    /// Meters of which so much is lost, for so long, that the upstream should be asked what is left.
+    pub fn wants_rebase(&self) -> Vec<Meter> {
+        let lost = self.state.meters().filter(|(_, meter)| meter.wants_rebase());
+        lost.map(|(name, _)| name.clone()).collect()
+    }
+
+    /// The upstream answered a question that was sent after `question` was marked: so many units are left.
+    pub fn rebase(&mut self, moment: Moment, meter: &Meter, question: Question, remaining: u64) {
+        self.sweep(moment, meter);
+        let change = self.state.meter_mut(meter).rebase(moment, question, remaining);
+        self.make(moment, meter, change);
     }
 
     fn standing(&self, moment: Moment, meter: &Meter, least: u64) -> Standing {

@@ -18,6 +18,7 @@ pub(super) const CHUNK_METERS: usize = 512;
 
 /// A snapshot being written, chunk by chunk.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub(super) struct SnapshotWork {
     left: Vec<Meter>,
     index: u32,
@@ -73,6 +74,28 @@ impl<T> Owner<T> {
     /// The append on its way, to be repeated as it is.
     pub fn repeat(&self) -> Option<Append> {
         self.in_flight.as_ref().map(|on_its_way| on_its_way.append.clone())
+    }
+
+    /// What decides what happens next, hashed; for tests. `meters` says in which order.
+    #[cfg(test)]
+    pub fn fingerprint(&self, meters: &[Meter], moment: Moment, hash: &mut impl std::hash::Hasher) {
+        use std::hash::Hash;
+        let state = self.state.snapshot(meters, 0, true, moment);
+        codec::encode(codec::VERSION, &state).unwrap().hash(hash);
+        codec::encode(codec::VERSION, &self.pending).unwrap().hash(hash);
+        (
+            self.last_sequence,
+            self.epoch,
+            self.in_flight.is_some(),
+            self.waiting.len(),
+        )
+            .hash(hash);
+    }
+
+    /// Sets the number of the next grant on this thread, and answers what it was; for tests.
+    #[cfg(test)]
+    pub fn number_grants(next: Option<u64>) -> Option<u64> {
+        super::answer::NEXT_GRANT.replace(next)
     }
 
     /// Snapshots after few entries and in small chunks, for tests.

@@ -58,6 +58,7 @@ pub struct Released<T> {
 
 /// A shard's owner. `T` says where an answer goes.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 pub struct Owner<T> {
     options: LedgerOptions,
     session: SessionId,
@@ -69,16 +70,22 @@ pub struct Owner<T> {
     waiting: Vec<(T, OwnerReply)>,
     in_flight: Option<InFlight<T>>,
     heard_written: HashMap<SessionId, Mono>,
+    /// Meters of which a session got less than it needs and than its part, and when.
+    starving: HashMap<Meter, (SessionId, Mono)>,
     entries_since_snapshot: u64,
     bytes_since_snapshot: usize,
     snapshot: Option<SnapshotWork>,
     snapshot_entries: u64,
     chunk_meters: usize,
     tally: Tally,
+    distrust: Option<Distrust>,
+    /// The journal as it was replayed.
+    head: JournalHead,
 }
 
 /// An append on its way, and the answers that it releases.
 #[derive(Debug)]
+#[cfg_attr(test, derive(Clone))]
 struct InFlight<T> {
     append: Append,
     replies: Vec<(T, OwnerReply)>,
@@ -91,6 +98,43 @@ enum Part {
     Takeover,
     Changes,
     Snapshot { last: bool },
+}
+
+/// Why a journal is not what it should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Distrust {
+    /// It was made anew since it was written or seen.
+    AnotherLife,
+    /// It ends before what this node has seen of it: it was restored from a backup.
+    Older {
+        /// The last sequence that this node saw.
+        remembered: u64,
+        /// The last one there is.
+        found: u64,
+    },
+    /// It has been written up to a sequence, and nothing is there.
+    Missing {
+        /// The last sequence.
+        through: u64,
+    },
+}
+
+impl std::fmt::Display for Distrust {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Distrust::AnotherLife => f.write_str("the ledger's journal was wiped and made anew"),
+            Distrust::Older { remembered, found } => write!(
+                f,
+                "the ledger's journal ends at {found}, and this node has seen {remembered}: it was restored from a backup"
+            ),
+            Distrust::Missing { through } => {
+                write!(
+                    f,
+                    "the ledger's journal was written up to {through}, and nothing is left of it"
+                )
+            }
+        }
+    }
 }
 
 /// What could not be replayed.
@@ -127,9 +171,17 @@ impl<T> Owner<T> {
         for (_, meter) in state.meters_mut() {
             meter.expire(moment);
         }
+        let mut distrust = None;
         if state.incarnation().is_some_and(|known| known != head.incarnation) {
-            tracing::error!("the journal is not the one that was written here: no grants for one window");
-            state.distrust(moment.mono);
+            distrust = Some(Distrust::AnotherLife);
+        } else if entries.is_empty() && head.last_sequence > 0 {
+            distrust = Some(Distrust::Missing {
+                through: head.last_sequence,
+            });
+        }
+        if let Some(reason) = distrust {
+            tracing::error!(%reason, "the journal is not the one that was written here: no grants for one window");
+            state.distrust(moment);
         }
         Ok(Owner {
             options,
@@ -142,13 +194,52 @@ impl<T> Owner<T> {
             waiting: Vec::new(),
             in_flight: None,
             heard_written: HashMap::new(),
+            starving: HashMap::new(),
             entries_since_snapshot: entries.len() as u64,
             bytes_since_snapshot: bytes,
             snapshot: None,
             snapshot_entries: SNAPSHOT_ENTRIES,
             chunk_meters: CHUNK_METERS,
             tally: Tally::default(),
+            distrust,
+            head,
         })
+    }
+
+    /// Compares the journal with what this node remembers of it from before ([`Owner::remember`]); call it after the replay.
+    /// A journal that has another life or fewer entries was wiped or restored. A node that remembers nothing is new here,
+    /// and knows nothing against it.
+    pub fn compare(&mut self, moment: Moment, remembered: Option<JournalHead>) {
+        let Some(remembered) = remembered.filter(|_| self.distrust.is_none()) else {
+            return;
+        };
+        let reason = if remembered.incarnation != self.head.incarnation {
+            Distrust::AnotherLife
+        } else if remembered.last_sequence > self.head.last_sequence {
+            Distrust::Older {
+                remembered: remembered.last_sequence,
+                found: self.head.last_sequence,
+            }
+        } else {
+            return;
+        };
+        tracing::error!(%reason, "the journal is not the one that this node remembers: no grants for one window");
+        self.state.distrust(moment);
+        self.distrust = Some(reason);
+    }
+
+    /// What this node should remember of the journal, beyond its own life.
+    pub fn remember(&self) -> JournalHead {
+        JournalHead {
+            last_sequence: self.last_sequence,
+            incarnation: self.head.incarnation,
+        }
+    }
+
+    /// Why the journal is not trusted, for `/readyz`, and until when a meter is refused for it.
+    pub fn distrusts(&self, moment: Moment, meter: &Meter) -> Option<(Distrust, Mono)> {
+        let until = self.state.refused_until(meter).filter(|until| *until > moment.mono)?;
+        Some((self.distrust?, until))
     }
 
     /// The entry that makes this session the owner: every later append of an older one fails.
@@ -213,6 +304,11 @@ impl<T> Owner<T> {
             self.sweep(moment, &settlement.meter);
             self.settle(moment, session, settlement, &mut reply);
         }
+        for (meter, seen) in &request.seen {
+            self.sweep(moment, meter);
+            let change = self.state.meter_mut(meter).foreign(moment, session, *seen);
+            self.make(moment, meter, change);
+        }
         let mut promises = false;
         for ask in &request.asks {
             self.sweep(moment, &ask.meter);
@@ -221,6 +317,7 @@ impl<T> Owner<T> {
             reply.answers.push(answer);
         }
         self.note_heard(moment, session, &request);
+        self.recall(moment, session, &mut reply);
         let settled_in_journal = self.is_quiet() && !promises;
         if settled_in_journal {
             reply.acknowledged = true;

@@ -47,7 +47,7 @@ impl Batch {
     pub(super) fn new(session: SessionId, now: Mono) -> Batch {
         Batch {
             session,
-            request: empty(session),
+            request: OwnerRequest::of(session),
             sent: Sent::default(),
             settled: HashMap::new(),
             urgent: false,
@@ -59,7 +59,10 @@ impl Batch {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.request.learned.is_empty() && self.request.settlements.is_empty() && self.request.asks.is_empty()
+        self.request.learned.is_empty()
+            && self.request.seen.is_empty()
+            && self.request.settlements.is_empty()
+            && self.request.asks.is_empty()
     }
 
     /// Adds a settlement, or puts it in the place of an earlier one of the same grant.
@@ -105,15 +108,6 @@ impl Batch {
         }
         let mut sent = std::mem::take(&mut self.sent);
         sent.urgent = urgent;
-        (std::mem::replace(&mut self.request, empty(self.session)), sent)
-    }
-}
-
-fn empty(session: SessionId) -> OwnerRequest {
-    OwnerRequest {
-        session,
-        learned: Vec::new(),
-        settlements: Vec::new(),
-        asks: Vec::new(),
+        (std::mem::replace(&mut self.request, OwnerRequest::of(self.session)), sent)
     }
 }

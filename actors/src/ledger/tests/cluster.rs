@@ -210,12 +210,7 @@ impl Cluster {
         // Not all beat in step.
         let beat = (self.now + 83 * node as u64).is_multiple_of(BEAT_MS);
         let holder = &mut self.nodes[node];
-        let mut request = OwnerRequest {
-            session: holder.session,
-            learned: Vec::new(),
-            settlements: Vec::new(),
-            asks: Vec::new(),
-        };
+        let mut request = OwnerRequest::of(holder.session);
         let (mut told, mut urgent) = (Vec::new(), false);
         for (index, held) in holder.held.iter_mut().enumerate() {
             let due = holder.again_at[index] <= self.now;
@@ -235,10 +230,16 @@ impl Cluster {
             if let Some(limit) = out.learned {
                 request.learned.push((self.meters[index].clone(), limit));
             }
+            if let Some(seen) = out.seen {
+                request.seen.push((self.meters[index].clone(), seen));
+            }
             request.settlements.extend(out.settlements);
             request.asks.extend(out.ask);
         }
-        let empty = request.learned.is_empty() && request.settlements.is_empty() && request.asks.is_empty();
+        let empty = request.seen.is_empty()
+            && request.learned.is_empty()
+            && request.settlements.is_empty()
+            && request.asks.is_empty();
         if empty && !(beat && self.now >= holder.spoke_at + HEARTBEAT_MS) {
             return;
         }
@@ -318,6 +319,12 @@ impl Cluster {
         for (meter, grant) in &reply.gone {
             if let Some(index) = self.meters.iter().position(|known| known == meter) {
                 holder.held[index].gone(*grant);
+            }
+        }
+        for meter in &reply.recalled {
+            if let Some(index) = self.meters.iter().position(|known| known == meter) {
+                holder.held[index].recall(now);
+                holder.hurried[index] = true;
             }
         }
         for answer in &reply.answers {

@@ -3,11 +3,17 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use grok2api_schemas::meter::MeterKind;
+use grok2api_schemas::ids::SessionId;
+use grok2api_schemas::ledger::{Ask, OwnerRequest};
+use grok2api_schemas::meter::{DayBucket, MeterKind};
 
-use super::harness::{Arrivals, RPM, in_virtual_time, meter, one, pass};
+use super::harness::{Arrivals, NOON, RPM, in_virtual_time, key_meter, meter, one, pass};
+use crate::bus::JournalHead;
+use crate::clock::{Mono, WallMs};
 use crate::ledger::LedgerOptions;
 use crate::ledger::handle::shard_of;
+use crate::ledger::owner::{Distrust, Owner};
+use crate::ledger::rules::Moment;
 
 const WAIT: Duration = Duration::from_secs(2);
 
@@ -198,4 +204,88 @@ fn a_shard_whose_actor_dies_is_built_anew_and_its_grants_live_on() {
         }
         assert_eq!(sent, 50);
     });
+}
+
+#[test]
+fn a_journal_that_is_older_than_remembered_grants_nothing_until_it_can_have_been_forgotten() {
+    let kind = MeterKind::Requests { window_ms: 60_000 };
+    let known = meter("team", kind);
+    let at = |ms: u64| Moment {
+        mono: Mono((3_600_000 + ms) * 1000),
+        wall: WallMs(NOON.0 + ms),
+    };
+    let options = LedgerOptions {
+        predecessors_are_dead: false,
+        nodes: 3,
+        ..LedgerOptions::alone(SessionId::generate())
+    };
+    let head = |last_sequence, incarnation| JournalHead {
+        last_sequence,
+        incarnation,
+    };
+    let replayed = |head: JournalHead| Owner::<()>::replay(options.session, options, at(0), head, &[]).unwrap();
+    // The first start of a fresh cluster: nothing is remembered.
+    let mut fresh = replayed(head(0, 7));
+    fresh.compare(at(0), None);
+    assert_eq!(fresh.distrusts(at(0), &known), None);
+    let remembered = fresh.remember();
+    assert_eq!(remembered, head(0, 7));
+    // The same journal, grown by others: nothing is wrong.
+    let mut same = replayed(head(0, 7));
+    same.compare(at(0), Some(remembered));
+    assert_eq!(same.distrusts(at(0), &known), None);
+
+    let restored = |found, remembered| {
+        let mut owner = replayed(found);
+        owner.compare(at(0), Some(remembered));
+        owner
+    };
+    for (mut owner, reason) in [
+        (restored(head(0, 8), head(40, 7)), Distrust::AnotherLife),
+        (
+            restored(head(0, 7), head(40, 7)),
+            Distrust::Older {
+                remembered: 40,
+                found: 0,
+            },
+        ),
+        (restored(head(39, 7), head(38, 7)), Distrust::Missing { through: 39 }),
+    ] {
+        let append = owner.take_over(at(0), 7);
+        owner.appended(append.expected + 1);
+        let (why, until) = owner.distrusts(at(0), &known).expect("it is not trusted");
+        assert_eq!(why, reason);
+        assert!(!why.to_string().is_empty());
+        // A full life of grants that nobody knows of, the window, and the slack.
+        assert_eq!(until, at(30_000 + 60_000 + 250).mono);
+        let ask = |number| OwnerRequest {
+            asks: vec![Ask {
+                number,
+                meter: known.clone(),
+                configured: Some(10),
+                need: 1,
+                least: 1,
+                want: 0,
+                stock: 0,
+                holding: Vec::new(),
+                renew: Vec::new(),
+                ahead: false,
+            }],
+            ..OwnerRequest::of(options.session)
+        };
+        let granted = |owner: &mut Owner<()>, number, ms| {
+            owner.receive(at(ms), ask(number), ());
+            let append = owner.flush(at(ms));
+            let replies = append.map_or(Vec::new(), |append| owner.appended(append.expected + 1).replies);
+            replies.iter().any(|(_, reply)| reply.answers[0].granted.is_some())
+        };
+        assert!(!granted(&mut owner, 1, 10));
+        assert!(!granted(&mut owner, 2, 90_000));
+        assert!(granted(&mut owner, 3, 90_251));
+        assert_eq!(owner.distrusts(at(90_251), &known), None);
+        // A client's day is not counted anew: nothing until midnight.
+        let day = key_meter(MeterKind::PerDay(DayBucket::Chat));
+        let (_, until) = owner.distrusts(at(90_251), &day).expect("the day is not over");
+        assert!(until > at(3_600_000).mono);
+    }
 }

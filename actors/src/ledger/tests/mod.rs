@@ -7,6 +7,7 @@ mod harness;
 mod holders;
 mod kinds;
 mod memory_bus;
+mod model;
 mod nodes;
 mod properties;
 mod restart;

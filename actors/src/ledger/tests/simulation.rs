@@ -397,6 +397,7 @@ impl Simulation {
             learned: Vec::new(),
             settlements: out.settlements,
             asks: out.ask.into_iter().collect(),
+            seen: Vec::new(),
         };
         let told: Vec<_> = request
             .settlements

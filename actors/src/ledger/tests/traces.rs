@@ -110,6 +110,7 @@ impl Script {
             learned: Vec::new(),
             settlements: out.settlements,
             asks: out.ask.into_iter().collect(),
+            seen: Vec::new(),
         }
     }
 
