@@ -12,4 +12,5 @@ pub mod ids;
 pub mod ledger;
 pub mod meter;
 pub mod openai;
+pub mod since;
 pub mod token;

@@ -40,3 +40,5 @@ mod support;
 mod telemetry;
 #[cfg(test)]
 mod tidy;
+#[cfg(test)]
+mod together;
