@@ -13,5 +13,6 @@ pub mod ids;
 pub mod ledger;
 pub mod meter;
 pub mod openai;
+pub mod since;
 pub mod token;
 pub mod token_event;

@@ -74,5 +74,6 @@ pub async fn current(guarded: Guarded) -> Answer {
         created_at: session.created_ms / 1000,
         expires_at: session.expires_ms / 1000,
         csrf_token: session.csrf_token.clone(),
+        opened_on: session.opened_on.0.clone(),
     })
 }

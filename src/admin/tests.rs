@@ -57,6 +57,7 @@ async fn desk() -> Desk {
         username: "admin".into(),
         password: Some(Zeroizing::new(PASSWORD.into())),
         session_hours: 8,
+        node: String::new(),
     };
     let (accounts, _) = Accounts::load(bus, clock.clone(), &tracker, stop, options)
         .await

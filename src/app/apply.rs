@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use grok2api_actors::bus::codec;
 use grok2api_actors::token::cooling::CoolingPolicy;
 use grok2api_actors::token::limits::LimitBook;
 use grok2api_schemas::config::Config;
@@ -45,6 +46,9 @@ pub(super) fn follow(app: &Arc<App>, upstream: Arc<XaiUpstream>, set_log_level: 
         }
         if old.app.api_key != new.app.api_key {
             app.keys.set_config_key(Some(new.app.api_key.expose()));
+        }
+        if app.live_config().is_shared() {
+            codec::speak(new.cluster.codec_version);
         }
         app.accounts.set_session_hours(new.security.session_hours);
         let telemetry = &new.telemetry;

@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use grok2api_actors::bus::BusHandle;
+use grok2api_actors::bus::{BusHandle, codec};
 use grok2api_actors::clients::ClientKeys;
 use grok2api_actors::clock::Clock;
 use grok2api_actors::cluster::Membership;
@@ -15,8 +16,8 @@ use grok2api_actors::ledger::{Ledger, LedgerOptions};
 use grok2api_actors::runtime::ArbiterPool;
 use grok2api_actors::store::{Store, StoreOptions};
 use grok2api_actors::token::limits::LimitBook;
-use grok2api_actors::token::{Pool, PoolOptions, PoolParts};
-use grok2api_actors::vault::Vault;
+use grok2api_actors::token::{Pool, PoolOptions, PoolParts, keeper};
+use grok2api_actors::vault::{NodeIdentity, Vault};
 use grok2api_schemas::config::{Config, Join};
 use grok2api_schemas::ids::SessionId;
 use parking_lot::Mutex;
@@ -60,6 +61,17 @@ impl fmt::Display for BuildError {
 }
 
 impl std::error::Error for BuildError {}
+
+/// What people call this node: the host, and a mark of the node's own key pair, for one host may have several.
+fn node_name(identity_file: &Path) -> Result<String, BuildError> {
+    let identity = NodeIdentity::read_or_make(identity_file).map_err(|e| cannot("the node's key pair")(&e))?;
+    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
+    let [a, b, c, ..] = identity.public_key();
+    Ok(match host.trim() {
+        "" => format!("node-{a:02x}{b:02x}{c:02x}"),
+        host => format!("{host}-{a:02x}{b:02x}{c:02x}"),
+    })
+}
 
 fn cannot(what: &'static str) -> impl Fn(&dyn fmt::Display) -> BuildError {
     move |error| BuildError(format!("{what}: {error}"))
@@ -107,6 +119,14 @@ pub async fn build(sources: Sources, metrics: Arc<Metrics>, readiness: Readiness
         key_file: data_dir.join("master.key"),
         configured: master_key,
     };
+    let node_name = match &sources.cluster {
+        Some(cluster) => node_name(&cluster.identity_file)?,
+        None => String::new(),
+    };
+    if is_shared {
+        // What is written before the cluster's configuration is known must be readable by every node.
+        codec::speak(codec::OLDEST);
+    }
     let master_key = find_master_key(&bus, &sources).await?;
     let vault = Arc::new(Vault::of(&master_key));
     if is_shared {
@@ -126,6 +146,9 @@ pub async fn build(sources: Sources, metrics: Arc<Metrics>, readiness: Readiness
         LiveConfig::alone(live).map_err(|e| cannot("the configuration")(&e))?
     };
     live_config.follow(&tracker, stop.clone());
+    if is_shared {
+        codec::speak(live_config.state().config.cluster.codec_version);
+    }
     let own_log_level = config.telemetry.log_level;
     let config = Config::clone(&live_config.state().config);
     if config.telemetry.log_level != own_log_level
@@ -208,6 +231,7 @@ pub async fn build(sources: Sources, metrics: Arc<Metrics>, readiness: Readiness
         username: config.app.admin_username.clone(),
         password: password.map(|password| Zeroizing::new(password.to_owned())),
         session_hours: config.security.session_hours,
+        node: node_name.clone(),
     };
     let (accounts, generated_password) =
         Accounts::load(bus.clone(), clock.clone(), &tracker, stop.clone(), account_options)
@@ -221,6 +245,12 @@ pub async fn build(sources: Sources, metrics: Arc<Metrics>, readiness: Readiness
     };
     let log = RequestLog::open(store.clone(), clock.clone(), log_options).map_err(|e| cannot("the request log")(&e))?;
     log.start(&tracker, stop.clone());
+    if is_shared {
+        share_probing(&pool, &membership, &tracker, &stop);
+        log.share(bus.clone(), node_name, &tracker, stop.clone())
+            .await
+            .map_err(|e| cannot("the request log")(&e))?;
+    }
 
     let provider: Arc<dyn Provider> = upstream.clone();
     let parts = EngineParts {
@@ -342,4 +372,26 @@ fn note_listed(catalogue: Arc<ArcSwap<Catalogue>>) -> Listed {
             catalogue.store(Arc::new(table.with_listed(&all)));
         }
     })
+}
+
+/// Of several nodes, one looks after each token: who that is follows from who lives.
+fn share_probing(pool: &Pool, membership: &Membership, tracker: &TaskTracker, stop: &CancellationToken) {
+    let (of, me) = (membership.clone(), membership.me());
+    pool.set_share(Box::new(move |key| {
+        let snapshot = of.snapshot();
+        let live = snapshot.nodes.iter().filter(|node| node.live);
+        keeper(live.map(|node| node.beat.session), key).is_none_or(|session| session == me)
+    }));
+    let (pool, stop, mut changes) = (pool.clone(), stop.clone(), membership.changes());
+    tracker.spawn(async move {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                changed = changes.changed() => if changed.is_err() { return },
+            }
+            pool.nodes_changed();
+            // Who lives changes seldom, and nodes of a cluster that starts come one after the other.
+            tokio::time::sleep(Duration::from_millis(500)).await;
+        }
+    });
 }

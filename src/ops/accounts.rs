@@ -52,6 +52,8 @@ pub struct AccountOptions {
     pub password: Option<Zeroizing<String>>,
     /// How long a session lasts (`security.session_hours`).
     pub session_hours: u64,
+    /// This node's name; empty alone.
+    pub node: String,
 }
 
 /// Accounts and sessions; clones share them.
@@ -67,6 +69,7 @@ struct Inner {
     first: String,
     clock: Clock,
     session_ms: AtomicU64,
+    node: String,
     hasher: Hasher,
     throttle: Throttle,
 }
@@ -112,6 +115,7 @@ impl Accounts {
                 first: first_name(&options.username).to_owned(),
                 clock,
                 session_ms: AtomicU64::new(options.session_hours.saturating_mul(HOUR_MS)),
+                node: options.node.clone(),
                 hasher: Hasher::default(),
                 throttle: Throttle::default(),
             }),
@@ -146,6 +150,7 @@ impl Accounts {
             username: username.to_owned(),
             password: Some(Zeroizing::new(password.to_owned())),
             session_hours: 0,
+            node: String::new(),
         };
         self.first_administrator(options).await.map(drop)
     }

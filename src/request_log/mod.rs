@@ -3,11 +3,13 @@
 //!
 //! The hot path pushes a record to a bounded queue in memory and goes on; a task writes what has gathered, at most four
 //! times a second, in one batch. A record can be read from the moment it is offered. If the queue is full, the record
-//! is dropped and counted: the log never slows a request down.
+//! is dropped and counted: the log never slows a request down. In a cluster every node has every node's records
+//! (`shared`).
 
 mod outcome;
 mod ring;
 mod search;
+mod shared;
 #[cfg(test)]
 mod tests;
 
@@ -16,6 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use arc_swap::ArcSwapOption;
 use grok2api_actors::bus::codec;
 use grok2api_actors::clock::Clock;
 use grok2api_actors::store::{Store, StoreError, StoreWrite};
@@ -26,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use ring::Sizes;
+use shared::Outbox;
 
 /// Blocks of records, the newest first.
 const RECORDS: &str = "request_log";
@@ -79,6 +83,14 @@ struct Inner {
     dropped: AtomicU64,
     max_bytes: AtomicU64,
     max_age_ms: AtomicU64,
+    /// In a cluster: what other nodes are to hear.
+    outbox: ArcSwapOption<Outbox>,
+}
+
+/// What one batch writes.
+struct Writes<'a> {
+    records: &'a [Arc<RequestRecord>],
+    also: Option<StoreWrite>,
 }
 
 /// Records in memory, oldest first; the last `waiting` of them are not written yet.
@@ -103,6 +115,7 @@ impl RequestLog {
                 dropped: AtomicU64::new(0),
                 max_bytes: AtomicU64::new(options.max_bytes),
                 max_age_ms: AtomicU64::new(options.max_age_ms),
+                outbox: ArcSwapOption::empty(),
                 store,
                 clock,
                 options,
@@ -142,7 +155,10 @@ impl RequestLog {
     }
 
     /// Hands in a record; readable at once. False if it was dropped because the queue is full.
-    pub fn offer(&self, record: RequestRecord) -> bool {
+    pub fn offer(&self, mut record: RequestRecord) -> bool {
+        if let Some(outbox) = &*self.inner.outbox.load() {
+            outbox.node().clone_into(&mut record.node);
+        }
         let record = Arc::new(record);
         let mut recent = self.inner.recent.lock();
         if recent.waiting >= self.inner.options.queue {
@@ -213,7 +229,14 @@ impl RequestLog {
             if batch.is_empty() {
                 break;
             }
-            self.write(&mut sizes, &batch).await?;
+            let writes = Writes {
+                records: &batch,
+                also: None,
+            };
+            self.write(&mut sizes, writes).await?;
+            if let Some(outbox) = &*self.inner.outbox.load() {
+                outbox.push(&batch);
+            }
             let mut recent = self.inner.recent.lock();
             recent.waiting -= batch.len();
             while recent.records.len() - recent.waiting > self.inner.options.keep {
@@ -233,7 +256,8 @@ impl RequestLog {
         Ok(())
     }
 
-    async fn write(&self, sizes: &mut Sizes, batch: &[Arc<RequestRecord>]) -> Result<(), StoreError> {
+    async fn write(&self, sizes: &mut Sizes, batch: Writes<'_>) -> Result<(), StoreError> {
+        let Writes { records: batch, also } = batch;
         let mut writes = Vec::with_capacity(batch.len() / ring::BLOCK + 4);
         let mut after = sizes.begin();
         for block in ring::blocks(batch.to_vec()) {
@@ -257,6 +281,7 @@ impl RequestLog {
             }
         }
         writes.extend(after.writes(sizes));
+        writes.extend(also);
         self.inner.store.write(writes).await?;
         sizes.commit(after);
         Ok(())

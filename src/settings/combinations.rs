@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use grok2api_actors::bus::codec;
 use grok2api_actors::bus::nats;
 use grok2api_schemas::config::service::OLDER_DEFAULT_APP_URL;
 use grok2api_schemas::config::{Config, Cool, Join, NatsConfig, OnDisconnect, TeamConfig};
@@ -161,6 +162,17 @@ impl Checker<'_> {
                 "nats.join",
                 "is key, and security.master_key is not set",
                 "Set security.master_key to the cluster's key, or nats.join to open.",
+            );
+        }
+        if config.cluster.codec_version > codec::VERSION {
+            self.problem(
+                "cluster.codec_version",
+                format!(
+                    "{} is not known to this version, which writes and reads {} at most",
+                    config.cluster.codec_version,
+                    codec::VERSION
+                ),
+                "Run the version of the other nodes.",
             );
         }
         let (password, client) = (config.app.app_key.expose(), config.app.api_key.expose());

@@ -1,18 +1,39 @@
 //! How records and messages between nodes are written: one version byte, then bincode (its `standard` configuration:
 //! little endian, variable-length integers). The only file that names bincode.
 //!
-//! A field added to a record is a new version unless it is the last one of an enum variant that older nodes never send:
+//! A field added to a record is a new version (`Since` in schemas marks it) unless it is the last one of an enum variant that older nodes never send:
 //! bincode has no field names, so nothing can be skipped. `#[serde(flatten)]`, `untagged`, `skip_serializing_if` and
 //! `serde_json::Value` cannot travel here; encoding or decoding them is an error, never a wrong value.
 
+#[cfg(test)]
+mod golden;
+
 use std::fmt;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use bytes::Bytes;
+use grok2api_schemas::since::with_version;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// The version that this build writes, and the newest that it reads.
-pub const VERSION: u8 = 1;
+/// The newest version that this build writes and reads.
+pub const VERSION: u8 = if cfg!(feature = "previous-codec") { 1 } else { 2 };
+
+/// The oldest version that this build reads, and writes for nodes that know no newer one.
+pub const OLDEST: u8 = 1;
+
+/// The version that the nodes of the cluster have agreed on.
+static SPOKEN: AtomicU8 = AtomicU8::new(VERSION);
+
+/// Writes at most this version from now on: the newest that every node of the cluster knows.
+pub fn speak(version: u8) {
+    SPOKEN.store(version.clamp(OLDEST, VERSION), Ordering::Relaxed);
+}
+
+/// The version that is written.
+pub fn spoken() -> u8 {
+    SPOKEN.load(Ordering::Relaxed)
+}
 
 /// The most bytes that are written or read as one value. Larger than any record (a key-value value is at most 1 MiB) and
 /// than any journal snapshot; small enough that a forged length cannot take the memory.
@@ -51,7 +72,7 @@ impl fmt::Display for CodecError {
             CodecError::Empty => write!(f, "no bytes where a record was expected"),
             CodecError::UnknownVersion { found } => write!(
                 f,
-                "record version {found} is not known here (this build reads version {VERSION})"
+                "record version {found} is not known here (this build reads versions {OLDEST} to {VERSION})"
             ),
             CodecError::TooLarge { bytes } => {
                 write!(f, "record of {bytes} bytes is over the limit of {MAX_BYTES}")
@@ -64,20 +85,22 @@ impl fmt::Display for CodecError {
 
 impl std::error::Error for CodecError {}
 
-/// Writes a value behind its version byte.
+/// Writes a value behind its version byte: as this version, or as the one that the cluster speaks if that is older.
 ///
 /// # Errors
 /// `UnknownVersion` for a version that this build could not read back, `TooLarge`, `Unsupported`.
 pub fn encode<T: Serialize + ?Sized>(version: u8, value: &T) -> Result<Bytes, CodecError> {
-    if version != VERSION {
+    if !(OLDEST..=VERSION).contains(&version) {
         return Err(CodecError::UnknownVersion { found: version });
     }
+    let version = version.min(spoken());
     let mut out = Vec::with_capacity(128);
     out.push(version);
-    bincode::serde::encode_into_std_write(value, &mut out, bincode::config::standard()).map_err(|error| {
-        CodecError::Unsupported {
-            reason: error.to_string(),
-        }
+    let written = with_version(version, || {
+        bincode::serde::encode_into_std_write(value, &mut out, bincode::config::standard())
+    });
+    written.map_err(|error| CodecError::Unsupported {
+        reason: error.to_string(),
     })?;
     if out.len() > MAX_BYTES {
         return Err(CodecError::TooLarge { bytes: out.len() });
@@ -93,14 +116,14 @@ pub fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, CodecError> {
     let Some((&version, body)) = bytes.split_first() else {
         return Err(CodecError::Empty);
     };
-    if version != VERSION {
+    if !(OLDEST..=VERSION).contains(&version) {
         return Err(CodecError::UnknownVersion { found: version });
     }
     if bytes.len() > MAX_BYTES {
         return Err(CodecError::TooLarge { bytes: bytes.len() });
     }
     let config = bincode::config::standard().with_limit::<MAX_BYTES>();
-    match bincode::serde::decode_from_slice::<T, _>(body, config) {
+    match with_version(version, || bincode::serde::decode_from_slice::<T, _>(body, config)) {
         Ok((value, read)) if read == body.len() => Ok(value),
         Ok((_, read)) => Err(CodecError::Malformed {
             reason: format!("{} bytes left over", body.len() - read),
@@ -163,13 +186,13 @@ mod tests {
     fn the_layout_on_disk_does_not_move() {
         // A store written by an earlier build must stay readable: version, string length, string, varint 251 + u16.
         let bytes = encode(VERSION, &("ab", 300u64, Some(true))).unwrap();
-        assert_eq!(&bytes[..], [1, 2, b'a', b'b', 251, 0x2c, 0x01, 1, 1]);
+        assert_eq!(&bytes[..], [VERSION, 2, b'a', b'b', 251, 0x2c, 0x01, 1, 1]);
     }
 
     #[test]
     fn an_unknown_version_is_named_and_nothing_is_guessed() {
         let mut bytes = encode(VERSION, &record()).unwrap().to_vec();
-        for version in [0, 2, 255] {
+        for version in [0, VERSION + 1, 255] {
             bytes[0] = version;
             let error = decode::<Record>(&bytes).unwrap_err();
             assert_eq!(error, CodecError::UnknownVersion { found: version });

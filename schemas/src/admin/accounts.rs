@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::since::Since;
+
 /// What an account may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -43,6 +45,8 @@ pub struct SessionRecord {
     pub expires_ms: u64,
     /// From which address.
     pub client_ip: String,
+    /// On which node; empty alone.
+    pub opened_on: Since<2, String>,
 }
 
 /// What `GET /session` answers.
@@ -58,6 +62,9 @@ pub struct SessionView {
     pub expires_at: u64,
     /// For whoever uses the cookie.
     pub csrf_token: String,
+    /// On which node it was opened; empty alone, or where a node of an earlier version opened it.
+    #[serde(default)]
+    pub opened_on: String,
 }
 
 /// What `POST /login` answers.

@@ -1,6 +1,11 @@
 //! What is told the moment a shared record changes. The watch of its bucket says the same, later and surely.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
+
+use crate::admin::requests::RequestRecord;
+use crate::ids::SessionId;
 
 /// A row of a bucket changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,4 +34,17 @@ pub struct SharedConfig {
     pub changed_by: String,
     /// The values that are set, as JSON (section → key → value), sealed: passwords are among them.
     pub sealed: Vec<u8>,
+}
+
+/// Requests that a node answered: many records a message.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ToldRecords {
+    /// The log that they were written to first.
+    pub writer: SessionId,
+    /// The life of the node that tells.
+    pub session: SessionId,
+    /// Grows with every message of that life: one that comes twice is known by it.
+    pub number: u64,
+    /// The records.
+    pub records: Vec<Arc<RequestRecord>>,
 }

@@ -164,5 +164,7 @@ section! {
         advertise_url: (text HttpUrl) = "" [restart local];
         /// How far the clocks of nodes may be apart, in seconds; charges of an earlier process are released that much later.
         max_clock_skew_secs: (int u64 0..=300) = 5 [restart];
+        /// Version of the records and messages that nodes write. Raise it when every node runs a version that knows the higher one, and not before: one that does not is refused at its next start.
+        codec_version: (int u8 1..=2) = 1;
     }
 }

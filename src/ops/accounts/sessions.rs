@@ -46,6 +46,7 @@ impl Accounts {
             created_ms: now,
             expires_ms: now.saturating_add(self.inner.session_ms.load(Ordering::Relaxed)),
             client_ip: ip.to_string(),
+            opened_on: self.inner.node.clone().into(),
         };
         let session = self
             .inner

@@ -18,6 +18,7 @@ async fn node(bus: Arc<FaultyBus>, password: Option<&str>) -> (Accounts, Option<
         username: "admin".into(),
         password: password.map(|password| Zeroizing::new(password.to_owned())),
         session_hours: 8,
+        node: String::new(),
     };
     let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
     Accounts::load(bus, Clock::system(), &tracker, stop, options)

@@ -10,6 +10,7 @@ use super::http::{Got, Http};
 #[derive(Clone, Debug)]
 pub struct Admin {
     http: Http,
+    token: String,
 }
 
 /// A client key and what it may be found by.
@@ -33,7 +34,13 @@ impl Admin {
         let token = got.json()["token"].as_str().unwrap().to_owned();
         Admin {
             http: http.anonymous().with_bearer(&token),
+            token,
         }
+    }
+
+    /// The session's token.
+    pub fn token(&self) -> &str {
+        &self.token
     }
 
     /// The client, with the session as bearer.

@@ -1,0 +1,268 @@
+//! The log of a cluster: each node tells the others what it wrote, many records a message, and writes what they tell into
+//! its own ring. So every node answers for every request, also for those of a node that is gone, without asking anybody.
+//!
+//! A node's own ring comes first and does not depend on the bus: while the bus is away, records wait to be told, bounded,
+//! and are in the node's own ring all the while.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use grok2api_actors::bus::{BusErrorKind, BusHandle, RecordBatch, RecordsFrom, codec};
+use grok2api_actors::store::{StoreError, StoreWrite};
+use grok2api_schemas::admin::requests::RequestRecord;
+use grok2api_schemas::bus::changes::ToldRecords;
+use grok2api_schemas::ids::SessionId;
+use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::{RequestLog, Writes};
+
+/// Where the log of others was read up to.
+const FOLLOWED: &str = "request_log_followed";
+const FOLLOWED_KEY: &[u8] = b"sequence";
+/// The name of this log among the others: what it wrote in an earlier life is in it already.
+const WRITER_KEY: &[u8] = b"writer";
+/// Records are told at most so often: two messages a second and node, whatever the load.
+const TELL_EVERY: Duration = Duration::from_millis(500);
+/// Records of one message, and about how many bytes; a message of NATS holds 1 MiB.
+const TOLD_RECORDS: usize = 4_096;
+const TOLD_BYTES: usize = 600_000;
+/// Records that wait to be told; beyond it the oldest are told to nobody.
+const WAITING: usize = 16_384;
+/// Messages of others that are written at once.
+const AT_ONCE: usize = 16;
+/// At the end: so many messages more, so long after each other.
+const LAST_MESSAGES: u32 = 8;
+const LAST_WORDS: Duration = Duration::from_millis(50);
+/// Before a broken connection is tried again.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// Sessions of others whose last message is remembered.
+const SESSIONS: usize = 1_024;
+
+/// What is told, and to whom.
+pub(super) struct Outbox {
+    node: String,
+    writer: SessionId,
+    session: SessionId,
+    waiting: Mutex<VecDeque<Arc<RequestRecord>>>,
+    untold: AtomicU64,
+}
+
+impl Outbox {
+    /// The node's name, for the record.
+    pub(super) fn node(&self) -> &str {
+        &self.node
+    }
+
+    /// Records that are in the node's own ring now.
+    pub(super) fn push(&self, records: &[Arc<RequestRecord>]) {
+        let mut waiting = self.waiting.lock();
+        waiting.extend(records.iter().cloned());
+        let surplus = waiting.len().saturating_sub(WAITING);
+        if surplus > 0 {
+            waiting.drain(..surplus);
+            self.untold.fetch_add(surplus as u64, Ordering::Relaxed);
+        }
+    }
+
+    /// The next message: as many of the oldest records as fit, which wait no longer. `None`: there are none.
+    fn message(&self, number: u64) -> Option<Bytes> {
+        let mut most = TOLD_RECORDS;
+        loop {
+            let mut waiting = self.waiting.lock();
+            let records: Vec<Arc<RequestRecord>> = waiting.iter().take(most).cloned().collect();
+            let count = records.len();
+            if count == 0 {
+                return None;
+            }
+            let told = ToldRecords {
+                writer: self.writer,
+                session: self.session,
+                number,
+                records,
+            };
+            match codec::encode(codec::VERSION, &told) {
+                Ok(bytes) if bytes.len() <= TOLD_BYTES || count == 1 => {
+                    waiting.drain(..count);
+                    return Some(bytes);
+                }
+                Ok(_) => most = (count / 2).max(1),
+                Err(error) => {
+                    waiting.drain(..count);
+                    tracing::error!(%error, records = count, "request records are not told to other nodes");
+                }
+            }
+        }
+    }
+}
+
+impl RequestLog {
+    /// Tells other nodes what is written from now on, and writes what they tell, until `stop`.
+    ///
+    /// # Errors
+    /// The store cannot be read or written.
+    pub async fn share(
+        &self,
+        bus: BusHandle,
+        node: String,
+        tracker: &TaskTracker,
+        stop: CancellationToken,
+    ) -> Result<(), StoreError> {
+        let known = self.inner.store.get(FOLLOWED, WRITER_KEY)?;
+        let writer = match known.and_then(|bytes| bytes[..].try_into().ok()) {
+            Some(bytes) => SessionId::from_bytes(bytes),
+            None => {
+                let made = SessionId::generate();
+                let name = StoreWrite {
+                    tree: FOLLOWED,
+                    key: Bytes::from_static(WRITER_KEY),
+                    value: Some(Bytes::copy_from_slice(made.as_bytes())),
+                };
+                self.inner.store.write(vec![name]).await?;
+                made
+            }
+        };
+        let outbox = Arc::new(Outbox {
+            node,
+            writer,
+            session: SessionId::generate(),
+            waiting: Mutex::default(),
+            untold: AtomicU64::new(0),
+        });
+        self.inner.outbox.store(Some(outbox.clone()));
+        let followed = self.inner.store.get(FOLLOWED, FOLLOWED_KEY)?;
+        let followed = followed
+            .and_then(|bytes| bytes[..].try_into().ok())
+            .map(u64::from_le_bytes);
+        tracker.spawn(tell(bus.clone(), outbox.clone(), stop.clone()));
+        let log = self.clone();
+        tracker.spawn(async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = log.follow(bus, &outbox, followed) => {}
+            }
+        });
+        Ok(())
+    }
+
+    /// Records that no other node will hear of, because too many waited.
+    pub fn untold(&self) -> u64 {
+        let outbox = self.inner.outbox.load();
+        outbox
+            .as_ref()
+            .map_or(0, |outbox| outbox.untold.load(Ordering::Relaxed))
+    }
+
+    async fn follow(&self, bus: BusHandle, outbox: &Outbox, mut followed: Option<u64>) {
+        let mut heard: HashMap<SessionId, u64> = HashMap::new();
+        loop {
+            let from = match followed {
+                Some(sequence) => RecordsFrom::Sequence(sequence + 1),
+                None => RecordsFrom::Oldest,
+            };
+            let mut batches = bus.records_follow(from).ready_chunks(AT_ONCE);
+            while let Some(batches) = batches.next().await {
+                let last = batches.last().map(|batch| batch.sequence);
+                let records = self.heard(&batches, outbox, &mut heard);
+                let Some(last) = last else { continue };
+                while let Err(error) = self.write_told(&records, last).await {
+                    tracing::warn!(%error, "the requests of other nodes are not written; trying again");
+                    tokio::time::sleep(AGAIN_AFTER).await;
+                }
+                followed = Some(last);
+            }
+            tokio::time::sleep(AGAIN_AFTER).await;
+        }
+    }
+
+    /// Records of others among batches, each once.
+    fn heard(
+        &self,
+        batches: &[RecordBatch],
+        outbox: &Outbox,
+        heard: &mut HashMap<SessionId, u64>,
+    ) -> Vec<Arc<RequestRecord>> {
+        let mut records = Vec::new();
+        for batch in batches {
+            let told: ToldRecords = match codec::decode(&batch.payload) {
+                Ok(told) => told,
+                Err(error) => {
+                    tracing::warn!(sequence = batch.sequence, %error, "the requests of another node are not understood");
+                    continue;
+                }
+            };
+            let is_own = told.writer == outbox.writer;
+            let is_known = heard.get(&told.session).is_some_and(|&last| told.number <= last);
+            if is_own || is_known {
+                continue;
+            }
+            if heard.len() >= SESSIONS {
+                // Sessions of the past; a repeated message of one of them would be there twice, and be shown once.
+                heard.clear();
+            }
+            heard.insert(told.session, told.number);
+            records.extend(told.records);
+        }
+        records
+    }
+
+    async fn write_told(&self, records: &[Arc<RequestRecord>], followed: u64) -> Result<(), StoreError> {
+        let mut sizes = self.inner.sizes.lock().await;
+        let cursor = StoreWrite {
+            tree: FOLLOWED,
+            key: Bytes::from_static(FOLLOWED_KEY),
+            value: Some(Bytes::copy_from_slice(&followed.to_le_bytes())),
+        };
+        let writes = Writes {
+            records,
+            also: Some(cursor),
+        };
+        self.write(&mut sizes, writes).await?;
+        self.inner.stored.store(sizes.records(), Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// Tells what waits, until `stop`, and what is left then.
+async fn tell(bus: BusHandle, outbox: Arc<Outbox>, stop: CancellationToken) {
+    let mut number = 1;
+    let mut message = None;
+    let mut failing = false;
+    let mut left = LAST_MESSAGES;
+    while left > 0 {
+        let stopping = tokio::select! {
+            () = stop.cancelled() => true,
+            () = tokio::time::sleep(TELL_EVERY) => false,
+        };
+        if stopping {
+            // The writer writes its last records now.
+            tokio::time::sleep(LAST_WORDS).await;
+            left -= 1;
+        }
+        message = message.or_else(|| outbox.message(number));
+        let Some(bytes) = &message else {
+            if stopping {
+                return;
+            }
+            continue;
+        };
+        match bus.records_append(bytes.clone()).await {
+            Ok(_) => {
+                number += 1;
+                message = None;
+                failing = false;
+            }
+            Err(error) if error.kind == BusErrorKind::Closed => return,
+            Err(error) if !failing => {
+                failing = true;
+                tracing::warn!(%error, "other nodes do not hear of this node's requests for now; they wait");
+            }
+            Err(_) => {}
+        }
+    }
+}

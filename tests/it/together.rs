@@ -1,0 +1,194 @@
+//! What the nodes of a cluster have in common, with real processes and a real NATS.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use futures::future::join_all;
+use http::Method;
+use serde_json::json;
+
+use crate::support::admin::Admin;
+use crate::support::nats::NatsServers;
+use crate::support::process::Process;
+use crate::support::{Gateway, MODEL, Plan, Sim, ask};
+
+/// A node that joins whatever is there, without a password or key of its own.
+fn plan(sim: &Sim, nats: &NatsServers) -> Plan {
+    Plan::of(sim, 1)
+        .without("GROK2API__APP__APP_KEY")
+        .without("GROK2API__APP__API_KEY")
+        .env("NATS_URL", &nats.url())
+}
+
+/// What a start printed behind this word, if it was made then.
+fn printed(said: &str, name: &str) -> Option<String> {
+    let line = said
+        .lines()
+        .find(|line| line.trim_start().starts_with(name) && line.contains("shown only now"))?;
+    let value = line.trim_start()[name.len()..].split_whitespace().next()?;
+    Some(value.to_owned())
+}
+
+/// The one node that printed it.
+fn printed_once(nodes: &mut [Gateway], name: &str) -> String {
+    let mut all: Vec<String> = nodes
+        .iter_mut()
+        .filter_map(|node| printed(&node.process().output(), name))
+        .collect();
+    assert_eq!(all.len(), 1, "{name} is printed by one node");
+    all.remove(0)
+}
+
+async fn soon(what: &str, check: impl AsyncFn() -> Result<(), String>) {
+    for _ in 0..400 {
+        if check().await.is_ok() {
+            return;
+        }
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+    let last = check().await;
+    assert!(last.is_ok(), "not in 10 s: {what}: {last:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn three_nodes_that_start_at_the_same_instant_have_one_first_start() {
+    let Some(nats) = NatsServers::one().await else { return };
+    let sim = Sim::with_teams(1).await;
+    let mut nodes = join_all((0..3).map(|_| plan(&sim, &nats).start())).await;
+
+    let keys: BTreeSet<String> = nodes
+        .iter()
+        .map(|node| std::fs::read_to_string(node.data().join("master.key")).unwrap())
+        .collect();
+    assert_eq!(keys.len(), 1, "one cluster key");
+    let password = printed_once(&mut nodes, "password");
+    let client_key = printed_once(&mut nodes, "client key");
+    let mut silent = 0;
+    for node in &mut nodes {
+        silent += usize::from(node.process().output().contains("exists already"));
+    }
+    assert!(silent >= 2, "the others say that they exist already");
+
+    // Sessions, keys and configuration: whatever one node did counts on all.
+    let admin = Admin::login(nodes[0].http(), "admin", &password).await;
+    let on = |node: &Gateway| node.http().anonymous().with_bearer(admin.token());
+    for node in &nodes {
+        on(node).get("/api/v1/admin/session").await.ok();
+        node.as_client(&client_key).get("/v1/models").await.ok();
+    }
+    let made = admin.new_key(json!({"name": "everywhere"})).await;
+    for node in &nodes {
+        soon("a new key works on every node", async || {
+            let got = node.as_client(&made.secret).get("/v1/models").await;
+            if got.status == 200 { Ok(()) } else { Err(got.text()) }
+        })
+        .await;
+    }
+    admin.delete(&format!("/keys/{}", made.id)).await.ok();
+    for node in &nodes {
+        soon("a deleted key works on none", async || {
+            let got = node.as_client(&made.secret).get("/v1/models").await;
+            if got.status == 401 { Ok(()) } else { Err(got.text()) }
+        })
+        .await;
+    }
+    admin
+        .post("/config", &json!({"clients": {"max_wait_ms": 777}}))
+        .await
+        .ok();
+    for node in &nodes {
+        soon("an edit is in force on every node", async || {
+            let got = on(node).get("/api/v1/admin/config").await.ok().json();
+            let wait = &got["clients"]["max_wait_ms"];
+            if *wait == 777 { Ok(()) } else { Err(wait.to_string()) }
+        })
+        .await;
+    }
+    let views = join_all(
+        nodes
+            .iter()
+            .map(async |node| on(node).get("/api/v1/admin/config?view=full").await.ok().json()["revision"].clone()),
+    )
+    .await;
+    let edit = |wait: u64| json!({"revision": views[0], "values": {"clients.max_wait_ms": wait}});
+    let (first, second) = (on(&nodes[1]), on(&nodes[2]));
+    let (first_edit, second_edit) = (edit(1), edit(2));
+    let outcomes = tokio::join!(
+        first.post("/api/v1/admin/config", &first_edit),
+        second.post("/api/v1/admin/config", &second_edit)
+    );
+    let statuses = BTreeSet::from([outcomes.0.status.as_u16(), outcomes.1.status.as_u16()]);
+    assert_eq!(
+        statuses,
+        BTreeSet::from([200, 409]),
+        "of two edits one is told of the other"
+    );
+
+    nodes[1]
+        .http()
+        .anonymous()
+        .with_bearer(admin.token())
+        .send(Method::POST, "/api/v1/admin/logout", &[], "")
+        .await
+        .ok();
+    for node in &nodes {
+        soon("logged out on every node", async || {
+            let got = on(node).get("/api/v1/admin/session").await;
+            if got.status == 401 { Ok(()) } else { Err(got.text()) }
+        })
+        .await;
+    }
+
+    // Any of them can start again alone, and nothing is made twice.
+    let mut last = nodes.pop().unwrap();
+    drop(nodes);
+    last.restart().await;
+    let said = last.process().output();
+    assert!(printed(&said, "password").is_none() && printed(&said, "client key").is_none());
+    Admin::login(last.http(), "admin", &password).await;
+    last.as_client(&client_key).get("/v1/models").await.ok();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_with_another_key_is_refused_with_one_line() {
+    let Some(nats) = NatsServers::one().await else { return };
+    let sim = Sim::with_teams(1).await;
+    let of = |key: &str| plan(&sim, &nats).set("security.master_key", key);
+    let first = of("the key that every node brings").start().await;
+    first.assert_alive().await;
+    for (other, told) in [
+        (of("some other key of 16 and more"), "security.master_key"),
+        (plan(&sim, &nats), "GROK2API__SECURITY__MASTER_KEY"),
+    ] {
+        let root = tempfile::tempdir().unwrap();
+        let mut process = Process::start("refused", other.command(root.path()), root.path());
+        let status = process.wait(Duration::from_secs(30)).await;
+        assert_eq!(status.code(), Some(1), "{}", process.output());
+        assert!(
+            process.stderr().contains(told) && process.stderr().lines().count() == 1,
+            "{}",
+            process.output()
+        );
+    }
+    let second = of("the key that every node brings").start().await;
+    second.assert_alive().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_killed_nodes_requests_are_in_the_log_of_the_others() {
+    let Some(nats) = NatsServers::one().await else { return };
+    let sim = Sim::with_teams(1).await;
+    let plan = || Plan::of(&sim, 1).env("NATS_URL", &nats.url());
+    let mut first = plan().start_warm().await;
+    let got = first.http().chat(&ask(MODEL, "Hello")).await.ok();
+    let id = got.header("x-request-id").to_owned();
+    let own = first.admin().await.request(&id).await;
+    let second = plan().start().await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    first.kill();
+    let seen = second.admin().await.request(&id).await;
+    assert_eq!(seen, own);
+    assert!(!seen["node"].as_str().unwrap().is_empty(), "{seen}");
+    let listed = second.admin().await.requests("limit=10").await;
+    assert!(listed.iter().any(|record| record["id"] == id.as_str()), "{listed:?}");
+}
