@@ -209,6 +209,7 @@ impl<T> Owner<T> {
     /// Compares the journal with what this node remembers of it from before ([`Owner::remember`]); call it after the replay.
     /// A journal that has another life or fewer entries was wiped or restored. A node that remembers nothing is new here,
     /// and knows nothing against it.
+    #[cfg_attr(not(test), expect(dead_code, reason = "no node keeps a memory of journals yet"))]
     pub fn compare(&mut self, moment: Moment, remembered: Option<JournalHead>) {
         let Some(remembered) = remembered.filter(|_| self.distrust.is_none()) else {
             return;
@@ -229,6 +230,7 @@ impl<T> Owner<T> {
     }
 
     /// What this node should remember of the journal, beyond its own life.
+    #[cfg_attr(not(test), expect(dead_code, reason = "no node keeps a memory of journals yet"))]
     pub fn remember(&self) -> JournalHead {
         JournalHead {
             last_sequence: self.last_sequence,
@@ -237,6 +239,7 @@ impl<T> Owner<T> {
     }
 
     /// Why the journal is not trusted, for `/readyz`, and until when a meter is refused for it.
+    #[cfg_attr(not(test), expect(dead_code, reason = "no node keeps a memory of journals yet"))]
     pub fn distrusts(&self, moment: Moment, meter: &Meter) -> Option<(Distrust, Mono)> {
         let until = self.state.refused_until(meter).filter(|until| *until > moment.mono)?;
         Some((self.distrust?, until))
