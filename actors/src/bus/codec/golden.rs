@@ -121,6 +121,10 @@ fn token() -> TokenRecord {
         use_count: 300,
         fail_count: 2,
         version: 7,
+        edited: 11,
+        found: 12,
+        epoch: 1,
+        model_epoch: 2,
     }
 }
 
@@ -137,8 +141,12 @@ fn team() -> TeamRecord {
                 rpm: Some(480),
                 ..LearnedLimits::default()
             },
+            14,
         )],
         version: 9,
+        found: 13,
+        epoch: 3,
+        model_epoch: 4,
     }
 }
 

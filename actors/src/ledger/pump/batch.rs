@@ -108,6 +108,9 @@ impl Batch {
         }
         let mut sent = std::mem::take(&mut self.sent);
         sent.urgent = urgent;
-        (std::mem::replace(&mut self.request, OwnerRequest::of(self.session)), sent)
+        (
+            std::mem::replace(&mut self.request, OwnerRequest::of(self.session)),
+            sent,
+        )
     }
 }
