@@ -2,6 +2,7 @@
 //!
 //! Every route but login needs a session (see [`call`]); there is no other way in, and a client key is none.
 
+pub mod assets;
 mod body;
 mod call;
 mod config;

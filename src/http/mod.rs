@@ -10,7 +10,7 @@ use http::{HeaderValue, StatusCode, Version, header};
 use poem::endpoint::{BoxEndpoint, make};
 use poem::{Endpoint, EndpointExt, Request, Response, Route, RouteMethod};
 
-use crate::admin::{self, Admin};
+use crate::admin::{self, Admin, assets};
 use crate::app::App;
 use crate::door::health;
 use crate::door::origin::{ClientOrigin, ClientScheme};
@@ -99,6 +99,12 @@ pub fn routes(app: &Arc<App>) -> BoxEndpoint<'static, Response> {
         .at("/v1/chat/deferred-completion/:id", RouteMethod::new().get(deferred))
         .at("/v1/models", RouteMethod::new().get(list))
         .at("/v1/models/*id", RouteMethod::new().get(model))
+        .at("/", assets::to_panel())
+        .at("/login", assets::page())
+        .at("/chat", assets::page())
+        .at("/admin", assets::to_panel())
+        .at("/admin/ui/*file", assets::file())
+        .at("/admin/*page", assets::page())
         .nest("/api/v1/admin", admin::routes(admin_parts(app)))
         .at("/livez", health::livez())
         .at("/readyz", health::readyz(app.readiness.clone()))

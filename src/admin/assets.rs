@@ -1,0 +1,168 @@
+//! The panel's files: in the binary, and in debug builds read from the tree, so that an edit shows at the next load.
+
+use std::borrow::Cow;
+
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, ETAG, IF_NONE_MATCH, REFERRER_POLICY};
+use http::header::{LOCATION, X_CONTENT_TYPE_OPTIONS};
+use http::{HeaderValue, Method, StatusCode};
+use poem::endpoint::make_sync;
+use poem::{Endpoint, Request, Response};
+
+/// Nothing but our own files, nothing inline, and no page around ours. Pictures may also be data that the panel made.
+const POLICY: &str = "default-src 'self'; img-src 'self' data: blob:; media-src 'self' blob:; object-src 'none'; \
+                      base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+
+/// `("path", bytes)` of files below `ui/`.
+macro_rules! files {
+    ($($path:literal)*) => {
+        &[$(($path, include_bytes!(concat!("ui/", $path)).as_slice())),*]
+    };
+}
+
+/// Every file that is served, under `/admin/ui/`. A test compares the list with the directory.
+const FILES: &[(&str, &[u8])] = files! {
+    "index.html"
+    "icon.svg"
+    "api.js"
+    "app.js"
+    "css/base.css"
+    "css/chat.css"
+    "css/frame.css"
+    "css/pages.css"
+    "css/parts.css"
+    "format.js"
+    "i18n.js"
+    "pages/chat.js"
+    "pages/chat_composer.js"
+    "pages/chat_key.js"
+    "pages/chat_keybar.js"
+    "pages/chat_store.js"
+    "pages/chat_stream.js"
+    "pages/chat_turn.js"
+    "pages/cluster.js"
+    "pages/config.js"
+    "pages/config_control.js"
+    "pages/datacenter.js"
+    "pages/datacenter_sums.js"
+    "pages/key_dialog.js"
+    "pages/keys.js"
+    "pages/login.js"
+    "pages/request_drawer.js"
+    "pages/requests.js"
+    "pages/token.js"
+    "pages/token_add.js"
+    "pages/token_batch.js"
+    "pages/token_drawer.js"
+    "pages/token_export.js"
+    "pages/token_strip.js"
+    "parts/bits.js"
+    "parts/chart.js"
+    "parts/float.js"
+    "parts/frame.js"
+    "parts/icons.js"
+    "parts/markdown.js"
+    "parts/ring.js"
+    "parts/rows.js"
+    "parts/spark.js"
+    "parts/table.js"
+    "router.js"
+    "store.js"
+    "strings/en.js"
+    "strings/zh.js"
+    "vendor/hooks.js"
+    "vendor/htm.js"
+    "vendor/mod.js"
+    "vendor/preact.js"
+    "vendor/signals-core.js"
+    "vendor/signals.js"
+    "vendor/uplot.css"
+    "vendor/uplot.js"
+};
+
+/// One page for every view: the script reads the path.
+pub fn page() -> impl Endpoint<Output = Response> {
+    make_sync(|request| serve(&request, "index.html"))
+}
+
+/// `/admin/ui/{file}`.
+pub fn file() -> impl Endpoint<Output = Response> {
+    make_sync(|request| {
+        let path = request.raw_path_param("file").unwrap_or_default().to_owned();
+        serve(&request, &path)
+    })
+}
+
+/// Sends on to the first view.
+pub fn to_panel() -> impl Endpoint<Output = Response> {
+    make_sync(|_| {
+        Response::builder()
+            .status(StatusCode::TEMPORARY_REDIRECT)
+            .header(LOCATION, "/admin/token")
+            .finish()
+    })
+}
+
+fn serve(request: &Request, path: &str) -> Response {
+    if !matches!(*request.method(), Method::GET | Method::HEAD) {
+        return Response::builder()
+            .status(StatusCode::METHOD_NOT_ALLOWED)
+            .header(ALLOW, "GET, HEAD")
+            .finish();
+    }
+    let Some(bytes) = content(path) else {
+        return Response::builder()
+            .status(StatusCode::NOT_FOUND)
+            .content_type("text/plain")
+            .body("The panel has no such file.");
+    };
+    let tag = format!("\"{}\"", &blake3::hash(&bytes).to_hex()[..32]);
+    let is_known = request
+        .headers()
+        .get_all(IF_NONE_MATCH)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(','))
+        .any(|known| known.trim().trim_start_matches("W/") == tag);
+    let mut response = if is_known {
+        Response::builder().status(StatusCode::NOT_MODIFIED).finish()
+    } else {
+        Response::builder().content_type(kind_of(path)).body(bytes.into_owned())
+    };
+    let headers = response.headers_mut();
+    if let Ok(tag) = HeaderValue::from_str(&tag) {
+        headers.insert(ETAG, tag);
+    }
+    // Asked for again at every load, answered with 304: names do not change with the content.
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    response
+}
+
+fn content(path: &str) -> Option<Cow<'static, [u8]>> {
+    let (name, bytes) = FILES.iter().find(|(name, _)| *name == path)?;
+    #[cfg(debug_assertions)]
+    if let Ok(bytes) = std::fs::read(
+        std::path::Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("src/admin/ui")
+            .join(name),
+    ) {
+        return Some(bytes.into());
+    }
+    let _ = name;
+    Some((*bytes).into())
+}
+
+fn kind_of(path: &str) -> &'static str {
+    match path.rsplit_once('.').map(|(_, extension)| extension) {
+        Some("html") => "text/html; charset=utf-8",
+        Some("js") => "text/javascript; charset=utf-8",
+        Some("css") => "text/css; charset=utf-8",
+        Some("svg") => "image/svg+xml",
+        _ => "application/octet-stream",
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,16 @@
+// Strings by key; `{name}` stands for a value. A key that a language lacks shows itself, and fails a test.
+
+import { lang } from './store.js';
+import en from './strings/en.js';
+import zh from './strings/zh.js';
+
+const tables = { en, zh };
+export const LANGUAGES = [['en', 'English'], ['zh', '中文']];
+
+export function t(key, values) {
+  const text = (tables[lang.value] || en)[key] ?? en[key] ?? key;
+  return values ? text.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole)) : text;
+}
+export const has = (key) => key in en;
+/** The word for a value of a closed set of the backend; one that is newer than the panel shows as it is. */
+export const word = (group, value) => (value === null || value === undefined || value === '' ? '' : has(`${group}.${value}`) ? t(`${group}.${value}`) : String(value).replaceAll('_', ' '));

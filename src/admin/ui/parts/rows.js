@@ -1,0 +1,111 @@
+// Rows of a list that the backend pages by cursor, held as far as somebody scrolled.
+
+import { signal } from '../vendor/mod.js';
+
+const NEAR = 100;
+const FAR = 1000;
+
+/** `load(cursor, limit)` answers {items, next_cursor, total}. */
+export function rowSource(load, idOf) {
+  let items = [];
+  let marks = [{ at: 0, cursor: '' }];
+  let next = '';
+  let more = true;
+  let wanted = NEAR;
+  let busy = false;
+  let life = 0;
+  const state = signal({ version: 0, total: 0, loaded: false, error: null });
+  const tell = (change) => { state.value = { ...state.value, ...change, version: state.value.version + 1 }; };
+
+  async function fill() {
+    if (busy) return;
+    busy = true;
+    const mine = life;
+    try {
+      while (mine === life && more && items.length < wanted) {
+        const limit = wanted - items.length > 2 * NEAR ? FAR : NEAR;
+        const page = await load(next, limit);
+        if (mine !== life) return;
+        if (items.length) marks.push({ at: items.length, cursor: next });
+        items = items.concat(page.items);
+        next = page.next_cursor || '';
+        more = Boolean(page.next_cursor);
+        tell({ total: more ? Math.max(page.total, items.length) : items.length, loaded: true, error: null });
+      }
+    } catch (error) {
+      if (mine === life && error.name !== 'AbortError') tell({ error, loaded: true });
+    } finally {
+      if (mine === life) busy = false;
+    }
+  }
+
+  return {
+    state,
+    at: (index) => items[index],
+    held: () => items,
+    /** Starts anew, for other filters; what was seen stays until the answer comes. */
+    reset() {
+      life += 1;
+      busy = true;
+      const mine = life;
+      load('', NEAR).then((page) => {
+        if (mine !== life) return;
+        items = page.items;
+        marks = [{ at: 0, cursor: '' }];
+        next = page.next_cursor || '';
+        more = Boolean(page.next_cursor);
+        wanted = NEAR;
+        busy = false;
+        tell({ total: more ? page.total : items.length, loaded: true, error: null });
+      }, (error) => {
+        if (mine !== life || error.name === 'AbortError') return;
+        busy = false;
+        tell({ error, loaded: true });
+      });
+    },
+    /** Loads until this row is held. */
+    need(to) {
+      if (to + 20 <= wanted && items.length >= Math.min(to, wanted)) return;
+      wanted = Math.max(wanted, to + NEAR / 2);
+      if (more && items.length < wanted && !state.value.error) fill();
+    },
+    async all() {
+      wanted = Infinity;
+      while (more && !state.value.error) { await fill(); if (busy) await new Promise((done) => setTimeout(done, 50)); }
+      wanted = items.length;
+      return items;
+    },
+    /** Asks again for the rows around `from`; those behind are dropped if they do not follow any more. */
+    async refresh(from, to) {
+      if (busy || !state.value.loaded) return;
+      const mine = life;
+      const mark = marks.findLast((one) => one.at <= from) || marks[0];
+      const limit = Math.min(FAR, Math.max(NEAR, to - mark.at));
+      busy = true;
+      try {
+        const page = await load(mark.cursor, limit);
+        if (mine !== life) return;
+        const count = page.items.length;
+        const last = page.items.at(-1);
+        const old = items[mark.at + count - 1];
+        const follows = last && old && idOf(last) === idOf(old) && page.next_cursor;
+        if (follows) items = [...items.slice(0, mark.at), ...page.items, ...items.slice(mark.at + count)];
+        else {
+          items = [...items.slice(0, mark.at), ...page.items];
+          marks = marks.filter((one) => one.at <= mark.at);
+          next = page.next_cursor || '';
+          more = Boolean(page.next_cursor);
+        }
+        tell({ total: more ? Math.max(page.total, items.length) : items.length, error: null });
+      } catch (error) {
+        if (mine === life && error.name !== 'AbortError') tell({ error });
+      } finally {
+        if (mine === life) busy = false;
+      }
+    },
+    patch(row) {
+      const at = items.findIndex((one) => idOf(one) === idOf(row));
+      if (at >= 0) { items = items.with(at, row); tell({}); }
+    },
+  };
+}

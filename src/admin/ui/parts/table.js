@@ -1,0 +1,74 @@
+// A table that draws only the rows in view: a hundred thousand cost as much as twenty.
+
+import { html, useLayoutEffect, useRef, useState, useCallback } from '../vendor/mod.js';
+import { t } from '../i18n.js';
+
+const HEIGHT = 44;
+const AHEAD = 8;
+
+/**
+ * columns: {name, label, width, end, sort, cell(row)}; total rows; rowAt(index) or undefined while it loads;
+ * needs(from, to) is told what is in view; open(row) on a click or Enter.
+ */
+export function Table({ label, columns, total, rowAt, needs, idOf, open, opened, sort, onSort, foot, testid, minWidth }) {
+  const box = useRef(null);
+  const [view, setView] = useState({ top: 0, height: 640 });
+  const measure = useCallback(() => {
+    const el = box.current;
+    if (el) setView((last) => (last.top === el.scrollTop && last.height === el.clientHeight ? last : { top: el.scrollTop, height: el.clientHeight }));
+  }, []);
+  useLayoutEffect(() => {
+    measure();
+    const watch = new ResizeObserver(measure);
+    watch.observe(box.current);
+    return () => watch.disconnect();
+  }, []);
+  const from = Math.max(0, Math.floor(view.top / HEIGHT) - AHEAD);
+  const to = Math.min(total, Math.ceil((view.top + view.height) / HEIGHT) + AHEAD);
+  useLayoutEffect(() => { needs?.(from, to); });
+  const template = columns.map((column) => column.width).join(' ');
+  const rows = [];
+  for (let index = from; index < to; index += 1) {
+    const row = rowAt(index);
+    const style = { top: `${index * HEIGHT}px`, gridTemplateColumns: template };
+    if (!row) rows.push(html`<div class="line soft" role="row" key=${`gap-${index}`} style=${style} aria-rowindex=${index + 2}><span role="cell">…</span></div>`);
+    else {
+      const id = idOf(row);
+      rows.push(html`<div class="line" role="row" key=${id} style=${style} aria-rowindex=${index + 2} aria-selected=${opened === id ? 'true' : undefined}
+        onClick=${(event) => { if (!event.target.closest('button,a,input,label')) open?.(row); }}>
+        ${columns.map((column) => html`<div role="cell" class=${column.end ? 'end' : ''} key=${column.name}>${column.cell(row)}</div>`)}</div>`);
+    }
+  }
+  const keys = (event) => {
+    if (event.target.closest('input,select,textarea')) return;
+    const step = event.key === 'ArrowDown' || event.key === 'j' ? 1 : event.key === 'ArrowUp' || event.key === 'k' ? -1 : 0;
+    if (!step) return;
+    const buttons = [...box.current.querySelectorAll('.lines .open')];
+    const at = buttons.indexOf(document.activeElement);
+    if (at < 0 && event.target !== box.current) return;
+    event.preventDefault();
+    const next = buttons[at < 0 ? 0 : at + step];
+    next?.focus();
+    next?.scrollIntoView({ block: 'nearest' });
+  };
+  const head = (column) => {
+    if (!column.sort) return column.label;
+    const mine = sort?.replace(/^-/, '') === column.sort;
+    const down = sort?.startsWith('-');
+    return html`<button type="button" onClick=${() => onSort(mine && down ? column.sort : `-${column.sort}`)}>${column.label}${mine ? (down ? ' ↓' : ' ↑') : ''}</button>`;
+  };
+  const state = (column) => (column.sort && sort?.replace(/^-/, '') === column.sort ? (sort.startsWith('-') ? 'descending' : 'ascending') : undefined);
+  const tall = Math.min(total, 12) * HEIGHT + 36;
+  return html`<div class="table" data-testid=${testid}>
+    <div class="scroll" ref=${box} onScroll=${measure} onKeyDown=${keys} tabindex="0" role="table" aria-label=${label} aria-rowcount=${total + 1}
+      style=${{ height: `max(${tall}px, min(${total * HEIGHT + 36}px, calc(100dvh - 320px)))` }}>
+      <div style=${{ minWidth }}>
+        <div class="line heads" role="row" aria-rowindex="1" style=${{ gridTemplateColumns: template }}>
+          ${columns.map((column) => html`<div role="columnheader" class=${column.end ? 'end' : ''} key=${column.name} aria-sort=${state(column)}>${head(column)}</div>`)}</div>
+        <div class="lines" role="rowgroup" style=${{ height: `${total * HEIGHT}px` }}>${rows}</div>
+      </div>
+    </div>
+    ${foot && html`<div class="foot">${foot}</div>`}
+    <span class="hidden-text">${t('table.keys')}</span>
+  </div>`;
+}
