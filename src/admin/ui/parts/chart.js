@@ -2,6 +2,7 @@
 
 import { html, useEffect, useRef, loadPlot } from '../vendor/mod.js';
 import { theme } from '../store.js';
+import { t } from '../i18n.js';
 import { short, duration, usd } from '../format.js';
 
 const HEIGHT = 200;
@@ -45,7 +46,7 @@ export function Chart({ x, lines, label, unit = '', kind = 'line', stack = false
         scales: { y: { range: (_, min, max) => [0, Math.max(max || 0, unit === '$' ? 1e-9 : 1) * 1.1] } },
         axes: [{ ...axis, size: 30, values: (_, ticks) => ticks.map((s) => { const d = new Date(s * 1000); return `${String(d.getHours()).padStart(2, '0')}:${String(d.getMinutes()).padStart(2, '0')}`; }), space: 64 },
           { ...axis, size: 58, values: (_, ticks) => ticks.map(words) }],
-        series: [{ value: (_, s) => (s === null ? '–' : new Date(s * 1000).toLocaleTimeString()) }, ...lines.map((one, at) => ({
+        series: [{ label: t('req.time'), value: (_, s) => (s === null ? '–' : new Date(s * 1000).toLocaleTimeString()) }, ...lines.map((one, at) => ({
           label: one.label, stroke: colour(box.current, one.role), fill: bars ? colour(box.current, one.role) : undefined, width: bars ? 0 : 1.5,
           paths: bars, points: { show: !bars, size: 3 }, spanGaps: true, value: (_, value, series, i) => words(stack && i !== null ? lines[at].values[i] : value),
         }))],

@@ -40,7 +40,10 @@ export async function openBrowser(program) {
     await Promise.race([send('Browser.close').catch(() => {}), new Promise((done) => { setTimeout(done, 3000); })]);
     child.kill('SIGKILL');
     await gone;
-    rmSync(profile, { recursive: true, force: true });
+    // Its helpers write for a moment longer.
+    for (let tries = 0; tries < 20; tries += 1) {
+      try { rmSync(profile, { recursive: true, force: true }); return; } catch { await new Promise((done) => { setTimeout(done, 100); }); }
+    }
   };
   return { close, newPage: (options) => newPage(send, listeners, options) };
 }
