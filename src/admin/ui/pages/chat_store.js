@@ -1,6 +1,7 @@
 // Conversations, in this browser only.
 
 import { signal, effect } from '../vendor/mod.js';
+import { remember } from '../store.js';
 
 const HELD = 'grok2api.chats';
 const MOST = 60;
@@ -8,18 +9,22 @@ const read = () => { try { return JSON.parse(localStorage.getItem(HELD)) || []; 
 
 /** [{id, title, model, system, at, turns: [{role, text, images?, thought?, meta?}]}], the newest first. */
 export const chats = signal(read());
-let timer;
-effect(() => {
-  const value = chats.value;
+let timer = null;
+function keep() {
   clearTimeout(timer);
-  timer = setTimeout(() => {
-    // Pictures are not kept: a handful fills the browser's store.
-    const lean = value.slice(0, MOST).map((chat) => ({ ...chat, turns: chat.turns.map(({ images, ...turn }) => turn) }));
-    for (let keep = lean.length; keep >= 0; keep = Math.floor(keep / 2) - (keep === 0 ? 1 : 0)) {
-      try { localStorage.setItem(HELD, JSON.stringify(lean.slice(0, keep))); return; } catch { /* full: keep fewer */ }
-    }
-  }, 300);
+  timer = null;
+  // Pictures are not kept: a handful fills the browser's store.
+  const lean = chats.value.slice(0, MOST).map((chat) => ({ ...chat, turns: chat.turns.map(({ images, ...turn }) => turn) }));
+  for (let count = lean.length; count > 0; count = Math.floor(count / 2)) {
+    try { localStorage.setItem(HELD, JSON.stringify(lean.slice(0, count))); return; } catch { /* full: keep fewer */ }
+  }
+  if (!lean.length) remember('chats', null);
+}
+effect(() => {
+  chats.value;
+  timer ??= setTimeout(keep, 300);
 });
+window.addEventListener('pagehide', () => { if (timer) keep(); });
 
 export const find = (id) => chats.value.find((chat) => chat.id === id);
 export function put(chat) {

@@ -46,11 +46,11 @@ export function ClusterPage() {
   const shards = data?.shards || [];
   const owned = shards.filter((shard) => shard.owner).length;
   const moving = shards.filter((shard) => shard.owner && shard.named && shard.named !== shard.owner).length;
-  return html`<div class="page reading" data-ready=${data || absent ? 'true' : undefined}>
+  return html`<div class="page reading" data-ready=${(data || absent) && storage.data ? 'true' : undefined}>
     <div class="head"><h1>${t('page.cluster')}</h1>${data && error && html`<span class="chip warn">${t('stale', { span: rough(Math.max(0, now.value - clockOff.value - at)) })}</span>`}</div>
     ${error && !absent && html`<${Failure} error=${error} retry=${reload} />`}
     ${!data && !error && !absent && html`<${Waiting} />`}
-    ${absent && html`<${Empty} title=${t('cluster.absent')}><p>${alone ? t('cluster.absentalone') : t('cluster.absenthint')}</p><//>`}
+    ${absent && storage.data && html`<${Empty} title=${t('cluster.absent')}><p>${alone ? t('cluster.absentalone') : t('cluster.absenthint')}</p><//>`}
     ${data && alone && html`<div class="box"><strong>${t('cluster.alone')}</strong> <span class="soft">${t('cluster.alonehint')}</span></div>`}
     ${data && html`
       <div class="cards">

@@ -30,29 +30,31 @@ export function Chart({ x, lines, label, unit = '', kind = 'line', stack = false
     return [x, ...sums];
   };
   useEffect(() => {
+    const el = box.current;
     let over = false;
     let watch;
     const make = async () => {
       const UPlot = await loadPlot();
       if (over) return;
-      const line = colour(box.current, 'line');
-      const axis = { stroke: colour(box.current, 'soft'), grid: { stroke: line, width: 1 }, ticks: { show: false }, font: '12px system-ui, sans-serif' };
+      const line = colour(el, 'line');
+      const axis = { stroke: colour(el, 'soft'), grid: { stroke: line, width: 1 }, ticks: { show: false }, font: '12px system-ui, sans-serif' };
       const bars = kind === 'bars' ? UPlot.paths.bars({ size: [0.7, 24] }) : undefined;
       plot.current?.destroy();
       plot.current = new UPlot({
-        width: Math.max(200, box.current.clientWidth), height: HEIGHT, padding: [8, 8, 0, 0],
+        width: Math.max(200, el.clientWidth), height: HEIGHT, padding: [8, 8, 0, 0],
         cursor: { y: false, drag: { x: false, y: false } },
         legend: { live: true },
         scales: { y: { range: (_, min, max) => [0, Math.max(max || 0, unit === '$' ? 1e-9 : 1) * 1.1] } },
         axes: [{ ...axis, size: 30, values: (_, ticks) => ticks.map((s) => { const d = new Date(s * 1000); return `${String(d.getHours()).padStart(2, '0')}:${String(d.getMinutes()).padStart(2, '0')}`; }), space: 64 },
           { ...axis, size: 58, values: (_, ticks) => ticks.map(words) }],
         series: [{ label: t('req.time'), value: (_, s) => (s === null ? '–' : new Date(s * 1000).toLocaleTimeString()) }, ...lines.map((one, at) => ({
-          label: one.label, stroke: colour(box.current, one.role), fill: bars ? colour(box.current, one.role) : undefined, width: bars ? 0 : 1.5,
+          label: one.label, stroke: colour(el, one.role), fill: bars ? colour(el, one.role) : undefined, width: bars ? 0 : 1.5,
           paths: bars, points: { show: !bars, size: 3 }, spanGaps: true, value: (_, value, series, i) => words(stack && i !== null ? lines[at].values[i] : value),
         }))],
-      }, data(), box.current);
-      watch = new ResizeObserver(() => plot.current?.setSize({ width: Math.max(200, box.current.clientWidth), height: HEIGHT }));
-      watch.observe(box.current);
+      }, data(), el);
+      watch?.disconnect();
+      watch = new ResizeObserver(() => { if (el.isConnected) plot.current?.setSize({ width: Math.max(200, el.clientWidth), height: HEIGHT }); });
+      watch.observe(el);
     };
     make();
     const scheme = matchMedia('(prefers-color-scheme: dark)');

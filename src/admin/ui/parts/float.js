@@ -61,6 +61,6 @@ export const Confirm = ({ title, children, action, tone = 'bad', run, close, bus
 export const Toasts = () => html`<div class="toasts" role="status" aria-live="polite">
   ${toasts.value.map((one) => html`<div class=${`toast ${one.kind}`} key=${one.id}>
     <span class="grow">${one.text}</span>
-    ${one.action && html`<button type="button" class="button small" onClick=${() => { one.action.run(); dropToast(one.id); }}>${one.action.label}</button>`}
+    ${one.action && html`<button type="button" class="button small" data-testid="toast-action" onClick=${() => { one.action.run(); dropToast(one.id); }}>${one.action.label}</button>`}
     <button type="button" class="button icon small quiet" aria-label=${t('close')} onClick=${() => dropToast(one.id)}><${Icon} name="close" size=${14} /></button>
   </div>`)}</div>`;

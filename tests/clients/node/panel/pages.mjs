@@ -1,0 +1,249 @@
+// What each page must be able to do, against a real gateway.
+
+import assert from 'node:assert/strict';
+
+const id = (name) => `[data-testid="${name}"]`;
+const RUN = Date.now().toString(36);
+const NASTY = '<img src=x onerror=console.error(1)>\u202E' + 'Ω'.repeat(60);
+
+export async function login({ page, password, expecting }) {
+  await expecting(/401/, async () => {
+    await page.fill('input[name=password]', 'not the password');
+    await page.click('form button[type=submit]');
+    await page.see(id('login-fault'));
+  });
+  assert.match(await page.text(id('login-fault')), /password/i);
+  await page.until('!document.querySelector("form button[type=submit]").disabled', 'the form can be sent again');
+  await page.fill('input[name=password]', password);
+  await page.click('form button[type=submit]');
+  await page.ready();
+  assert.match(await page.evaluate('location.pathname'), /^\/admin\/requests$/, 'it goes where one wanted to go');
+  assert.equal(await page.evaluate('Object.values({ ...localStorage, ...sessionStorage }).some((value) => value.includes("adm_"))'), false, 'no token of the session is kept');
+  assert.equal(await page.evaluate('document.cookie'), '', 'scripts cannot read the cookie');
+}
+
+export async function tokens({ page, base }) {
+  await page.goto(`${base}/admin/token`);
+  await page.ready();
+  const before = Number((await page.text(id('count'))).match(/\d+/)[0]);
+  // A list of which some are no credentials: every line is told.
+  await page.click(id('add'));
+  const list = [...Array.from({ length: 20 }, (_, n) => `xai-panel-${RUN}-${n}`), 'not a credential', 'also none', JSON.stringify({ token: `xai-panel-${RUN}-named`, label: NASTY, note: NASTY, tags: [`blue${RUN}`] })].join('\n');
+  await page.fill(id('import-text'), list);
+  await page.click(id('import-go'));
+  await page.see(id('import-report'));
+  const report = await page.text(id('import-report'));
+  assert.match(report, /21 added/);
+  assert.match(report, /2 not taken/);
+  assert.equal(await page.evaluate(`document.querySelectorAll('${id('import-report')} tbody tr').length`), 2);
+  await page.press('Escape');
+  await page.gone(id('token-add'));
+  await page.until(`Number(document.querySelector('${id('count')}').innerText.match(/\\d+/)[0]) === ${before + 21}`, 'the new ones are listed');
+  // Search and the address bar.
+  await page.fill(id('token-search'), `blue${RUN}`);
+  await page.until(`/^1 /.test(document.querySelector('${id('count')}')?.innerText || '')`, 'the search finds one');
+  assert.match(await page.evaluate('location.search'), /text=blue/);
+  assert.equal(await page.evaluate('document.querySelectorAll("main img").length'), 0, 'a hostile name is text');
+  // The drawer: edit, switch off and on.
+  await page.click(`${id('tokens')} .lines .open`);
+  await page.see(id('edit-note'));
+  await page.fill(id('edit-note'), 'noted by the test');
+  await page.click(id('edit-save'));
+  await page.until(`document.querySelector('${id('tokens')}').innerText.includes('noted by the test')`, 'the row shows the note');
+  await page.click(id('disable'));
+  await page.see(id('enable'));
+  await page.click(id('enable'));
+  await page.see(id('disable'));
+  await page.press('Escape');
+  await page.gone(id('token-drawer'));
+  await page.click(id('reset'));
+  await page.until(`Number(document.querySelector('${id('count')}')?.innerText.match(/\\d+/)[0]) === ${before + 21}`, 'all are there again');
+  // Many at once: a selection survives a filter; switching off can be undone; deleting asks.
+  await page.evaluate(`[...document.querySelectorAll('${id('tokens')} .lines input[type=checkbox]')].slice(-2).forEach((one) => one.click())`);
+  await page.until(`/^2 /.test(document.querySelector('${id('batch')} strong')?.innerText || '')`, 'two are selected');
+  await page.click(id('state-active'));
+  await page.until('location.search.includes("state=active")', 'a filter by state');
+  assert.match(await page.text(`${id('batch')} strong`), /^2 /);
+  await page.click(id('state-active'));
+  await page.click(id('batch-disable'));
+  await page.until(`document.querySelector('${id('state-disabled')}').innerText.includes('2')`, 'two are off');
+  await page.click(id('toast-action'));
+  await page.until(`!document.querySelector('${id('state-disabled')}').innerText.includes('2')`, 'and on again');
+  await page.click(id('batch-delete'));
+  await page.click(id('confirm-yes'));
+  await page.until(`Number(document.querySelector('${id('count')}')?.innerText.match(/\\d+/)[0]) === ${before + 19}`, 'two are gone');
+}
+
+export async function keys({ page, base, expecting }) {
+  await page.goto(`${base}/admin/keys`);
+  await page.ready();
+  await page.click(id('key-new'));
+  await page.fill(id('key-name'), NASTY);
+  await page.fill(id('key-rpm'), 'many');
+  await expecting(/400/, async () => {
+    await page.click(id('key-save'));
+    await page.see(`${id('key-dialog')} .fault, ${id('key-dialog')} ${id('failure')}`);
+  });
+  assert.match(await page.text(id('key-dialog')), /rpm/);
+  assert.equal(await page.evaluate(`document.querySelector('${id('key-name')}').value.length`), NASTY.length, 'the form keeps what was typed');
+  await page.fill(id('key-rpm'), '60');
+  await page.fill(id('key-chat_limit'), '10');
+  await page.click(id('key-save'));
+  await page.see(id('secret'));
+  const secret = await page.text(id('secret'));
+  assert.match(secret, /^sk-/);
+  await page.press('Escape');
+  await page.see(id('secret'));
+  const answer = await fetch(`${base}/v1/models`, { headers: { authorization: `Bearer ${secret}` } });
+  assert.equal(answer.status, 200, 'the key opens /v1');
+  await page.click(id('secret-done'));
+  await page.gone(id('key-secret'));
+  assert.equal(await page.evaluate(`document.body.innerText.includes(${JSON.stringify(secret)})`), false, 'shown once');
+  const row = `[...document.querySelectorAll('${id('keys')} .lines .line')].find((row) => row.innerText.includes('onerror'))`;
+  await page.until(`!!(${row})`, 'the key is listed');
+  assert.match(await page.evaluate(`(${row}).innerText`), /0 \/ 10/);
+  await page.evaluate(`(${row}).querySelector('.open').click()`);
+  await page.click(id('key-delete'));
+  await page.click(id('confirm-yes'));
+  await page.until(`!(${row})`, 'and is gone');
+}
+
+export async function chat({ page, base }) {
+  await page.goto(`${base}/chat`);
+  await page.ready();
+  await page.until(`document.querySelectorAll('${id('model')} option').length > 2`, 'models are offered');
+  await page.fill(id('message'), 'Say something about the number seven.');
+  await page.press('Enter');
+  await page.see(id('turn'));
+  await page.until(`!document.querySelector('${id('turn-live')}')`, 'the answer ended');
+  assert.ok((await page.text(`${id('turn')} .markdown`)).length > 5, 'there is an answer');
+  await page.until(`/tokens/.test(document.querySelector('${id('turn')} .acts').innerText)`, 'with its usage');
+  await page.until(`!!document.querySelector('${id('turn')} .acts a[href*="open=req_"]')`, 'and the token that served it');
+  await page.click(id('again'));
+  await page.until(`!document.querySelector('${id('turn-live')}') && document.querySelectorAll('${id('turn')}').length === 1`, 'it answers anew');
+  await page.goto(await page.evaluate('location.href'));
+  await page.see(id('turn'));
+}
+
+export async function requests({ page, base }) {
+  await page.goto(`${base}/admin/requests`);
+  await page.ready();
+  await page.click(`${id('requests')} .lines .open`);
+  await page.see(`${id('request-drawer')} .timeline`);
+  const text = await page.text(id('request-drawer'));
+  for (const part of [/Attempts/, /Candidates/, /chosen/, /Usage/, /\/v1\/chat\/completions/]) assert.match(text, part);
+  await page.press('Escape');
+  await page.gone(id('request-drawer'));
+  await page.choose(id('request-outcome'), 'internal');
+  await page.see(id('empty'));
+  await page.choose(id('request-outcome'), 'success');
+  await page.see(`${id('requests')} .lines .open`);
+  assert.match(await page.evaluate('location.search'), /outcome=success/);
+}
+
+export async function datacenter({ page, base }) {
+  await page.goto(`${base}/admin/datacenter`);
+  await page.ready();
+  await page.until('document.querySelectorAll(".chart canvas").length === 2', 'two charts');
+  const asked = await page.evaluate("fetch('/api/v1/admin/requests?limit=1').then((answer) => answer.json()).then((answer) => answer.total)");
+  const shown = await page.text('.cards .figure .value');
+  assert.ok(Number(shown) > 0 && Number(shown) <= asked, `${shown} of ${asked}`);
+  await page.click('.chart + *, .tabs button:nth-child(3)');
+}
+
+export async function cluster({ page, base }) {
+  await page.goto(`${base}/admin/cluster`);
+  await page.ready();
+  assert.match(await page.text('main'), /stands alone|独立运行/);
+}
+
+export async function config({ page, base, expecting }) {
+  await page.goto(`${base}/admin/config`);
+  await page.ready();
+  await page.fill(id('config-search'), 'max_wait_ms');
+  const value = id('value-clients.max_wait_ms');
+  await page.see(value);
+  const before = await page.evaluate(`document.querySelector('${value}').value`);
+  await page.fill(value, 'soon');
+  await page.click(id('config-review'));
+  await page.see('.setting [role=alert]');
+  await page.fill(value, '12345');
+  await page.click(id('config-review'));
+  await page.see(id('config-diff'));
+  assert.match(await page.text(id('config-diff')), /12345/);
+  await page.click(id('config-save'));
+  await page.gone(id('config-diff'));
+  await page.until(`document.querySelector('${id('key-clients.max_wait_ms')}').innerText.includes('file')`, 'its source is the file');
+  await page.goto(`${base}/admin/config?text=max_wait_ms`);
+  await page.ready();
+  assert.equal(await page.evaluate(`document.querySelector('${value}').value`), '12345');
+  await page.fill(value, before);
+  await page.click(id('config-review'));
+  await page.click(id('config-save'));
+  await page.gone(id('config-diff'));
+  await expecting(/400|422/, async () => {
+    await page.fill(id('config-search'), 'app_url');
+    await page.fill(id('value-app.app_url'), 'no address');
+    await page.click(id('config-review'));
+    await page.click(id('config-save'));
+    await page.see(`.setting [role=alert], ${id('failure')}`);
+  });
+}
+
+export async function keyboard({ page, base }) {
+  await page.goto(`${base}/admin/token`);
+  await page.ready();
+  await page.type('g');
+  await page.type('k');
+  await page.until('location.pathname === "/admin/keys"', 'g k goes to the keys');
+  await page.ready();
+  await page.type('/');
+  await page.until('document.activeElement.matches("[data-search]")', '/ goes to the search');
+  await page.evaluate('document.activeElement.blur()');
+  await page.type('?');
+  await page.see('[role=dialog]');
+  await page.press('Escape');
+  await page.gone('[role=dialog]');
+}
+
+export async function phone({ page, base }) {
+  await page.size(390, 844);
+  await page.goto(`${base}/admin/token`);
+  await page.ready();
+  await page.click(id('menu'));
+  await page.see('.rail.open');
+  await page.press('Escape');
+  await page.gone('.rail.open');
+  await page.click(id('menu'));
+  await page.click('.rail-mask');
+  await page.gone('.rail.open');
+  await page.click(id('menu'));
+  await page.click(id('nav-requests'));
+  await page.until('location.pathname === "/admin/requests"', 'a link closes the drawer');
+  await page.gone('.rail.open');
+  await page.size(1280, 860);
+}
+
+/** A session that ends under an open form: what was typed stays. */
+export async function session({ page, base, password, expecting }) {
+  await page.goto(`${base}/admin/keys?new=1`);
+  await page.fill(id('key-name'), 'typed before the session ended');
+  await expecting(/401/, async () => {
+    await page.evaluate("fetch('/api/v1/admin/session').then((answer) => answer.json()).then((view) => fetch('/api/v1/admin/logout', { method: 'POST', headers: { 'x-csrf-token': view.csrf_token } }))");
+    await page.click(id('key-save'));
+    await page.see(id('login-again'));
+    await page.fill(`${id('login-again')} input[name=password]`, password);
+    await page.click(`${id('login-again')} button[type=submit]`);
+    await page.gone(id('login-again'));
+  });
+  assert.equal(await page.evaluate(`document.querySelector('${id('key-name')}').value`), 'typed before the session ended');
+  await page.click(id('key-save'));
+  await page.see(id('secret'));
+  await page.click(id('secret-done'));
+}
+
+export async function logout({ page }) {
+  await page.click(id('logout'));
+  await page.see(id('login'));
+  assert.equal(await page.evaluate("sessionStorage.getItem('grok2api.playground')"), null);
+}
