@@ -20,7 +20,8 @@ export function KeyBar() {
     setKey('');
     setOpen(false);
   };
-  return html`<button type="button" class="button quiet small soft" onClick=${() => setOpen(true)} data-testid="keybar" aria-label=${t('chat.key')}><${Icon} name="keys" size=${16} /><span class="keysays">${one?.own ? t('chat.ownkey') : one ? t('chat.tabkey', { time: clock(one.expires_at * 1000).slice(0, 5) }) : t('chat.key')}</span></button>
+  const says = one?.own ? t('chat.ownkey') : one ? t('chat.tabkey', { time: clock(one.expires_at * 1000).slice(0, 5) }) : t('chat.key');
+  return html`<button type="button" class="button quiet small soft" onClick=${() => setOpen(true)} data-testid="keybar" aria-label=${says}><${Icon} name="keys" size=${16} /><span class="keysays">${says}</span></button>
     ${open && html`<${Dialog} title=${t('chat.key')} close=${() => setOpen(false)} footer=${html`
         ${one?.own && isAdmin() && html`<button type="button" class="button" onClick=${() => { useOwn(''); setOpen(false); }}>${t('chat.usetab')}</button>`}
         <button type="button" class="button" onClick=${() => setOpen(false)}>${t('cancel')}</button><button type="submit" form="own-key" class="button main" disabled=${!key.trim()}>${t('chat.useown')}</button>`}>

@@ -101,7 +101,7 @@ export function TokenPage() {
       ${isAdmin() && html`<button type="button" class="button main" onClick=${() => setParams({ add: '1' })}>${t('token.add')}</button>`}
       <code class="box">XAI_API_KEY=xai-… grok2api</code><//>`}
     ${loaded && !none && total === 0 && !error && html`<${Empty} title=${t('nothing')}><button type="button" class="button" onClick=${() => { setText(''); setParams({ state: '', pool: '', text: '', team: '' }); }}>${t('reset')}</button><//>`}
-    ${loaded && total > 0 && html`<${Table} testid="tokens" label=${t('page.token')} columns=${columns(chosen.value, toggle, all)} total=${total} minWidth="1010px"
+    ${loaded && total > 0 && html`<${Table} testid="tokens" label=${t('page.token')} columns=${columns(chosen.value, toggle, all)} total=${total} minWidth="1010px" above=${400}
       rowAt=${source.at} idOf=${(row) => row.id} opened=${opened} open=${(row) => setParams({ open: row.id }, { push: true })}
       needs=${(from, to) => { view.current = [from, to]; source.need(to); }} sort=${filters.sort} onSort=${(sort) => setParams({ sort })}
       foot=${html`<span data-testid="count">${t('token.count', { n: num(total) })}</span><span>${t('live')} · ${new Date(now.value).toLocaleTimeString()}</span>`} />`}

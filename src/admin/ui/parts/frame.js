@@ -1,6 +1,6 @@
 // The frame of every page: rail, top bar, banners, keyboard.
 
-import { html, useState, useEffect, useRef } from '../vendor/mod.js';
+import { html, useState, useEffect, useLayoutEffect, useRef } from '../vendor/mod.js';
 import { t, LANGUAGES } from '../i18n.js';
 import { session, theme, lang, narrowRail, reach, now, clockOff, isAdmin, offers } from '../store.js';
 import { navigate, path } from '../router.js';
@@ -97,8 +97,9 @@ export function Frame({ pages, current, children }) {
   const [drawer, setDrawer] = useState(false);
   const [help, setHelp] = useState(false);
   useKeyboard(pages, () => setHelp(true));
-  useEffect(() => {
+  useLayoutEffect(() => {
     if (!drawer) return undefined;
+    document.querySelector('#rail .item')?.focus();
     const esc = (event) => { if (event.key === 'Escape') setDrawer(false); };
     document.addEventListener('keydown', esc);
     return () => document.removeEventListener('keydown', esc);

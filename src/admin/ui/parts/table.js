@@ -10,7 +10,7 @@ const AHEAD = 8;
  * columns: {name, label, width, end, sort, cell(row)}; total rows; rowAt(index) or undefined while it loads;
  * needs(from, to) is told what is in view; open(row) on a click or Enter.
  */
-export function Table({ label, columns, total, rowAt, needs, idOf, open, opened, sort, onSort, foot, testid, minWidth }) {
+export function Table({ label, columns, total, rowAt, needs, idOf, open, opened, sort, onSort, foot, testid, minWidth, above = 250 }) {
   const box = useRef(null);
   const [view, setView] = useState({ top: 0, height: 640 });
   const measure = useCallback(() => {
@@ -58,10 +58,10 @@ export function Table({ label, columns, total, rowAt, needs, idOf, open, opened,
     return html`<button type="button" onClick=${() => onSort(mine && down ? column.sort : `-${column.sort}`)}>${column.label}${mine ? (down ? ' ↓' : ' ↑') : ''}</button>`;
   };
   const state = (column) => (column.sort && sort?.replace(/^-/, '') === column.sort ? (sort.startsWith('-') ? 'descending' : 'ascending') : undefined);
-  const tall = Math.min(total, 12) * HEIGHT + 36;
+  const tall = Math.min(total, 8) * HEIGHT + 36;
   return html`<div class="table" data-testid=${testid}>
     <div class="scroll" ref=${box} onScroll=${measure} onKeyDown=${keys} tabindex="0" role="table" aria-label=${label} aria-rowcount=${total + 1}
-      style=${{ height: `max(${tall}px, min(${total * HEIGHT + 36}px, calc(100dvh - 320px)))` }}>
+      style=${{ height: `max(${tall}px, min(${total * HEIGHT + 36}px, calc(100dvh - ${above}px)))` }}>
       <div style=${{ minWidth }}>
         <div class="line heads" role="row" aria-rowindex="1" style=${{ gridTemplateColumns: template }}>
           ${columns.map((column) => html`<div role="columnheader" class=${column.end ? 'end' : ''} key=${column.name} aria-sort=${state(column)}>${head(column)}</div>`)}</div>
