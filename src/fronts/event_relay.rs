@@ -34,8 +34,8 @@ pub trait EventReader: Send {
     /// The name that the event must bear on the wire, where clients need it and the upstream left it out.
     fn name_of(&self, data: &[u8]) -> Option<&'static str>;
 
-    /// The event that ends the stream with a failure.
-    fn failure(&self, error: &GatewayError) -> Bytes;
+    /// The event that ends the stream with a failure, after so many that were passed on.
+    fn failure(&self, error: &GatewayError, passed: u64) -> Bytes;
 }
 
 /// The relay around a dialect's reader.
@@ -43,7 +43,8 @@ pub struct EventRelay<R> {
     reader: R,
     splitter: Splitter,
     faults: FaultFinder,
-    begun: bool,
+    /// Events that the client got.
+    passed: u64,
     ended: bool,
 }
 
@@ -54,7 +55,7 @@ impl<R: EventReader> EventRelay<R> {
             reader,
             splitter: Splitter::new(MAX_EVENT),
             faults,
-            begun: false,
+            passed: 0,
             ended: false,
         }
     }
@@ -80,7 +81,7 @@ impl<R: EventReader> EventRelay<R> {
         if meaning == Meaning::Nothing {
             return;
         }
-        self.begun = true;
+        self.passed += 1;
         let bytes = match event.name() {
             Some(_) => event.raw(),
             None => match self.reader.name_of(data) {
@@ -133,7 +134,7 @@ impl<R: EventReader> Relay for EventRelay<R> {
     }
 
     fn has_begun(&self) -> bool {
-        self.begun
+        self.passed > 0
     }
 
     fn told(&self) -> Told {
@@ -141,7 +142,7 @@ impl<R: EventReader> Relay for EventRelay<R> {
     }
 
     fn error_event(&self, error: &GatewayError) -> Option<Bytes> {
-        Some(self.reader.failure(error))
+        Some(self.reader.failure(error, self.passed))
     }
 }
 

@@ -2,8 +2,12 @@
 //! read it, so the request goes there; and only whoever made it through this gateway may name it.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use futures::FutureExt;
 use grok2api_schemas::ids::TokenId;
+use tokio_util::task::TaskTracker;
 
 use crate::app::App;
 use crate::bindings::{Binding, ObjectKind};
@@ -15,6 +19,9 @@ use crate::engine::error::{ErrorKind, GatewayError};
 const SEALED_LOOKED_UP: usize = 4;
 /// How long the upstream keeps a response (`xai-api.md` §5).
 pub const RESPONSE_LIFE_MS: u64 = 30 * 24 * 60 * 60 * 1000;
+
+/// How long an answer is held back until what it made is written.
+const WRITE_WAIT: Duration = Duration::from_secs(2);
 
 /// What a sealed item is known by.
 pub fn mark(sealed: &str) -> [u8; 16] {
@@ -131,6 +138,9 @@ pub struct Maker {
     owner: String,
     kind: Option<ObjectKind>,
     life_ms: u64,
+    /// The object's id was told, and is told again with everything that follows.
+    has_bound: AtomicBool,
+    writing: TaskTracker,
 }
 
 impl Maker {
@@ -141,14 +151,27 @@ impl Maker {
             owner: caller.owner(),
             kind,
             life_ms,
+            has_bound: AtomicBool::new(false),
+            writing: TaskTracker::new(),
         })
+    }
+
+    /// Waits until what was told is written, so that every node finds what the client is about to name; not for ever, for
+    /// the answer itself is good.
+    pub async fn written(&self) {
+        self.writing.close();
+        if tokio::time::timeout(WRITE_WAIT, self.writing.wait()).await.is_err() {
+            tracing::warn!("an object of the upstream is answered before it is remembered: the bus is slow");
+        }
     }
 }
 
 impl Notes for Maker {
     fn told(&self, told: &Told, token: TokenId) {
         let mut made: Vec<(ObjectKind, String)> = Vec::new();
-        if let (Some(kind), Some(id)) = (self.kind, &told.object_id) {
+        if let (Some(kind), Some(id)) = (self.kind, &told.object_id)
+            && !self.has_bound.swap(true, Ordering::AcqRel)
+        {
             made.push((kind, id.clone()));
         }
         made.extend(told.sealed.iter().map(|mark| (ObjectKind::Sealed, name(mark))));
@@ -161,13 +184,20 @@ impl Notes for Maker {
             expires_ms: self.app.clock.wall().0 + self.life_ms,
             answer: None,
         };
-        let app = self.app.clone();
-        self.app.tracker.spawn(async move {
-            for (kind, id) in made {
-                if let Err(error) = app.bindings.put(kind, &id, binding.clone()).await {
-                    tracing::warn!(?kind, %error, "an object of the upstream is not remembered: later calls that name it will not find it");
+        for (kind, id) in made {
+            let app = self.app.clone();
+            let mut writing = Box::pin({
+                let binding = binding.clone();
+                async move {
+                    if let Err(error) = app.bindings.put(kind, &id, binding).await {
+                        tracing::warn!(?kind, %error, "an object of the upstream is not remembered: later calls that name it will not find it");
+                    }
                 }
+            });
+            // As far as it goes at once: it is found on this node before the client has read of it.
+            if writing.as_mut().now_or_never().is_none() {
+                self.app.tracker.spawn(self.writing.track_future(writing));
             }
-        });
+        }
     }
 }

@@ -10,7 +10,8 @@ use super::body::SimBody;
 use super::caller::Caller;
 use super::chat::read;
 use super::errors::{Mention, json_body, respond};
-use super::routes::{Route, unreadable};
+use super::route::Route;
+use super::routes::unreadable;
 use super::tokens;
 use super::world::World;
 

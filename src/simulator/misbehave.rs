@@ -58,6 +58,8 @@ pub struct Effects {
     pub drop_done: bool,
     /// Answer with this text.
     pub answer: Option<String>,
+    /// Call this tool if it is on offer and has not answered yet: `name{…}`, the arguments as JSON.
+    pub call: Option<String>,
 }
 
 /// What may be wrong with usage.
@@ -141,6 +143,7 @@ impl Effects {
             "huge" => self.huge_chunk = index,
             "drop_done" => self.drop_done = true,
             "answer" => self.answer = Some(value.to_owned()),
+            "call" => self.call = Some(value.to_owned()),
             _ => return false,
         }
         true

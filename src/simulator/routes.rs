@@ -1,4 +1,4 @@
-//! Which path is what, who calls, and the endpoints that answer at once.
+//! From a request to whoever answers it, and the endpoints that answer at once.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, SERVER};
+use http::request::Parts;
 use http::{Method, Request, Response, StatusCode};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
@@ -15,11 +16,13 @@ use serde_json::Value;
 use super::about::{about, embeddings, tokenize};
 use super::body::SimBody;
 use super::caller::Caller;
-use super::chat::{self, Unreadable, decorate};
-use super::control;
+use super::chat::{self, Unreadable};
 use super::errors::{Mention, json_body, plain, respond};
 use super::misbehave::{Effects, Seen};
+use super::route::Route;
+use super::turn::decorate;
 use super::world::{World, random_uuid};
+use super::{control, files, messages, responses};
 
 /// Longest request body.
 const MAX_BODY: usize = 64 * 1024 * 1024;
@@ -57,16 +60,18 @@ pub async fn handle(world: Arc<World>, request: Request<Incoming>) -> Answer {
         world.stats.unknown_keys.fetch_add(1, Ordering::Relaxed);
     }
     let (parts, body) = request.into_parts();
-    let path = parts.uri.path();
-    let route = path
+    let route = parts
+        .uri
+        .path()
         .strip_prefix("/v1/")
         .map_or(Route::Unknown, |rest| Route::of(&parts.method, rest));
-    let mut response = match &route {
-        Route::Chat => match collect(&parts.headers, body).await {
-            Ok(body) => Box::pin(chat::complete(&world, &caller, &parts.headers, &body)).await?,
+    let mut response = if route.asks_a_model() {
+        match collect(&parts.headers, body).await {
+            Ok(body) => generate(&world, &caller, &route, &parts.headers, &body).await?,
             Err(refusal) => *refusal,
-        },
-        other => quick(&world, &caller, other, path, &parts.headers, body).await?,
+        }
+    } else {
+        quick(&world, &caller, &route, &parts, body).await?
     };
     let headers = response.headers_mut();
     let mut id = [0u8; uuid::fmt::Hyphenated::LENGTH];
@@ -83,78 +88,22 @@ pub async fn handle(world: Arc<World>, request: Request<Incoming>) -> Answer {
     Ok(response)
 }
 
-/// What stands behind a path.
-#[derive(Debug)]
-pub enum Route {
-    Chat,
-    Deferred(String),
-    Models,
-    Model(String),
-    LanguageModels,
-    LanguageModel(String),
-    EmbeddingModels,
-    ApiKey,
-    Me,
-    Tokenize,
-    Embeddings,
-    WrongMethod,
-    Unknown,
-}
-
-impl Route {
-    fn of(method: &Method, rest: &str) -> Route {
-        let (head, tail) = rest
-            .split_once('/')
-            .map_or((rest, None), |(head, tail)| (head, Some(tail)));
-        let found = match (head, tail) {
-            ("chat", Some("completions")) => Route::Chat,
-            ("chat", Some(tail)) => match tail.strip_prefix("deferred-completion/") {
-                Some(id) => Route::Deferred(id.to_owned()),
-                None => return Route::Unknown,
-            },
-            ("models", None) => Route::Models,
-            ("models", Some(id)) => Route::Model(decoded(id)),
-            ("language-models", None) => Route::LanguageModels,
-            ("language-models", Some(id)) => Route::LanguageModel(decoded(id)),
-            ("embedding-models", None) => Route::EmbeddingModels,
-            ("api-key", None) => Route::ApiKey,
-            ("me", None) => Route::Me,
-            ("tokenize-text", None) => Route::Tokenize,
-            ("embeddings", None) => Route::Embeddings,
-            _ => return Route::Unknown,
-        };
-        let wants = match found {
-            Route::Chat | Route::Tokenize | Route::Embeddings => Method::POST,
-            _ => Method::GET,
-        };
-        if *method == wants { found } else { Route::WrongMethod }
-    }
-
-    fn name(&self) -> &'static str {
-        match self {
-            Route::Chat => "chat",
-            Route::Deferred(_) => "deferred",
-            Route::Models | Route::Model(_) => "models",
-            Route::LanguageModels | Route::LanguageModel(_) => "language-models",
-            Route::EmbeddingModels => "embedding-models",
-            Route::ApiKey => "api-key",
-            Route::Me => "me",
-            Route::Tokenize => "tokenize-text",
-            Route::Embeddings => "embeddings",
-            Route::WrongMethod | Route::Unknown => "unknown",
-        }
+/// The endpoints at which a model makes something: they count, and cost.
+async fn generate(world: &Arc<World>, caller: &Caller, route: &Route, headers: &HeaderMap, body: &[u8]) -> Answer {
+    match route {
+        Route::Responses => Box::pin(responses::create(world, caller, headers, body)).await,
+        Route::Compact => Box::pin(responses::compact(world, caller, headers, body)).await,
+        Route::Messages => Box::pin(messages::create(world, caller, headers, body)).await,
+        Route::Completions => Box::pin(chat::completions(world, caller, headers, body)).await,
+        _ => Box::pin(chat::complete(world, caller, headers, body)).await,
     }
 }
 
-/// Every endpoint but chat.
-async fn quick(
-    world: &Arc<World>,
-    caller: &Caller,
-    route: &Route,
-    path: &str,
-    headers: &HeaderMap,
-    body: Incoming,
-) -> Answer {
+/// Every other endpoint.
+async fn quick(world: &Arc<World>, caller: &Caller, route: &Route, parts: &Parts, body: Incoming) -> Answer {
+    let headers = &parts.headers;
+    let path = parts.uri.path();
+    let query = parts.uri.query().unwrap_or("");
     match route {
         Route::Unknown => return Ok(respond("path-missing", &caller.mention())),
         Route::WrongMethod => return Ok(respond("method-405", &caller.mention())),
@@ -181,6 +130,16 @@ async fn quick(
             Ok(body) => embeddings(caller, &body),
             Err(refusal) => *refusal,
         },
+        Route::Response(id) if parts.method == Method::DELETE => responses::delete(world, caller, id),
+        Route::Response(id) => responses::get(world, caller, id),
+        Route::InputItems(id) => responses::input_items(world, caller, id, query),
+        Route::Files if parts.method == Method::POST => match collect_any(body).await {
+            Ok(body) => files::upload(world, caller, headers, body).await,
+            Err(refusal) => *refusal,
+        },
+        Route::Files => files::list(world, caller, query),
+        Route::File(id) => files::one(world, caller, &parts.method, id, false),
+        Route::FileContent(id) => files::one(world, caller, &parts.method, id, true),
         other => about(world, caller, other),
     };
     decorate(&mut response, &effects);
@@ -258,6 +217,11 @@ async fn collect(headers: &HeaderMap, body: Incoming) -> Result<Bytes, Box<Respo
     if essence != "application/json" && !essence.ends_with("+json") {
         return Err(Box::new(respond("wrong-ct-415", &Mention::default())));
     }
+    collect_any(body).await
+}
+
+/// Reads a body of any kind.
+async fn collect_any(body: Incoming) -> Result<Bytes, Box<Response<SimBody>>> {
     match Limited::new(body, MAX_BODY).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<LengthLimitError>() => Err(Box::new(respond("too-large-413", &Mention::default()))),
@@ -268,27 +232,4 @@ async fn collect(headers: &HeaderMap, body: Incoming) -> Result<Bytes, Box<Respo
             "the body ended early",
         ))),
     }
-}
-
-/// Percent-decoding of a path segment.
-fn decoded(segment: &str) -> String {
-    let mut out = Vec::with_capacity(segment.len());
-    let mut rest = segment.as_bytes();
-    while let [first, tail @ ..] = rest {
-        let hex = (*first == b'%')
-            .then(|| tail.get(..2))
-            .flatten()
-            .and_then(|two| std::str::from_utf8(two).ok());
-        match hex.and_then(|two| u8::from_str_radix(two, 16).ok()) {
-            Some(byte) => {
-                out.push(byte);
-                rest = &tail[2..];
-            }
-            None => {
-                out.push(*first);
-                rest = tail;
-            }
-        }
-    }
-    String::from_utf8_lossy(&out).into_owned()
 }

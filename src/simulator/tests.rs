@@ -1,6 +1,7 @@
 //! The simulator over a socket, as a client sees it.
 
 mod client;
+mod fronts;
 mod limits;
 mod misbehaviour;
 mod shapes;

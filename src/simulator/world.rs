@@ -10,9 +10,11 @@ use grok2api_actors::clock::{Clock, Mono};
 use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
+use super::files::StoredFile;
 use super::meter::Meter;
 use super::misbehave::Script;
 use super::models::Models;
+use super::responses::StoredResponse;
 use super::scenario::{
     KeyOptions, Limits, Scenario, ScenarioError, TeamOptions, generated_secret, generated_team, glob_matches,
 };
@@ -148,6 +150,9 @@ pub struct World {
     pub script: Script,
     pub stats: Stats,
     pub deferred: DashMap<String, Deferred>,
+    /// By id.
+    pub responses: DashMap<String, StoredResponse>,
+    pub files: DashMap<String, StoredFile>,
     /// Prompt tokens of the last call of a conversation, by (team, conversation).
     conversations: DashMap<(String, String), u64>,
     /// Until when (on the clock) nobody may connect.
@@ -165,6 +170,8 @@ impl World {
             script: Script::new(now),
             stats: Stats::default(),
             deferred: DashMap::new(),
+            responses: DashMap::new(),
+            files: DashMap::new(),
             conversations: DashMap::new(),
             refuse_until: watch::Sender::new(Mono::default()),
             clock,
@@ -273,6 +280,11 @@ impl World {
             .clone()
     }
 
+    /// Whether a file is there for this team.
+    pub fn owns_file(&self, team: &str, id: &str) -> bool {
+        self.files.get(id).is_some_and(|file| file.team == team)
+    }
+
     /// How many prompt tokens the cache of this conversation holds; remembers this call's.
     pub fn cached_tokens(&self, team: &Team, conversation: &str, prompt: u64) -> u64 {
         if self.conversations.len() > MAX_CONVERSATIONS {
@@ -300,6 +312,8 @@ impl World {
             *key.tally.lock() = KeyTally::default();
         }
         self.deferred.clear();
+        self.responses.clear();
+        self.files.clear();
         self.conversations.clear();
         let stats = &self.stats;
         for count in [

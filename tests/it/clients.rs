@@ -1,4 +1,4 @@
-//! OpenAI's SDKs, in their own languages, against the built program.
+//! OpenAI's and Anthropic's SDKs, in their own languages, against the built program.
 
 use serde_json::{Value, json};
 
@@ -49,6 +49,59 @@ async fn openai_node_can_do_everything_it_does_with_chat() {
         ("SIMULATOR", sim.url()),
     ];
     run_node("features.mjs", &arguments).await;
+}
+
+/// What the scripts of the other fronts need to know.
+async fn front_arguments(sim: &Sim, gateway: &Gateway, limited: String) -> Vec<(&'static str, String)> {
+    let other = gateway.admin().await.new_key(json!({"name": "other"})).await;
+    vec![
+        ("GATEWAY", format!("{}/v1", gateway.url())),
+        ("ANTHROPIC", gateway.url().to_owned()),
+        ("API_KEY", API_KEY.to_owned()),
+        ("OTHER_KEY", other.secret),
+        ("LIMITED_KEY", limited),
+        ("SIMULATOR", sim.url().to_owned()),
+    ]
+}
+
+async fn python_against_a_front(script: &str) {
+    if python().is_none() {
+        return;
+    }
+    let (sim, gateway, limited) = stage().await;
+    let arguments = front_arguments(&sim, &gateway, limited).await;
+    let arguments: Vec<(&str, &str)> = arguments.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    run_python(script, &arguments).await;
+}
+
+async fn node_against_a_front(script: &str) {
+    if node_prefix().is_none() {
+        return;
+    }
+    let (sim, gateway, limited) = stage().await;
+    let arguments = front_arguments(&sim, &gateway, limited).await;
+    let arguments: Vec<(&str, &str)> = arguments.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    run_node(script, &arguments).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn openai_python_can_do_everything_it_does_with_responses() {
+    python_against_a_front("responses.py").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn openai_node_can_do_everything_it_does_with_responses() {
+    node_against_a_front("responses.mjs").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn anthropic_python_can_do_everything_it_does_with_messages() {
+    python_against_a_front("messages.py").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn anthropic_typescript_can_do_everything_it_does_with_messages() {
+    node_against_a_front("messages.mjs").await;
 }
 
 /// Teams of one key each behind the independent upstream: two that are well, and spare ones.

@@ -145,7 +145,7 @@ impl EventReader for Events {
         NAMES.iter().find(|name| **name == typed.kind).copied()
     }
 
-    fn failure(&self, error: &GatewayError) -> Bytes {
+    fn failure(&self, error: &GatewayError, _passed: u64) -> Bytes {
         error_event(error)
     }
 }

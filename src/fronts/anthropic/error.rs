@@ -20,6 +20,8 @@ pub fn error_response(err: &GatewayError, request_id: &str) -> Response {
 fn render(err: &GatewayError, request_id: &str, now: WallMs) -> Response {
     let status = match err.kind.anthropic_type() {
         "overloaded_error" => OVERLOADED,
+        // The API has no other status for a request it cannot take; the upstream's finer ones mean nothing to its clients.
+        "invalid_request_error" if err.http_status() == 422 => 400,
         _ => err.http_status(),
     };
     let mut error = json!({ "type": err.kind.anthropic_type(), "message": message(err) });

@@ -23,6 +23,8 @@ pub struct Choice {
     pub content: String,
     pub calls: Vec<Call>,
     pub finish: &'static str,
+    /// The stop text that ended it.
+    pub stopped_by: Option<String>,
     /// Visible tokens: content and calls.
     pub visible: u64,
     pub reasoning: u64,
@@ -115,6 +117,8 @@ pub struct Speech<'a> {
     pub model: &'a Model,
     /// An answer that a script dictates.
     pub dictated: Option<&'a str>,
+    /// A call that a script dictates, as long as there are no results: the tool's name and its arguments as JSON.
+    pub called: Option<&'a str>,
     /// Exactly so many visible chunks.
     pub exact: Option<usize>,
 }
@@ -135,10 +139,10 @@ impl Speech<'_> {
             String::new()
         };
         let reasoning = tokens::count(&thinking);
-        let calls = if self.dictated.is_some() {
-            Vec::new()
-        } else {
-            toolcalls::decide(self.request, gist)
+        let calls = match (self.dictated, self.called) {
+            (Some(_), _) => Vec::new(),
+            (None, Some(called)) => toolcalls::dictated(self.request, gist, called),
+            (None, None) => toolcalls::decide(self.request, gist),
         };
         if !calls.is_empty() {
             let visible = calls
@@ -150,6 +154,7 @@ impl Speech<'_> {
                 content: String::new(),
                 calls,
                 finish: "tool_calls",
+                stopped_by: None,
                 visible,
                 reasoning,
             };
@@ -167,9 +172,11 @@ impl Speech<'_> {
             (None, _, Some(exact)) => repeated(&gist.answer(index), exact),
             (None, _, None) => gist.answer(index),
         };
+        let mut stopped_by = None;
         for stop in self.request.stop.iter().flatten().filter(|stop| !stop.is_empty()) {
             if let Some(at) = content.find(stop) {
                 content.truncate(at);
+                stopped_by = Some(stop.clone());
             }
         }
         let mut finish = "stop";
@@ -178,6 +185,7 @@ impl Speech<'_> {
             if kept < content.len() {
                 content.truncate(kept);
                 finish = "length";
+                stopped_by = None;
             }
         }
         let visible = tokens::count(&content);
@@ -186,6 +194,7 @@ impl Speech<'_> {
             content,
             calls,
             finish,
+            stopped_by,
             visible,
             reasoning,
         }

@@ -13,7 +13,7 @@ const MOST_TOOLS: usize = 350;
 const MOST_CHOICES: i32 = 128;
 
 /// What the model or the API does not take, in the order the upstream looks.
-pub fn objection(request: &ChatRequest, model: &Model, mention: &Mention<'_>) -> Option<Response<SimBody>> {
+pub fn objection(request: &ChatRequest, model: &Model, path: &str, mention: &Mention<'_>) -> Option<Response<SimBody>> {
     let unsupported = |name: &str| {
         Some(respond(
             "arg-unsupported",
@@ -35,8 +35,8 @@ pub fn objection(request: &ChatRequest, model: &Model, mention: &Mention<'_>) ->
     if request.search_parameters.is_some() || request.web_search_options.is_some() {
         return Some(respond("live-search-gone", mention));
     }
-    if !model.chat {
-        return invalid("This model is not available on /v1/chat/completions.");
+    if model.media || (!model.chat && path != "/v1/responses") {
+        return invalid(&format!("This model is not available on {path}."));
     }
     if !model.penalties && request.presence_penalty.is_some() {
         return unsupported("presencePenalty");

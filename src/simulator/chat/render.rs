@@ -2,19 +2,16 @@
 
 use std::collections::VecDeque;
 use std::io::Write as _;
-use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use serde_json::{Value, json};
 
 use super::answer::{Choice, Usage, logprobs_of};
 use crate::simulator::body::Step;
-use crate::simulator::errors::{self, Mention};
+use crate::simulator::errors::Mention;
 use crate::simulator::misbehave::{Effects, UsageFault};
+use crate::simulator::pacing::{Pace, disturbed};
 use crate::simulator::tokens;
-
-/// Pause before a cut, so that what stands before it reaches the client.
-const FLUSH: Duration = Duration::from_millis(5);
 
 /// What is the same in every event of an answer.
 #[derive(Debug)]
@@ -27,15 +24,6 @@ pub struct Frame<'a> {
     pub tier: &'a str,
     /// How many alternatives `logprobs` shows; `None`: no logprobs.
     pub logprobs: Option<usize>,
-}
-
-/// Pauses.
-#[derive(Clone, Copy, Debug)]
-pub struct Pace {
-    /// Before the first chunk.
-    pub first: Duration,
-    /// Before each of the others.
-    pub each: Duration,
 }
 
 /// Text as a JSON string, quotes included.
@@ -250,66 +238,5 @@ pub fn stream(
     if !effects.drop_done {
         events.written.push((Bytes::from_static(b"data: [DONE]\n\n"), 0));
     }
-    if let Some(at) = effects.garbage_at {
-        let at = at.min(events.written.len());
-        events.written.insert(
-            at,
-            (Bytes::from_static(b"data: {\"id\":\"broken\",\"choices\":[{\n\n"), 0),
-        );
-    }
-    if let Some(id) = &effects.event_error {
-        events.written.truncate(effects.event_at.unwrap_or(0));
-        events.written.push((errors::as_event(id, mention), 0));
-    }
-    steps(events.written, pace, effects)
-}
-
-/// An answer that is not streamed, in pieces, for scripts that disturb it.
-pub fn pieces(body: Vec<u8>, tokens: u32, effects: &Effects) -> VecDeque<Step> {
-    const PIECES: usize = 16;
-    let body = Bytes::from(body);
-    let size = body.len().div_ceil(PIECES).max(1);
-    let mut written: Vec<(Bytes, u32)> = (0..body.len())
-        .step_by(size)
-        .map(|at| (body.slice(at..body.len().min(at + size)), 0))
-        .collect();
-    if let Some(last) = written.last_mut() {
-        last.1 = tokens;
-    }
-    if let Some(at) = effects.garbage_at {
-        written.insert(at.min(written.len()), (Bytes::from_static(b"\"<<broken>>"), 0));
-    }
-    let each = Duration::from_millis(effects.pace_ms.unwrap_or(0));
-    steps(
-        written,
-        Pace {
-            first: Duration::ZERO,
-            each,
-        },
-        effects,
-    )
-}
-
-fn steps(written: Vec<(Bytes, u32)>, pace: Pace, effects: &Effects) -> VecDeque<Step> {
-    let mut steps = VecDeque::with_capacity(written.len() * 2 + 2);
-    for (index, (bytes, tokens)) in written.into_iter().enumerate() {
-        if effects.cut_after == Some(index) {
-            // What was written is flushed while nothing more is ready.
-            steps.push_back(Step::Wait(FLUSH));
-            steps.push_back(Step::Cut);
-            return steps;
-        }
-        if effects.stall_after == Some(index) {
-            steps.push_back(match effects.stall_ms {
-                Some(ms) => Step::Wait(Duration::from_millis(ms)),
-                None => Step::Stall,
-            });
-        }
-        let pause = if index == 0 { pace.first } else { pace.each };
-        if !pause.is_zero() {
-            steps.push_back(Step::Wait(pause));
-        }
-        steps.push_back(Step::Write(bytes, tokens));
-    }
-    steps
+    disturbed(events.written, pace, effects, mention)
 }

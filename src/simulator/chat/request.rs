@@ -6,7 +6,7 @@ use serde_json::Value;
 use serde_json::error::Category;
 
 /// The request.
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Default, Deserialize)]
 pub struct ChatRequest {
     pub model: Option<String>,
     pub messages: Vec<Message>,

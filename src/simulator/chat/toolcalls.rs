@@ -8,6 +8,9 @@ use super::structured::{Filler, names};
 
 /// Most calls of one turn.
 const MOST_CALLS: usize = 8;
+/// With more tools than this on offer, as agents have them, a prompt has to name what it wants: their long descriptions
+/// speak of everything.
+const FEW_TOOLS: usize = 6;
 
 /// One call in an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,6 +19,31 @@ pub struct Call {
     pub name: String,
     /// JSON text.
     pub arguments: String,
+}
+
+/// The call that a script dictates (`name{…}`), where the tool is on offer and has not answered yet.
+pub fn dictated(request: &ChatRequest, gist: &Gist, called: &str) -> Vec<Call> {
+    let (name, arguments) = match called.find('{') {
+        Some(at) => called.split_at(at),
+        None => (called, "{}"),
+    };
+    let offered = request
+        .tools
+        .iter()
+        .flatten()
+        .any(|Tool::Function { function }| function.name == name);
+    if !offered || !gist.results.is_empty() {
+        return Vec::new();
+    }
+    vec![Call {
+        id: call_id(),
+        name: name.to_owned(),
+        arguments: arguments.to_owned(),
+    }]
+}
+
+fn call_id() -> String {
+    format!("call_{:08}", fastrand::u32(10_000_000..100_000_000))
 }
 
 /// The calls that this turn makes; none: it answers in words.
@@ -51,7 +79,10 @@ pub fn decide(request: &ChatRequest, gist: &Gist) -> Vec<Call> {
         _ if !gist.results.is_empty() => Vec::new(),
         None | Some(ToolChoice::Mode(ToolMode::Auto)) => functions
             .into_iter()
-            .filter(|function| concerns(function, &gist.asked))
+            .filter(|function| match request.tools.as_ref().map_or(0, Vec::len) {
+                0..=FEW_TOOLS => concerns(function, &gist.asked),
+                _ => gist.asked.split_whitespace().any(|word| word == function.name),
+            })
             .collect(),
     };
     let mut calls = Vec::new();
@@ -65,7 +96,7 @@ pub fn decide(request: &ChatRequest, gist: &Gist) -> Vec<Call> {
                 None => Value::Object(serde_json::Map::new()),
             };
             calls.push(Call {
-                id: format!("call_{:08}", fastrand::u32(10_000_000..100_000_000)),
+                id: call_id(),
                 name: function.name.clone(),
                 arguments: arguments.to_string(),
             });

@@ -54,7 +54,6 @@ fn failure(error: &GatewayError, number: u64) -> Bytes {
 #[derive(Default)]
 struct Events {
     told: Told,
-    events: u64,
 }
 
 #[derive(Deserialize)]
@@ -151,7 +150,6 @@ static DELTA: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new(".delta\"
 
 impl EventReader for Events {
     fn read(&mut self, name: Option<&[u8]>, data: &[u8]) -> Meaning {
-        self.events += 1;
         // Most events are deltas, and say nothing that has to be known here.
         if name.is_some_and(|name| name.ends_with(b".delta")) {
             return Meaning::Part;
@@ -195,8 +193,8 @@ impl EventReader for Events {
         None
     }
 
-    fn failure(&self, error: &GatewayError) -> Bytes {
-        failure(error, self.events)
+    fn failure(&self, error: &GatewayError, passed: u64) -> Bytes {
+        failure(error, passed)
     }
 }
 

@@ -4,13 +4,14 @@
 mod dialect;
 mod request;
 mod stored;
+mod tools;
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use grok2api_schemas::config::Config;
 use grok2api_schemas::ids::TokenId;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 use poem::{Request, Response};
 use serde_json::{Value, json};
 
@@ -18,7 +19,8 @@ use super::error::error_response;
 use crate::app::App;
 use crate::bindings::ObjectKind;
 use crate::door::body::read_body;
-use crate::engine::ask::{Ask, Caller, Route};
+use crate::engine::answer::Answer;
+use crate::engine::ask::{Ask, Caller, Notes, Route};
 use crate::engine::error::{ErrorKind, GatewayError};
 use crate::fronts::answering::respond;
 use crate::fronts::asking;
@@ -31,6 +33,9 @@ pub use dialect::ResponsesDialect;
 pub use request::ResponsesHead;
 pub(in crate::fronts) use request::opening;
 pub use stored::{Stored, stored};
+
+/// Says which tools the model was not offered.
+const LEFT_OUT: &str = "x-grok2api-left-out";
 
 /// What is asked of the upstream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,21 +86,40 @@ async fn answer(
         let head = ResponsesHead::read(&members)?;
         let pin = pins::resolve(app, &caller, &head.references).await?;
         let headers = request.headers();
-        asking::within_budget(app, || {
+        let keeps = making == Making::Response && head.store;
+        let kept = keeps.then_some(ObjectKind::Response);
+        let tools = tools::kept(&members)?;
+        let maker = Maker::new(app, &caller, kept, pins::RESPONSE_LIFE_MS);
+        let ask = asking::within_budget(app, || {
             let asked = Asked {
                 caller: caller.clone(),
                 arrival,
                 making,
                 pin,
                 headers,
+                tools: tools.as_ref().map(|kept| &kept.tools),
             };
             ask(app, &config, asked, &head, &members, &body)
         })
-        .await
+        .await?;
+        let notes: Arc<dyn Notes> = maker.clone();
+        let ask = Ask {
+            notes: Some(notes),
+            ..ask
+        };
+        Ok((ask, maker, tools.map(|kept| kept.left_out)))
     };
-    let ask = made.await.inspect_err(refused)?;
+    let (ask, maker, left_out) = made.await.inspect_err(refused)?;
     let answer = app.engine.run(ask).await?;
-    Ok(respond(answer, arrival))
+    // A stream tells its id with its first event, long before the client can have use for it.
+    if matches!(answer, Answer::Whole { .. }) {
+        maker.written().await;
+    }
+    let mut response = respond(answer, arrival);
+    if let Some(left_out) = left_out.and_then(|text| HeaderValue::try_from(text).ok()) {
+        response.headers_mut().insert(LEFT_OUT, left_out);
+    }
+    Ok(response)
 }
 
 struct Asked<'a> {
@@ -104,6 +128,8 @@ struct Asked<'a> {
     making: Making,
     pin: Option<TokenId>,
     headers: &'a HeaderMap,
+    /// The tools to send instead of the client's.
+    tools: Option<&'a Value>,
 }
 
 fn ask(
@@ -126,13 +152,15 @@ fn ask(
     }
     let affordable = app.affordable_output(&asked.caller, &resolved, head.input_bytes, 1)?;
     let mut set: Vec<(&str, Value)> = vec![("model", resolved.upstream_name.into())];
+    if let Some(tools) = asked.tools {
+        set.push(("tools", tools.clone()));
+    }
     let cap = affordable.filter(|cap| head.max_output.is_none_or(|stated| stated > *cap));
     if let Some(cap) = cap
         && is_response
     {
         set.push(("max_output_tokens", json!(cap)));
     }
-    let keeps = is_response && head.store;
     Ok(Ask {
         conversation: asking::conversation(&asked.caller, asked.headers, &head.affinity),
         stream: head.stream,
@@ -143,12 +171,6 @@ fn ask(
         buckets: asking::chat_buckets(&resolved),
         max_output: cap.or(head.max_output),
         pin: asked.pin,
-        notes: Some(Maker::new(
-            app,
-            &asked.caller,
-            keeps.then_some(ObjectKind::Response),
-            pins::RESPONSE_LIFE_MS,
-        )),
         ..Ask::new(
             asked.making.route(),
             asked.arrival,
