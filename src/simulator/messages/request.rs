@@ -83,7 +83,7 @@ impl MessagesRequest {
                 Text::Plain(text) => vec![Part::Text { text: text.clone() }],
                 Text::Blocks(blocks) => blocks
                     .iter()
-                    .map(|block| text_part(block))
+                    .map(text_part)
                     .collect::<Option<_>>()
                     .ok_or_else(|| unreadable("system"))?,
             };
@@ -96,7 +96,7 @@ impl MessagesRequest {
                 (Text::Blocks(blocks), Speaker::Assistant) => assistant(blocks),
                 (Text::Blocks(blocks), Speaker::System) => blocks
                     .iter()
-                    .map(|block| text_part(block))
+                    .map(text_part)
                     .collect::<Option<_>>()
                     .map(|parts| vec![message(Role::System, Some(Content::Parts(parts)))]),
             };
