@@ -33,6 +33,8 @@ mod limits;
 #[cfg(test)]
 mod pace;
 #[cfg(test)]
+mod panel;
+#[cfg(test)]
 mod restart;
 #[cfg(test)]
 mod start;

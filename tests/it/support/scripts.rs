@@ -54,6 +54,13 @@ pub async fn run_node(script: &str, arguments: &[(&str, &str)]) -> Option<String
     Some(run(script, command, arguments).await)
 }
 
+/// Runs a script of `tests/clients/node` that needs no package; it must end well.
+pub async fn run_plain_node(script: &str, arguments: &[(&str, &str)]) -> String {
+    let mut command = Command::new("node");
+    command.arg(clients().join("node").join(script));
+    run(script, command, arguments).await
+}
+
 /// Starts a script that runs beside the test, with its output in `logs`.
 pub fn start_node(script: &Path, arguments: &[(&str, &str)], logs: &Path) -> Option<Process> {
     let prefix = node_prefix()?;

@@ -12,13 +12,16 @@ function Timeline({ record }) {
   const total = Math.max(1, record.timing.total_ms, ...record.attempts.map((one) => one.started_ms + one.took_ms));
   const place = (from, took) => ({ left: `${Math.min(99.4, (100 * from) / total)}%`, width: `max(3px, ${(100 * took) / total}%)` });
   const last = record.attempts.at(-1);
+  // An attempt ends for the engine when its answer begins to flow; the stream goes on to the end of the request.
+  const streamed = last?.outcome === 'success' || last?.outcome === 'client_gone' ? Math.max(0, total - last.started_ms - last.took_ms) : 0;
   const firstByte = record.timing.upstream_first_byte_ms;
   return html`<figure class="timeline" role="img" aria-label=${t('req.timeline')}>
     ${record.timing.queue_ms > 0 && html`<div class="lane"><span>${t('req.waited')}</span><div class="track"><i class="wait-part" style=${place(0, record.timing.queue_ms)}></i></div><span class="end">${duration(record.timing.queue_ms)}</span></div>`}
-    ${record.attempts.map((one, at) => html`<div class="lane" key=${at}><span class="cut" title=${one.token}>${t('req.attempt', { n: at + 1 })}</span>
+    ${record.attempts.map((one, at) => html`<div class="lane" key=${at}><span class="cut" title=${one.token}><span class="not-phone">${t('req.attempt', { n: at + 1 })}</span><span class="only-phone">#${at + 1}</span></span>
       <div class="track"><i class=${TONE[one.outcome]} style=${place(one.started_ms, one.took_ms)}></i>
+        ${one === last && streamed > 0 && html`<i class=${`stream-part ${TONE[one.outcome]}`} style=${place(one.started_ms + one.took_ms, streamed)} title=${t('req.stream')}></i>`}
         ${one === last && firstByte !== null && html`<b style=${{ left: `${Math.min(99.6, (100 * (one.started_ms + firstByte)) / total)}%` }} title=${`${t('req.firstbyte')} ${duration(firstByte)}`}></b>`}</div>
-      <span class="end">${duration(one.took_ms)}</span></div>`)}
+      <span class="end">${duration(one.took_ms + (one === last ? streamed : 0))}</span></div>`)}
     <figcaption class="lane small soft"><span>${t('req.axis')}</span><span class="row"><span class="grow">0</span>${last && firstByte !== null && html`<span>▏${t('req.firstbyte')} ${duration(last.started_ms + firstByte)}</span>`}<span class="grow end">${duration(total)}</span></span><span></span></figcaption>
   </figure>`;
 }
@@ -33,7 +36,7 @@ export function RequestDrawer({ id, close }) {
         ${record.error_message && html`<div class="box bad isolate">${cut(record.error_message, 1200)}</div>`}
         <${Timeline} record=${record} /></section>
       ${record.attempts.length > 0 && html`<section class="stack"><h2>${t('req.attempts')}</h2><div class="over"><table class="plain"><thead><tr><th>#</th><th>${t('req.token')}</th><th>${t('req.outcome')}</th><th class="end">${t('req.status')}</th><th class="end">${t('req.took')}</th></tr></thead><tbody>
-        ${record.attempts.map((one, at) => html`<tr key=${at}><td>${at + 1}</td><td><a class="mono" href=${`/admin/token?open=${one.token_id}`}>${one.token}</a><div class="sub mono cut">${one.team || ''}</div></td>
+        ${record.attempts.map((one, at) => html`<tr key=${at}><td>${at + 1}</td><td><a class="mono" href=${`/admin/token?open=${one.token_id}`}>${one.token}</a><div class="sub mono">${one.team || ''}</div></td>
           <td><${Mark} group="outcome" value=${one.outcome} />${one.message && html`<div class="sub isolate">${cut(one.message, 300)}</div>`}</td><td class="end">${one.status ?? '–'}</td><td class="end">${duration(one.took_ms)}</td></tr>`)}</tbody></table></div></section>`}
       <section class="stack"><h2>${t('req.candidates')} <span class="unit">${num(record.candidates.length + record.candidates_left_out)}</span></h2>
         ${record.candidates.length === 0 ? html`<p class="soft">${t('req.nocandidates')}</p>` : html`<div class="over"><table class="plain"><thead><tr><th>${t('req.token')}</th><th>${t('req.reason')}</th><th>${t('req.detail')}</th></tr></thead><tbody>
@@ -48,7 +51,7 @@ export function RequestDrawer({ id, close }) {
           <dt>${t('req.total')}</dt><dd class="end">${duration(record.timing.total_ms)}</dd>
           <dt>${t('req.overhead')}</dt><dd class="end">${duration(record.timing.overhead_us / 1000)}</dd></dl></section></div>
       <section class="stack"><h2>${t('req.client')}</h2><dl class="facts">
-        <dt>${t('req.key')}</dt><dd class="isolate">${record.key_id ? html`<a href=${`/admin/keys?open=${record.key_id}`}>${cut(record.key_name, 80)}</a>` : t('req.nokey')}</dd>
+        <dt>${t('req.key')}</dt><dd class="isolate">${record.key_id ? html`<a href=${`/admin/keys?open=${record.key_id}`}>${cut(record.key_name, 80)}</a>` : cut(record.key_name, 80) || t('req.nokey')}</dd>
         <dt>${t('req.route')}</dt><dd><code>${record.route}</code>${record.stream ? html` <span class="chip">${t('req.stream')}</span>` : ''}</dd>
         <dt>${t('req.model')}</dt><dd class="isolate">${cut(record.model, 120)}${record.upstream_model && record.upstream_model !== record.model ? ` → ${record.upstream_model}` : ''}</dd>
         <dt>${t('req.address')}</dt><dd class="mono">${record.client_ip}</dd>

@@ -1,0 +1,78 @@
+//! The panel in a headless browser, against the built program: `tests/clients/node/panel` walks every page. Pictures go to
+//! `target/panel/`.
+
+use std::path::{Path, PathBuf};
+
+use crate::support::gateway::{API_KEY, PASSWORD};
+use crate::support::scripts::{node_prefix, run_plain_node};
+use crate::support::{Gateway, Plan, Sim, ask, ask_streamed};
+
+/// Chromium, if this machine has it, and axe-core, if this run has it.
+fn browser() -> Option<(PathBuf, PathBuf)> {
+    let axe = node_prefix()?.join("node_modules/axe-core/axe.min.js");
+    let given = std::env::var_os("GROK2API_TEST_CHROMIUM").map(PathBuf::from);
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = given.into_iter().chain(
+        std::env::split_paths(&path).flat_map(|place| ["chromium", "google-chrome"].map(|name| place.join(name))),
+    );
+    let chromium = found.into_iter().find(|path| path.is_file());
+    if chromium.is_none() {
+        println!("left out: no chromium (.ci/machine installs it)");
+    }
+    Some((chromium?, axe))
+}
+
+async fn walk(gateway: &Gateway, what: &str) {
+    let Some((chromium, axe)) = browser() else { return };
+    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../panel");
+    let pid = gateway.id().to_string();
+    run_plain_node(
+        "panel/panel.mjs",
+        &[
+            ("GATEWAY", gateway.url()),
+            ("GATEWAY_PID", &pid),
+            ("PASSWORD", PASSWORD),
+            ("OUT", out.to_str().unwrap()),
+            ("CHROMIUM", chromium.to_str().unwrap()),
+            ("AXE", axe.to_str().unwrap()),
+            ("WHAT", what),
+        ],
+    )
+    .await;
+}
+
+/// A pool with something to tell: tokens of three teams that work, and a short log.
+async fn busy() -> (Sim, Gateway) {
+    let sim = Sim::with_teams(3).await;
+    let gateway = Plan::of(&sim, 3).start_warm().await;
+    let client = gateway.as_client(API_KEY);
+    for n in 0..12 {
+        client.chat(&ask("grok-4.7", &format!("number {n}"))).await.ok();
+    }
+    client.chat(&ask("no-such-model", "hello")).await;
+    client
+        .open_chat(&ask_streamed("grok-4.7", "hello"))
+        .await
+        .finish()
+        .await;
+    (sim, gateway)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_page_does_what_it_is_for() {
+    let (_sim, gateway) = busy().await;
+    walk(&gateway, "pages").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pages_are_fit_to_look_at_with_little_and_with_much() {
+    let (_sim, gateway) = busy().await;
+    walk(&gateway, "pictures").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_pool_teaches_the_next_step_and_a_dead_node_is_told() {
+    let sim = Sim::with_teams(1).await;
+    let gateway = Plan::new(&sim.base_url()).start().await;
+    walk(&gateway, "empty").await;
+}
