@@ -48,6 +48,19 @@ fn what_is_served_is_what_is_there() {
 }
 
 #[test]
+fn the_page_asks_for_every_module_at_once() {
+    let files = on_disk();
+    // The script itself, and the library that only pages with a chart load.
+    for name in files
+        .keys()
+        .filter(|name| name.ends_with(".js") && *name != "app.js" && *name != "vendor/uplot.js")
+    {
+        let link = format!("<link rel=\"modulepreload\" href=\"/admin/ui/{name}\">");
+        assert!(files["index.html"].contains(&link), "{name}");
+    }
+}
+
+#[test]
 fn vendored_files_are_those_that_were_vendored() {
     let check = std::process::Command::new("sha256sum")
         .args(["--check", "--strict", "--quiet", "SHA256SUMS"])

@@ -2,12 +2,12 @@
 
 import { html, useState, useEffect, useMemo, useRef, useSignal } from '../vendor/mod.js';
 import { t, word } from '../i18n.js';
-import { isAdmin, now } from '../store.js';
+import { isAdmin } from '../store.js';
 import { get, query } from '../api.js';
 import { param, paramList, setParams } from '../router.js';
 import { num, cut } from '../format.js';
 import { Icon } from '../parts/icons.js';
-import { Mark, Ago, Left, Empty, Failure, Waiting, usePoll } from '../parts/bits.js';
+import { Mark, Ago, Left, Empty, Failure, Waiting, LiveClock, usePoll } from '../parts/bits.js';
 import { Table } from '../parts/table.js';
 import { rowSource } from '../parts/rows.js';
 import { TokenDrawer } from './token_drawer.js';
@@ -15,6 +15,11 @@ import { TokenAdd } from './token_add.js';
 import { TokenBatch } from './token_batch.js';
 import { TokenExport } from './token_export.js';
 import { PoolStrip } from './token_strip.js';
+
+/** A number that changes with the selection. */
+const stamps = new WeakMap();
+let lastStamp = 0;
+const stampOf = (set) => stamps.get(set) ?? (stamps.set(set, lastStamp += 1), lastStamp);
 
 const POOLS = ['apiKey', 'ssoBasic', 'ssoSuper'];
 const LIVE_MS = 2000;
@@ -101,10 +106,10 @@ export function TokenPage() {
       ${isAdmin() && html`<button type="button" class="button main" onClick=${() => setParams({ add: '1' })}>${t('token.add')}</button>`}
       <code class="box">XAI_API_KEY=xai-… grok2api</code><//>`}
     ${loaded && !none && total === 0 && !error && html`<${Empty} title=${t('nothing')}><button type="button" class="button" onClick=${() => { setText(''); setParams({ state: '', pool: '', text: '', team: '' }); }}>${t('reset')}</button><//>`}
-    ${loaded && total > 0 && html`<${Table} testid="tokens" label=${t('page.token')} columns=${columns(chosen.value, toggle, all)} total=${total} minWidth="1010px" above=${400}
+    ${loaded && total > 0 && html`<${Table} testid="tokens" label=${t('page.token')} columns=${columns(chosen.value, toggle, all)} total=${total} minWidth="1010px" above=${400} stamp=${stampOf(chosen.value)}
       rowAt=${source.at} idOf=${(row) => row.id} opened=${opened} open=${(row) => setParams({ open: row.id }, { push: true })}
       needs=${(from, to) => { view.current = [from, to]; source.need(to); }} sort=${filters.sort} onSort=${(sort) => setParams({ sort })}
-      foot=${html`<span data-testid="count">${t('token.count', { n: num(total) })}</span><span>${t('live')} · ${new Date(now.value).toLocaleTimeString()}</span>`} />`}
+      foot=${html`<span data-testid="count">${t('token.count', { n: num(total) })}</span><${LiveClock} />`} />`}
     ${chosen.value.size > 0 && html`<${TokenBatch} ids=${[...chosen.value]} clear=${() => { chosen.value = new Set(); }} done=${() => { source.reset(); counts.reload(); }} />`}
     ${opened && html`<${TokenDrawer} id=${opened} key=${opened} close=${() => setParams({ open: '' })} changed=${(row) => { if (row) source.patch(row); else source.reset(); counts.reload(); }} />`}
     ${param('add') && isAdmin() && html`<${TokenAdd} close=${() => setParams({ add: '' })} done=${() => { source.reset(); counts.reload(); }} />`}

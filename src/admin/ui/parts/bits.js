@@ -33,6 +33,8 @@ export function Left({ ms }) {
   return html`<time title=${clock(ms, true)} dateTime=${new Date(ms).toISOString()}>${left > 0 ? countdown(left) : t('time.due')}</time>`;
 }
 
+export const LiveClock = () => html`<span>${t('live')} · ${clock(now.value)}</span>`;
+
 export async function copyText(text) {
   try {
     await navigator.clipboard.writeText(text);

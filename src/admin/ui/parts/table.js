@@ -2,20 +2,27 @@
 
 import { html, useLayoutEffect, useRef, useState, useCallback } from '../vendor/mod.js';
 import { t } from '../i18n.js';
+import { lang } from '../store.js';
 
 const HEIGHT = 44;
 const AHEAD = 8;
+/** Drawn anew only when so many rows came into view. */
+const STEP = 4;
 
 /**
  * columns: {name, label, width, end, sort, cell(row)}; total rows; rowAt(index) or undefined while it loads;
- * needs(from, to) is told what is in view; open(row) on a click or Enter.
+ * needs(from, to) is told what is in view; open(row) on a click or Enter; stamp changes when cells do while their row
+ * does not.
  */
-export function Table({ label, columns, total, rowAt, needs, idOf, open, opened, sort, onSort, foot, testid, minWidth, above = 250 }) {
+export function Table({ label, columns, total, rowAt, needs, idOf, open, opened, sort, onSort, foot, testid, minWidth, above = 250, stamp }) {
   const box = useRef(null);
-  const [view, setView] = useState({ top: 0, height: 640 });
+  const [view, setView] = useState({ first: 0, height: 640 });
+  const drawn = useRef({ stamp: null, rows: new Map() });
   const measure = useCallback(() => {
     const el = box.current;
-    if (el) setView((last) => (last.top === el.scrollTop && last.height === el.clientHeight ? last : { top: el.scrollTop, height: el.clientHeight }));
+    if (!el) return;
+    const first = Math.floor(el.scrollTop / HEIGHT / STEP) * STEP;
+    setView((last) => (last.first === first && last.height === el.clientHeight ? last : { first, height: el.clientHeight }));
   }, []);
   useLayoutEffect(() => {
     measure();
@@ -23,22 +30,31 @@ export function Table({ label, columns, total, rowAt, needs, idOf, open, opened,
     watch.observe(box.current);
     return () => watch.disconnect();
   }, []);
-  const from = Math.max(0, Math.floor(view.top / HEIGHT) - AHEAD);
-  const to = Math.min(total, Math.ceil((view.top + view.height) / HEIGHT) + AHEAD);
+  const from = Math.max(0, view.first - AHEAD);
+  const to = Math.min(total, view.first + STEP + Math.ceil(view.height / HEIGHT) + AHEAD);
   useLayoutEffect(() => { needs?.(from, to); });
   const template = columns.map((column) => column.width).join(' ');
   const rows = [];
+  const stampNow = `${stamp}${lang.value}`;
+  const before = drawn.current.stamp === stampNow ? drawn.current.rows : new Map();
+  const after = new Map();
   for (let index = from; index < to; index += 1) {
     const row = rowAt(index);
     const style = { top: `${index * HEIGHT}px`, gridTemplateColumns: template };
     if (!row) rows.push(html`<div class="line soft" role="row" key=${`gap-${index}`} style=${style} aria-rowindex=${index + 2}><span role="cell">…</span></div>`);
     else {
       const id = idOf(row);
-      rows.push(html`<div class="line" role="row" key=${id} style=${style} aria-rowindex=${index + 2} aria-selected=${opened === id ? 'true' : undefined}
+      const selected = opened === id;
+      const known = before.get(id);
+      // The same element as last time costs nothing.
+      const element = known?.row === row && known.index === index && known.selected === selected ? known.element : html`<div class="line" role="row" key=${id} style=${style} aria-rowindex=${index + 2} aria-selected=${selected ? 'true' : undefined}
         onClick=${(event) => { if (!event.target.closest('button,a,input,label')) open?.(row); }}>
-        ${columns.map((column) => html`<div role="cell" class=${column.end ? 'end' : ''} key=${column.name}>${column.cell(row)}</div>`)}</div>`);
+        ${columns.map((column) => html`<div role="cell" class=${column.end ? 'end' : ''} key=${column.name}>${column.cell(row)}</div>`)}</div>`;
+      after.set(id, { row, index, selected, element });
+      rows.push(element);
     }
   }
+  drawn.current = { stamp: stampNow, rows: after };
   const keys = (event) => {
     if (event.target.closest('input,select,textarea')) return;
     const step = event.key === 'ArrowDown' || event.key === 'j' ? 1 : event.key === 'ArrowUp' || event.key === 'k' ? -1 : 0;
