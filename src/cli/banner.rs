@@ -47,6 +47,7 @@ pub fn banner(facts: &Facts) -> String {
         let _ = writeln!(out, "  {name:<15} {value}");
     };
     line("address", &facts.address);
+    line("panel", &format!("{}/admin", facts.address));
     line("admin", &facts.admin_username);
     if let Some(password) = &facts.admin_password {
         line("password", &format!("{password}   (shown only now; stored hashed)"));

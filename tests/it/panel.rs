@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use crate::support::gateway::{API_KEY, PASSWORD};
+use crate::support::nats::NatsServers;
 use crate::support::scripts::{node_prefix, run_plain_node};
 use crate::support::{Gateway, Plan, Sim, ask, ask_streamed};
 
@@ -75,4 +76,19 @@ async fn an_empty_pool_teaches_the_next_step_and_a_dead_node_is_told() {
     let sim = Sim::with_teams(1).await;
     let gateway = Plan::new(&sim.base_url()).start().await;
     walk(&gateway, "empty").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_is_seen_and_a_node_drained() {
+    let Some(nats) = NatsServers::one().await else { return };
+    let sim = Sim::with_teams(1).await;
+    let plan = |name: &str| {
+        Plan::of(&sim, 1)
+            .env("NATS_URL", &nats.url())
+            .set("cluster.node_id", name)
+            .set("server.drain_delay_secs", 0)
+    };
+    let first = plan("node0").start().await;
+    let _second = plan("node1").start().await;
+    walk(&first, "nodes").await;
 }

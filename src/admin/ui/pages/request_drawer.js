@@ -36,7 +36,7 @@ export function RequestDrawer({ id, close }) {
         ${record.error_message && html`<div class="box bad isolate">${cut(record.error_message, 1200)}</div>`}
         <${Timeline} record=${record} /></section>
       ${record.attempts.length > 0 && html`<section class="stack"><h2>${t('req.attempts')}</h2><div class="over"><table class="plain"><thead><tr><th>#</th><th>${t('req.token')}</th><th>${t('req.outcome')}</th><th class="end">${t('req.status')}</th><th class="end">${t('req.took')}</th></tr></thead><tbody>
-        ${record.attempts.map((one, at) => html`<tr key=${at}><td>${at + 1}</td><td><a class="mono" href=${`/admin/token?open=${one.token_id}`}>${one.token}</a><div class="sub mono">${one.team || ''}</div></td>
+        ${record.attempts.map((one, at) => html`<tr key=${at}><td>${at + 1}</td><td><a class="mono" href=${`/admin/token?open=${one.token_id}`}>${one.token}</a><div class="sub mono cut team" title=${one.team || ''}>${one.team || ''}</div></td>
           <td><${Mark} group="outcome" value=${one.outcome} />${one.message && html`<div class="sub isolate">${cut(one.message, 300)}</div>`}</td><td class="end">${one.status ?? '–'}</td><td class="end">${duration(one.took_ms)}</td></tr>`)}</tbody></table></div></section>`}
       <section class="stack"><h2>${t('req.candidates')} <span class="unit">${num(record.candidates.length + record.candidates_left_out)}</span></h2>
         ${record.candidates.length === 0 ? html`<p class="soft">${t('req.nocandidates')}</p>` : html`<div class="over"><table class="plain"><thead><tr><th>${t('req.token')}</th><th>${t('req.reason')}</th><th>${t('req.detail')}</th></tr></thead><tbody>

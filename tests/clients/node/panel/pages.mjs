@@ -247,3 +247,21 @@ export async function logout({ page }) {
   await page.see(id('login'));
   assert.equal(await page.evaluate("sessionStorage.getItem('grok2api.playground')"), null);
 }
+
+/** Two nodes: both are seen, and one hands over. */
+export async function nodes({ page, base, picture }) {
+  await page.goto(`${base}/admin/cluster`);
+  await page.ready();
+  await page.until(`document.querySelectorAll('${id('node')}').length === 2 && document.querySelectorAll('.ring path').length === 16`, 'two nodes and a ring');
+  await page.until(`/2 of 2/.test(document.querySelector('${id('health')}').innerText)`, 'the top bar counts them');
+  await page.until('new Set([...document.querySelectorAll(".ring path")].map((one) => one.getAttribute("fill"))).size === 2', 'both own shards');
+  for (const scheme of ['light', 'dark']) for (const width of [1280, 390]) { await page.size(width, 860); await page.scheme(scheme); await picture(`cluster-nodes-${width}-${scheme}-en`); }
+  await page.size(1280, 860);
+  await page.scheme('light');
+  const other = `[...document.querySelectorAll('${id('node')}')].find((one) => one.innerText.includes('node1'))`;
+  await page.evaluate(`(${other}).querySelector('${id('drain')}').click()`);
+  await page.see(id('confirm'));
+  await page.click(id('confirm-yes'));
+  await page.until(`!(${other}) || !(${other}).querySelector('${id('drain')}')`, 'it drains or is gone');
+  await page.until('new Set([...document.querySelectorAll(".ring path")].map((one) => one.getAttribute("fill"))).size === 1', 'the other one owns every shard');
+}

@@ -7,7 +7,7 @@ import { join } from 'node:path';
 import { openBrowser } from './cdp.mjs';
 import * as pages from './pages.mjs';
 
-// WHAT: `pages`, `pictures` or `empty`.
+// WHAT: `pages`, `pictures`, `empty` or `nodes`.
 const { GATEWAY, GATEWAY_PID, PASSWORD, OUT, CHROMIUM, AXE, WHAT } = process.env;
 const VIEWS = ['/admin/token', '/admin/keys', '/admin/requests', '/admin/datacenter', '/admin/cluster', '/admin/config', '/chat'];
 const SIZES = [[1280, 860], [390, 844]];
@@ -93,6 +93,8 @@ await step('login', async () => {
 });
 if (WHAT === 'pages') {
   for (const name of ['tokens', 'keys', 'chat', 'requests', 'datacenter', 'cluster', 'config', 'keyboard', 'phone', 'session', 'logout']) await step(name, () => pages[name](tools));
+} else if (WHAT === 'nodes') {
+  await step('nodes', () => pages.nodes({ ...tools, picture }));
 } else {
   await step('pictures', () => pictures(WHAT === 'empty' ? 'empty' : 'busy'));
 }
