@@ -1,6 +1,7 @@
 //! The panel's files: in the binary, and in debug builds read from the tree, so that an edit shows at the next load.
 
 use std::borrow::Cow;
+use std::sync::LazyLock;
 
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_SECURITY_POLICY, ETAG, IF_NONE_MATCH, REFERRER_POLICY};
 use http::header::{LOCATION, X_CONTENT_TYPE_OPTIONS};
@@ -81,14 +82,15 @@ const FILES: &[(&str, &[u8])] = files! {
 
 /// One page for every view: the script reads the path.
 pub fn page() -> impl Endpoint<Output = Response> {
-    make_sync(|request| serve(&request, "index.html"))
+    make_sync(|request| serve(&request, "index.html", false))
 }
 
-/// `/admin/ui/{file}`.
+/// `/admin/ui/{file}` and `/admin/ui/v-{hash}/{file}`.
 pub fn file() -> impl Endpoint<Output = Response> {
     make_sync(|request| {
         let path = request.raw_path_param("file").unwrap_or_default().to_owned();
-        serve(&request, &path)
+        let (asked, name) = without_version(&path);
+        serve(&request, name, asked.is_some() && asked == version())
     })
 }
 
@@ -102,7 +104,37 @@ pub fn to_panel() -> impl Endpoint<Output = Response> {
     })
 }
 
-fn serve(request: &Request, path: &str) -> Response {
+/// What the page's links go through: this version's files may be kept for good, so that the next load asks for the page
+/// alone. Debug builds read from the tree and have none.
+fn version() -> Option<&'static str> {
+    static VERSION: LazyLock<Option<String>> = LazyLock::new(|| (!cfg!(debug_assertions)).then(|| version_of(FILES)));
+    VERSION.as_deref()
+}
+
+/// A name that changes with any of the files.
+fn version_of(files: &[(&str, &[u8])]) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for (name, bytes) in files {
+        hasher.update(blake3::hash(name.as_bytes()).as_bytes());
+        hasher.update(blake3::hash(bytes).as_bytes());
+    }
+    format!("v-{}", &hasher.finalize().to_hex()[..16])
+}
+
+/// A path's version, and the rest. Another node's version is served as well: nodes are not upgraded at one instant.
+fn without_version(path: &str) -> (Option<&str>, &str) {
+    match path.split_once('/') {
+        Some((version, name)) if version.starts_with("v-") => (Some(version), name),
+        _ => (None, path),
+    }
+}
+
+/// The page with its links going through a version.
+fn linked(page: &str, version: &str) -> String {
+    page.replace("\"/admin/ui/", &format!("\"/admin/ui/{version}/"))
+}
+
+fn serve(request: &Request, path: &str, is_kept: bool) -> Response {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         return Response::builder()
             .status(StatusCode::METHOD_NOT_ALLOWED)
@@ -132,8 +164,13 @@ fn serve(request: &Request, path: &str) -> Response {
     if let Ok(tag) = HeaderValue::from_str(&tag) {
         headers.insert(ETAG, tag);
     }
-    // Asked for again at every load, answered with 304: names do not change with the content.
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache"));
+    // Under a name that does not change with the content a file is asked for at every load, and answered with 304.
+    let kept = if is_kept {
+        "public, max-age=31536000, immutable"
+    } else {
+        "no-cache"
+    };
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static(kept));
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
     headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
@@ -150,8 +187,10 @@ fn content(path: &str) -> Option<Cow<'static, [u8]>> {
     ) {
         return Some(bytes.into());
     }
-    let _ = name;
-    Some((*bytes).into())
+    match (*name, version(), std::str::from_utf8(bytes)) {
+        ("index.html", Some(version), Ok(page)) => Some(linked(page, version).into_bytes().into()),
+        _ => Some((*bytes).into()),
+    }
 }
 
 fn kind_of(path: &str) -> &'static str {

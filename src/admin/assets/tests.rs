@@ -143,6 +143,27 @@ fn every_string_is_there_in_both_languages() {
     }
 }
 
+#[test]
+fn a_version_names_all_files_and_every_link_goes_through_it() {
+    let version = version_of(FILES);
+    assert_eq!(version.len(), 18);
+    let mut other = FILES.to_vec();
+    other[0].1 = b"changed";
+    assert_ne!(version_of(&other), version);
+    let page = linked(&on_disk()["index.html"], &version);
+    assert_eq!(
+        page.matches("/admin/ui/").count(),
+        page.matches(&format!("/admin/ui/{version}/")).count()
+    );
+    assert!(page.contains(&format!("src=\"/admin/ui/{version}/app.js\"")));
+    assert_eq!(
+        without_version(&format!("{version}/css/base.css")),
+        (Some(&*version), "css/base.css")
+    );
+    assert_eq!(without_version("css/base.css"), (None, "css/base.css"));
+    assert_eq!(without_version("v-/../x"), (Some("v-"), "../x"));
+}
+
 async fn send(method: Method, path: &str, known: &str) -> Response {
     let routes = Route::new()
         .at("/login", page())
@@ -172,6 +193,7 @@ async fn files_are_served_with_a_strict_policy_and_a_tag() {
         "/admin/ui/app.js",
         "/admin/ui/css/base.css",
         "/admin/ui/icon.svg",
+        "/admin/ui/v-0123/app.js",
     ] {
         let response = send(Method::GET, path, "").await;
         assert_eq!(response.status(), StatusCode::OK, "{path}");

@@ -25,7 +25,7 @@ export const PAGES = [
   { name: 'datacenter', path: '/admin/datacenter', letter: 'd', page: DatacenterPage },
   { name: 'cluster', path: '/admin/cluster', letter: 'l', page: ClusterPage },
   { name: 'config', path: '/admin/config', letter: 'c', page: ConfigPage },
-  { name: 'chat', path: '/chat', letter: 'h', page: ChatPage },
+  { name: 'chat', path: '/chat', also: '/admin/chat', letter: 'h', page: ChatPage },
 ];
 
 /** A fault of one page leaves the frame standing. */
@@ -37,7 +37,7 @@ function Guard({ children }) {
 function App() {
   const where = path.value;
   const who = session.value;
-  const found = PAGES.find((page) => page.path === where);
+  const found = PAGES.find((page) => page.path === where || page.also === where);
   useEffect(() => {
     if (who && (where === '/login' || where === '/' || where === '/admin')) {
       const after = new URLSearchParams(location.search).get('next') || '';

@@ -1,4 +1,4 @@
-// Strings by key; `{name}` stands for a value. A key that a language lacks shows itself, and fails a test.
+// Strings by key; `{name}` stands for a value, `{n:token|tokens}` for the form that goes with it. A key that a language lacks shows itself, and fails a test.
 
 import { lang } from './store.js';
 import en from './strings/en.js';
@@ -9,7 +9,9 @@ export const LANGUAGES = [['en', 'English'], ['zh', '中文']];
 
 export function t(key, values) {
   const text = (tables[lang.value] || en)[key] ?? en[key] ?? key;
-  return values ? text.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole)) : text;
+  if (!values) return text;
+  const counted = text.replace(/\{(\w+):([^|}]*)\|([^}]*)\}/g, (whole, name, one, many) => (String(values[name]) === '1' ? one : many));
+  return counted.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole));
 }
 export const has = (key) => key in en;
 /** The word for a value of a closed set of the backend; one that is newer than the panel shows as it is. */

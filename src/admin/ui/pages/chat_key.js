@@ -3,7 +3,7 @@
 
 import { signal } from '../vendor/mod.js';
 import { session, isAdmin } from '../store.js';
-import { post, remove } from '../api.js';
+import { get, post, remove } from '../api.js';
 
 const HELD = 'grok2api.playground';
 const read = () => { try { return JSON.parse(sessionStorage.getItem(HELD)); } catch { return null; } };
@@ -23,17 +23,25 @@ export function drop() {
   write(null);
 }
 
+const nameOf = () => `playground · ${session.value.username}`;
+
+/** Keys of tabs that were closed without a logout are over by themselves; here they go. */
+async function sweep() {
+  const { data } = await get('/keys');
+  await Promise.all(data.filter((one) => one.expired && one.name === nameOf()).map((one) => remove(`/keys/${one.id}`).catch(() => {})));
+}
+
 let making = null;
 export async function playgroundKey() {
   const now = Date.now() / 1000;
   if (held.value && (held.value.own || held.value.expires_at > now + 5)) return held.value.key;
   if (!isAdmin()) return null;
   // Two calls at once share one key.
-  making ||= post('/keys', {
-    name: `playground · ${session.value.username}`,
+  making ||= sweep().then(() => post('/keys', {
+    name: nameOf(),
     expires_at: Math.min(session.value.expires_at, Math.floor(now) + 12 * 3600),
     concurrency: 4,
-  }).then(({ data }) => {
+  })).then(({ data }) => {
     held.value = { key: data.key, id: data.id, expires_at: data.expires_at };
     write(held.value);
     return data.key;

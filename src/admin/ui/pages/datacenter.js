@@ -39,7 +39,9 @@ export function DatacenterPage() {
   const rows = data?.rows || [];
   const sums = summary(rows);
   const from = data && !data.whole && rows.length ? rows.at(-1).time_ms : data?.since;
-  const lines = data ? series(rows, from, data.until) : null;
+  // A log that began a moment ago is not drawn as an hour of nothing.
+  const oldest = rows.length ? rows.at(-1).time_ms : 0;
+  const lines = data ? series(rows, Math.max(from, oldest - Math.max(60_000, (data.until - oldest) / 10)), data.until) : null;
   const minutes = data ? Math.max(1 / 6, (data.until - from) / 60_000) : 1;
   const [p50, p50unit] = span(sums.p50);
   const failures = grouped(rows.filter((one) => one.outcome !== 'success'), 'outcome');

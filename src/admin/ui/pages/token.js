@@ -85,7 +85,7 @@ export function TokenPage() {
   const held = source.held();
   const all = {
     checked: held.length > 0 && total === held.length && held.every((row) => chosen.value.has(row.id)),
-    some: chosen.value.size > 0,
+    get some() { return chosen.value.size > 0 && !this.checked; },
     toggle: async (event) => {
       if (!event.target.checked) { chosen.value = new Set(); return; }
       const rows = await source.all();
