@@ -13,6 +13,7 @@ pub mod ids;
 pub mod ledger;
 pub mod meter;
 pub mod openai;
+pub mod rare;
 pub mod since;
 pub mod token;
 pub mod token_event;

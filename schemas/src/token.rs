@@ -1,9 +1,12 @@
 //! The stored form of an upstream credential. Its secret travels apart, sealed (see the vault in `actors`).
 
+use std::sync::Arc;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::TokenId;
+use crate::rare::Rare;
 
 /// The kind and tier of a credential. Names are those of the older project's files, plus `apiKey`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
@@ -138,7 +141,8 @@ pub struct Cooling {
     pub until_ms: Option<u64>,
 }
 
-/// What an upstream credential is, without its secret.
+/// What an upstream credential is, without its secret. A hundred thousand of these are held in memory: what is rarely said
+/// takes little room there while it is not, and tokens of one team share its name.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenRecord {
     /// Who.
@@ -150,24 +154,24 @@ pub struct TokenRecord {
     /// What lists show instead of the secret, such as `xai-ab…wxyz`.
     pub masked: String,
     /// The operator's name for it; may be empty.
-    pub label: String,
+    pub label: Rare<String>,
     /// The operator's note; may be empty.
-    pub note: String,
+    pub note: Rare<String>,
     /// The operator's tags.
-    pub tags: Vec<String>,
+    pub tags: Rare<Vec<String>>,
     /// The operator's switch.
     pub switch: TokenSwitch,
     /// The quota domain, once known: the upstream's team id, or `key:<token id>` where the upstream could not tell a team
     /// and the key counts as its own domain; `None` before the first probe, and then it serves nothing.
-    pub team: Option<String>,
+    pub team: Option<Arc<str>>,
     /// Models the upstream lists for this key, where they differ from its team's.
-    pub models: Option<Vec<String>>,
+    pub models: Rare<Option<Vec<String>>>,
     /// A rest of the whole token.
-    pub cooling: Option<Cooling>,
+    pub cooling: Rare<Option<Cooling>>,
     /// Rests of the token for single models.
-    pub model_cooling: Vec<(String, Cooling)>,
+    pub model_cooling: Rare<Vec<(String, Cooling)>>,
     /// Proxy for calls with this token: `http://…` or `socks5://…`.
-    pub proxy: Option<String>,
+    pub proxy: Rare<Option<String>>,
     /// When it was enrolled, Unix milliseconds.
     pub created_ms: u64,
     /// When the upstream last answered a probe of it, Unix milliseconds.
@@ -205,13 +209,13 @@ pub struct LearnedLimits {
     pub tpm: Option<u64>,
 }
 
-/// What is known of a team: the quota domain that its keys share.
+/// What is known of a team: the quota domain that its keys share. Teams that are offered the same models share the list.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TeamRecord {
     /// The upstream's team id, or `key:<token id>`.
-    pub team: String,
+    pub team: Arc<str>,
     /// Models the upstream lists for it; `None` before the first answer.
-    pub models: Option<Vec<String>>,
+    pub models: Option<Arc<[String]>>,
     /// Zero data retention: nothing may be stored upstream.
     pub zdr: bool,
     /// A rest of the whole team.

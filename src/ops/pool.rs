@@ -63,7 +63,7 @@ impl TokenPool for Pool {
                 .map(|token| RevealedToken {
                     id: token.id,
                     secret: Zeroizing::new(token.secret().expose_secret().to_owned()),
-                    proxy: token.record().proxy.clone().map(Zeroizing::new),
+                    proxy: (*token.record().proxy).clone().map(Zeroizing::new),
                 });
             Ok(revealed.collect())
         })

@@ -100,7 +100,7 @@ impl Pool {
             rest.map(|(_, cooling)| cooling.clone())
         };
         let running = match penalty.scope {
-            Scope::Token => token.record().cooling.clone(),
+            Scope::Token => (*token.record().cooling).clone(),
             Scope::TokenModel => of_model(&token.record().model_cooling),
             Scope::TeamModel => of_model(&team.record().model_cooling),
             Scope::Team => team.record().cooling.clone(),
@@ -117,7 +117,7 @@ impl Pool {
         let ends = match penalty.scope {
             Scope::Token => {
                 token.change(|record| {
-                    record.cooling = Some(rest.clone());
+                    record.cooling = Some(rest.clone()).into();
                     record.fail_count = record.fail_count.saturating_add(1);
                 });
                 self.dismiss_token(token);

@@ -28,7 +28,7 @@ pub struct Wish<'a> {
 /// What a call has tried: it is not chosen again.
 #[derive(Clone, Debug, Default)]
 pub struct Tried {
-    teams: Vec<Box<str>>,
+    teams: Vec<std::sync::Arc<str>>,
     tokens: Vec<grok2api_schemas::ids::TokenId>,
 }
 

@@ -49,10 +49,7 @@ impl Pool {
             }
             let fingerprint = self.0.vault.fingerprint(&token.secret);
             let known = self
-                .0
-                .by_fingerprint
-                .get(&fingerprint)
-                .map(|id| *id)
+                .find_by_fingerprint(&fingerprint)
                 .or_else(|| in_batch.get(&fingerprint).copied());
             if let Some(id) = known {
                 outcomes.push(EnrolOutcome {
@@ -163,15 +160,15 @@ impl Pool {
             pool: token.pool,
             fingerprint,
             masked: masked.to_owned(),
-            label: token.label.clone(),
-            note: token.note.clone(),
-            tags: token.tags.clone(),
+            label: token.label.clone().into(),
+            note: token.note.clone().into(),
+            tags: token.tags.clone().into(),
             switch: token.switch,
             team: None,
-            models: None,
-            cooling: None,
-            model_cooling: Vec::new(),
-            proxy: token.proxy.clone().filter(|proxy| !proxy.is_empty()),
+            models: None.into(),
+            cooling: None.into(),
+            model_cooling: Vec::new().into(),
+            proxy: token.proxy.clone().filter(|proxy| !proxy.is_empty()).into(),
             created_ms: self.0.clock.wall().0 + order,
             probed_ms: None,
             last_used_ms: None,
@@ -197,7 +194,7 @@ struct Enrolment {
 }
 
 /// The id of a secret, from its keyed hash: a UUID of the form that is left to its maker (version 8).
-fn id_of(fingerprint: &[u8; 32]) -> TokenId {
+pub(super) fn id_of(fingerprint: &[u8; 32]) -> TokenId {
     let mut bytes = [0; 16];
     bytes.copy_from_slice(&fingerprint[..16]);
     bytes[6] = (bytes[6] & 0x0f) | 0x80;

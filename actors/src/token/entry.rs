@@ -1,10 +1,10 @@
 //! What the pool holds in memory: tokens, the teams they draw on, and teams × models with their meters.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use dashmap::DashMap;
 use grok2api_schemas::ids::TokenId;
 use grok2api_schemas::token::{PoolName, TeamRecord, TokenRecord};
 use parking_lot::{Mutex, RwLock};
@@ -13,6 +13,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::cooling::{self, CoolingPolicy, Penalty, SoftFailure, Streak};
 use super::eligible::ModelId;
 use super::merge;
+use super::model_lists::ModelLists;
 use crate::clock::WallMs;
 use crate::ledger::HeldMeter;
 
@@ -141,6 +142,10 @@ impl Token {
             self.revision.store(revision, Ordering::Release);
         }
         let mut merged = merge::tokens(&slot, other, now);
+        if merged.team == slot.team {
+            // The name that is shared, not the copy that came.
+            merged.team = slot.team.clone();
+        }
         let is_news = !merge::same_token(&merged, &slot);
         if merge::same_token(&merged, &merge::tokens(other, other, now)) {
             // The store, or whoever told, has all that we have.
@@ -253,7 +258,7 @@ impl Streaks {
 /// A quota domain in memory.
 pub struct Team {
     /// The upstream's team id, or `key:<token id>`.
-    pub id: Box<str>,
+    pub id: Arc<str>,
     record: RwLock<Arc<TeamRecord>>,
     /// The revision in the store that the record is made from, 0 = none. Read and written under the record's lock.
     revision: AtomicU64,
@@ -274,13 +279,13 @@ pub struct Team {
     /// A save of its record is under way and will see the newest version.
     pub(super) saving: AtomicBool,
     /// What it has served since start, by model.
-    pub(super) models: DashMap<ModelId, Arc<TeamModel>>,
+    pub(super) models: RwLock<BTreeMap<ModelId, Arc<TeamModel>>>,
 }
 
 impl Team {
     pub(super) fn new(record: TeamRecord) -> Team {
         Team {
-            id: record.team.clone().into_boxed_str(),
+            id: record.team.clone(),
             record: RwLock::new(Arc::new(record)),
             revision: AtomicU64::new(0),
             saved_version: AtomicU64::new(0),
@@ -291,8 +296,7 @@ impl Team {
             any_position: AtomicU32::new(NOWHERE),
             parks: AtomicU32::new(0),
             saving: AtomicBool::new(false),
-            // Teams by the hundred thousand each get one: the default of four shards a core would cost 1 KiB apiece.
-            models: DashMap::with_shard_amount(2),
+            models: RwLock::new(BTreeMap::new()),
         }
     }
 
@@ -354,6 +358,7 @@ impl Team {
         other: &TeamRecord,
         stored: Option<u64>,
         now: WallMs,
+        lists: &ModelLists,
     ) -> Option<(Arc<TeamRecord>, Arc<TeamRecord>)> {
         let mut slot = self.record.write();
         if let Some(revision) = stored {
@@ -363,6 +368,8 @@ impl Team {
             self.revision.store(revision, Ordering::Release);
         }
         let mut merged = merge::teams(&slot, other, now);
+        merged.team = self.id.clone();
+        merged.models = merged.models.map(|models| lists.shared(models));
         let is_news = !merge::same_team(&merged, &slot);
         if merge::same_team(&merged, &merge::teams(other, other, now)) {
             if stored.is_some() {

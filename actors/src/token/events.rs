@@ -51,7 +51,7 @@ impl Pool {
             event,
             id: record.id,
             masked: record.masked.clone(),
-            team: record.team.clone(),
+            team: record.team.as_deref().map(str::to_owned),
             state,
             scope: None,
             model: None,
@@ -100,7 +100,7 @@ impl Pool {
         event.detail = Some(rest.detail.clone());
         event.since_ms = Some(rest.since_ms);
         event.until_ms = rest.until_ms;
-        event.team = Some(of_team.team.clone());
+        event.team = Some(of_team.team.as_ref().to_owned());
         if matches!(scope, Scope::TokenModel | Scope::TeamModel) {
             event.model = Some(model.to_owned());
         }
@@ -194,13 +194,13 @@ impl Pool {
                 let mut told = TokenRecord::clone(&token.record());
                 told.version = event.version;
                 if scope == EventScope::Token {
-                    told.cooling = rest_of(&event);
+                    told.cooling = rest_of(&event).into();
                     told.epoch = event.epoch;
                     if event.event == TokenHappening::Recovered {
                         told.fail_count = 0;
                     }
                 } else {
-                    told.model_cooling = model_rest_of(&event);
+                    told.model_cooling = model_rest_of(&event).into();
                     told.model_epoch = event.epoch;
                 }
                 self.merge_token(&token, &told, None);
@@ -208,7 +208,7 @@ impl Pool {
             EventScope::Team | EventScope::TeamModel => {
                 let Some(team) = event
                     .team
-                    .as_ref()
+                    .as_deref()
                     .and_then(|id| self.0.teams.get(id).map(|team| team.clone()))
                 else {
                     return;
@@ -243,7 +243,7 @@ impl Pool {
         let (id, team) = (event.id, event.team.clone());
         self.0.actors.later(WRITE_FOR_OTHERS_AFTER, self, move |pool| {
             if is_of_team {
-                let team = team.and_then(|id| pool.0.teams.get(&id).map(|team| team.clone()));
+                let team = team.and_then(|id| pool.0.teams.get(&*id).map(|team| team.clone()));
                 if let Some(team) = team.filter(|team| team.is_unsaved()) {
                     pool.0.actors.save_team(&pool, &team);
                 }

@@ -24,7 +24,7 @@ impl Pool {
     /// The rests of a token and its team, as they are when a probe begins.
     pub(super) fn rests_of(token: &Token) -> (Option<Cooling>, Option<Cooling>) {
         let of_team = token.team().and_then(|team| team.record().cooling.clone());
-        (token.record().cooling.clone(), of_team)
+        ((*token.record().cooling).clone(), of_team)
     }
 
     /// Applies what a probe found; answers whether the upstream accepts the token. `before`: the rests when it began.
@@ -63,7 +63,8 @@ impl Pool {
                         penalty,
                         now,
                         &self.0.cooling.load(),
-                    ));
+                    ))
+                    .into();
                 });
                 self.0.actors.save(self, token);
                 false
@@ -73,7 +74,7 @@ impl Pool {
                 self.with_writer(|| {
                     token.change(|record| {
                         if refutes(before.0.as_ref(), record.cooling.as_ref()) {
-                            record.cooling = None;
+                            record.cooling = None.into();
                             record.epoch += 1;
                             record.fail_count = 0;
                         }
@@ -112,7 +113,7 @@ impl Pool {
             .team_of(&record)
             .map(str::to_owned)
             .or_else(|| facts.team.clone())
-            .or_else(|| record.team.clone())
+            .or_else(|| record.team.as_deref().map(str::to_owned))
             .or_else(|| facts.cannot_tell_team.then(|| format!("key:{}", record.id)))?;
         let _writer = self.0.writer.lock();
         if token.is_gone() {
@@ -128,8 +129,8 @@ impl Pool {
         if moved {
             // A list of its own was measured against the old team's.
             token.change_found(self.tag(), |record| {
-                record.team = Some(id.clone());
-                record.models = None;
+                record.team = Some(team.id.clone());
+                record.models = None.into();
             });
         }
         if let Some(models) = &facts.models {
@@ -162,7 +163,7 @@ impl Pool {
         let known = team.record().models.clone();
         // What keys listed that are no longer here does not count.
         let is_only_key = team.tokens.load(Ordering::Relaxed) == 1;
-        let mut all = known.clone().filter(|_| !is_only_key).unwrap_or_default();
+        let mut all: Vec<String> = known.as_deref().filter(|_| !is_only_key).unwrap_or_default().to_vec();
         all.extend(models.iter().cloned());
         all.sort_unstable();
         all.dedup();
@@ -170,27 +171,28 @@ impl Pool {
         let before = if moved {
             None
         } else {
-            record.models.as_ref().or(known.as_ref())
+            record.models.as_deref().or(known.as_deref())
         };
         let lost_some = before.is_some_and(|before| before.iter().any(|name| !models.contains(name)));
-        if record.models != own {
-            token.change_found(self.tag(), |record| record.models = own);
+        if *record.models != own {
+            token.change_found(self.tag(), |record| record.models = own.into());
         }
         if lost_some && let Some(union) = self.models_of_keys(team) {
             all = union;
         }
-        if known.as_ref() != Some(&all) {
-            team.change_found(self.tag(), |record| record.models = Some(all.clone()));
+        if known.as_deref() != Some(&*all) {
+            let shared = self.0.lists.shared(Arc::from(all.clone()));
+            team.change_found(self.tag(), |record| record.models = Some(shared));
             self.adopt_models(team, known.as_deref(), Some(&all));
             if token.record().models.as_ref() == Some(&all) {
-                token.change_found(self.tag(), |record| record.models = None);
+                token.change_found(self.tag(), |record| record.models = None.into());
             }
         }
     }
 
     /// Teams that lost keys offer what those that are left may use.
     pub(super) fn settle_offers(&self, teams: impl Iterator<Item = Arc<Team>>) {
-        let mut unions: BTreeMap<Box<str>, Option<BTreeSet<String>>> = teams
+        let mut unions: BTreeMap<Arc<str>, Option<BTreeSet<String>>> = teams
             .filter(|team| team.tokens.load(Ordering::Relaxed) > 0 && team.record().models.is_some())
             .map(|team| (team.id.clone(), Some(BTreeSet::new())))
             .collect();
@@ -203,7 +205,7 @@ impl Pool {
             if let Some(slot) = unions.get_mut(&team.id)
                 && let Some(union) = slot
             {
-                match &token.record().models {
+                match &*token.record().models {
                     Some(own) => union.extend(own.iter().cloned()),
                     None => *slot = None,
                 }
@@ -213,8 +215,9 @@ impl Pool {
             let team = self.0.teams.get(&*id).map(|team| team.clone());
             if let (Some(team), Some(union)) = (team, union) {
                 let models: Vec<String> = union.into_iter().collect();
-                if team.record().models.as_ref() != Some(&models) {
-                    team.change_found(self.tag(), |record| record.models = Some(models.clone()));
+                if team.record().models.as_deref() != Some(&*models) {
+                    let shared = self.0.lists.shared(Arc::from(models.clone()));
+                    team.change_found(self.tag(), |record| record.models = Some(shared));
                     self.list_models(&team, &models);
                     self.0.actors.save_team(self, &team);
                 }

@@ -315,7 +315,7 @@ impl Pool {
         let now = self.0.clock.wall();
         let (before, after) = {
             let _writer = self.0.writer.lock();
-            let Some((before, after)) = team.merge(other, stored, now) else {
+            let Some((before, after)) = team.merge(other, stored, now, &self.0.lists) else {
                 return;
             };
             self.adopt_models(team, before.models.as_deref(), after.models.as_deref());
@@ -335,7 +335,7 @@ impl Pool {
         let of_models = record.model_cooling.iter().map(|(_, cooling)| cooling);
         for cooling in record.cooling.iter().chain(of_models) {
             if let Some(until) = cooling.until_ms {
-                self.0.timers.add(until, Resting::Team(record.team.as_str().into()));
+                self.0.timers.add(until, Resting::Team(record.team.clone()));
             }
         }
     }

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::cooling;
+use super::enrol;
 use super::entry::{Team, Token};
 use super::pool::{Pool, PoolOptions, PoolParts};
 use super::probe::ProbeReport;
@@ -115,8 +116,8 @@ impl Pool {
     pub(super) fn plan_probes(&self) {
         let now = self.0.clock.wall();
         let every = self.0.options.refresh_every_ms;
-        let mut parked: BTreeSet<Box<str>> = BTreeSet::new();
-        let mut asked: BTreeSet<Box<str>> = BTreeSet::new();
+        let mut parked: BTreeSet<Arc<str>> = BTreeSet::new();
+        let mut asked: BTreeSet<Arc<str>> = BTreeSet::new();
         for token in self.0.tokens.read().values() {
             let record = token.record();
             let waits = |cooling: Option<&Cooling>| {
@@ -164,9 +165,14 @@ impl Pool {
 
     /// Puts a token into the mirror and where its record says it belongs. Whoever comes first puts it there: its
     /// enrolment, the first reading, or the watch. Answers nothing if it was deleted since.
-    pub(super) fn add(&self, record: TokenRecord, secret: SecretString, revision: u64) -> Option<Arc<Token>> {
+    pub(super) fn add(&self, mut record: TokenRecord, secret: SecretString, revision: u64) -> Option<Arc<Token>> {
         if self.0.deletions.get(&record.id).is_some_and(|at| *at > revision) {
             return None;
+        }
+        if let Some(name) = &mut record.team
+            && let Some(team) = self.0.teams.get(name)
+        {
+            *name = team.id.clone();
         }
         let team = record.team.clone();
         let fingerprint = record.fingerprint;
@@ -188,7 +194,9 @@ impl Pool {
                 return Some(known);
             }
         };
-        self.0.by_fingerprint.insert(fingerprint, token.id);
+        if token.id != enrol::id_of(&fingerprint) {
+            self.0.by_fingerprint.insert(fingerprint, token.id);
+        }
         self.with_writer(|| {
             if let Some(team) = team {
                 let team = self.team_entry(&team);

@@ -35,7 +35,7 @@ impl LimitBook {
             .find(|team| {
                 team.keys
                     .iter()
-                    .any(|key| *key == token.masked || (!key.is_empty() && *key == token.label))
+                    .any(|key| *key == token.masked || (!key.is_empty() && *key == *token.label))
             })
             .map(|team| team.id.as_str())
     }
@@ -106,7 +106,7 @@ mod tests {
 
     fn team(id: &str) -> TeamRecord {
         TeamRecord {
-            team: id.to_owned(),
+            team: id.into(),
             models: None,
             zdr: false,
             cooling: None,

@@ -40,8 +40,8 @@ impl Pool {
             .collect();
         let models = record
             .models
-            .as_ref()
-            .or(team_record.as_ref().and_then(|team| team.models.as_ref()));
+            .as_deref()
+            .or(team_record.as_ref().and_then(|team| team.models.as_deref()));
         let last_used = token.last_used_ms.load(Ordering::Relaxed);
         TokenView {
             id: record.id,
@@ -54,12 +54,12 @@ impl Pool {
             since_ms: cooling.map(|cooling| cooling.since_ms),
             until_ms: cooling.and_then(|cooling| cooling.until_ms),
             clearable: cooling.is_some(),
-            team: record.team.clone(),
+            team: record.team.as_deref().map(str::to_owned),
             models: models.map_or(0, |models| models.len() as u64),
             model_cooling,
-            label: record.label.clone(),
-            note: record.note.clone(),
-            tags: record.tags.clone(),
+            label: (*record.label).clone(),
+            note: (*record.note).clone(),
+            tags: (*record.tags).clone(),
             proxy: record
                 .proxy
                 .as_deref()
@@ -104,8 +104,8 @@ impl Pool {
             }
             if query
                 .team
-                .as_ref()
-                .is_some_and(|team| record.team.as_ref() != Some(team))
+                .as_deref()
+                .is_some_and(|team| record.team.as_deref() != Some(team))
             {
                 continue;
             }
@@ -229,8 +229,8 @@ impl Pool {
             });
             let listed = record
                 .models
-                .as_ref()
-                .or(team.as_ref().and_then(|team| team.models.as_ref()));
+                .as_deref()
+                .or(team.as_ref().and_then(|team| team.models.as_deref()));
             let may_serve = |model: &str| listed.is_none_or(|names| names.iter().any(|name| name == model));
             if let Some(cooling) = of_token.or(of_model)
                 && model.is_none_or(may_serve)
@@ -273,6 +273,6 @@ fn sort_key(token: &Token, record: &TokenRecord, sort: TokenSort) -> SortKey {
             SortKey::Number(record.use_count + u64::from(token.unsaved_uses.load(Ordering::Relaxed)))
         }
         TokenSort::FailCount => SortKey::Number(u64::from(record.fail_count)),
-        TokenSort::Label => SortKey::Text(record.label.clone()),
+        TokenSort::Label => SortKey::Text((*record.label).clone()),
     }
 }

@@ -21,7 +21,7 @@ const RAISE_EVERY_MS: u64 = 60_000;
 impl Pool {
     /// A team for a model, with its meters; made at its first use.
     pub fn team_model(&self, team: &Arc<Team>, model: ModelId) -> Arc<TeamModel> {
-        if let Some(at) = team.models.get(&model) {
+        if let Some(at) = team.models.read().get(&model) {
             return at.clone();
         }
         let name = self.model_name(model).unwrap_or_default();
@@ -32,7 +32,7 @@ impl Pool {
             told: AtomicU64::new(0),
             raised_at: AtomicU64::new(0),
         });
-        team.models.entry(model).or_insert(made).clone()
+        team.models.write().entry(model).or_insert(made).clone()
     }
 
     fn meters(&self, team: &TeamRecord, model: &str) -> Vec<MeterUse> {
@@ -45,7 +45,7 @@ impl Pool {
             .map(|(kind, limit, takes)| {
                 let domain = Domain::TeamModel {
                     provider: self.0.options.provider.to_owned(),
-                    team: team.team.clone(),
+                    team: team.team.as_ref().to_owned(),
                     model: canonical.clone(),
                 };
                 MeterUse {
@@ -150,7 +150,7 @@ impl Pool {
     /// Makes a team's meters anew: its limits, or the names that its models are counted under, have changed.
     pub(super) fn remeter(&self, team: &Team) {
         let record = team.record();
-        for at in team.models.iter() {
+        for at in team.models.read().values() {
             at.meters.store(Arc::new(self.meters(&record, &at.model)));
         }
     }

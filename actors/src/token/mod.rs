@@ -12,6 +12,7 @@ mod choice;
 mod pool;
 mod placing;
 mod merge;
+mod model_lists;
 mod saving;
 mod follow;
 mod events;

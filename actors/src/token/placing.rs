@@ -102,6 +102,8 @@ impl Pool {
                 self.offer(id, false);
             }
         }
+        // Twenty thousand teams that each have room for twice what they list would be felt.
+        team.positions.lock().reserve_exact(ids.len());
         for id in ids {
             let mut positions = team.positions.lock();
             if !positions.iter().any(|(model, _)| *model == id) {
@@ -164,8 +166,9 @@ impl Pool {
         if let Some(team) = self.0.teams.get(id) {
             return team.clone();
         }
+        let id: Arc<str> = Arc::from(id);
         let record = TeamRecord {
-            team: id.to_owned(),
+            team: id.clone(),
             models: None,
             zdr: false,
             cooling: None,
@@ -176,7 +179,7 @@ impl Pool {
             epoch: 0,
             model_epoch: 0,
         };
-        let team = self.0.teams.entry(id.to_owned());
+        let team = self.0.teams.entry(id);
         team.or_insert_with(|| Arc::new(Team::new(record))).clone()
     }
 

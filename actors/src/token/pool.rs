@@ -22,6 +22,7 @@ use super::cooling::CoolingPolicy;
 use super::eligible::{Eligible, ModelId};
 use super::entry::{Team, Token};
 use super::limits::LimitBook;
+use super::model_lists::ModelLists;
 use super::probe::Prober;
 use super::share::Share;
 use super::timers::{ProbeQueue, Resting, Timers};
@@ -104,8 +105,10 @@ pub(super) struct Inner {
     pub(super) limits: ArcSwap<LimitBook>,
     pub(super) cooling: ArcSwap<CoolingPolicy>,
     pub(super) tokens: RwLock<BTreeMap<TokenId, Arc<Token>>>,
+    /// Tokens whose id does not follow from their secret: see [`Pool::find_by_fingerprint`].
     pub(super) by_fingerprint: DashMap<[u8; 32], TokenId>,
-    pub(super) teams: DashMap<String, Arc<Team>>,
+    pub(super) teams: DashMap<Arc<str>, Arc<Team>>,
+    pub(super) lists: ModelLists,
     /// Tokens that were deleted at a revision of the store, for additions that are still under way.
     pub(super) deletions: DashMap<TokenId, u64>,
     /// Which tokens are this node's to look after; all, where nothing is said.
@@ -154,6 +157,7 @@ impl Pool {
             tokens: RwLock::new(BTreeMap::new()),
             by_fingerprint: DashMap::new(),
             teams: DashMap::new(),
+            lists: ModelLists::default(),
             deletions: DashMap::new(),
             share: ArcSwapOption::empty(),
             eligible: Eligible::default(),

@@ -13,6 +13,7 @@ use grok2api_schemas::ids::TokenId;
 use grok2api_schemas::token::{TeamRecord, TokenRecord, TokenSwitch};
 use grok2api_schemas::token_event::TokenHappening;
 
+use super::enrol;
 use super::entry::{Team, Token};
 use super::life::WRITES;
 use super::merge;
@@ -28,10 +29,19 @@ impl Pool {
 
     /// The token of a whole secret.
     pub fn find_by_secret(&self, secret: &str) -> Option<TokenId> {
-        self.0
-            .by_fingerprint
-            .get(&self.0.vault.fingerprint(secret))
-            .map(|id| *id)
+        self.find_by_fingerprint(&self.0.vault.fingerprint(secret))
+    }
+
+    /// The token of a secret's keyed hash. Most ids follow from it, and need no index.
+    pub(super) fn find_by_fingerprint(&self, fingerprint: &[u8; 32]) -> Option<TokenId> {
+        let id = enrol::id_of(fingerprint);
+        if self
+            .find(id)
+            .is_some_and(|token| token.record().fingerprint == *fingerprint)
+        {
+            return Some(id);
+        }
+        self.0.by_fingerprint.get(fingerprint).map(|id| *id)
     }
 
     /// Every token there is.
@@ -135,7 +145,7 @@ impl Pool {
     /// When it cannot be written.
     pub async fn clear_cooling(&self, ids: &[TokenId]) -> Result<usize, BusError> {
         let mut resting = Vec::new();
-        let mut teams: BTreeMap<Box<str>, (Arc<Team>, Arc<Token>)> = BTreeMap::new();
+        let mut teams: BTreeMap<Arc<str>, (Arc<Team>, Arc<Token>)> = BTreeMap::new();
         for token in ids.iter().filter_map(|id| self.find(*id)) {
             let record = token.record();
             let of_token = record.cooling.is_some() || !record.model_cooling.is_empty();
@@ -213,13 +223,13 @@ impl Pool {
 
 fn apply(record: &mut TokenRecord, patch: TokenPatch) {
     if let Some(label) = patch.label {
-        record.label = label;
+        record.label = label.into();
     }
     if let Some(note) = patch.note {
-        record.note = note;
+        record.note = note.into();
     }
     if let Some(tags) = patch.tags {
-        record.tags = tags;
+        record.tags = tags.into();
     }
     if let Some(switch) = patch.switch {
         record.switch = switch;
@@ -228,6 +238,6 @@ fn apply(record: &mut TokenRecord, patch: TokenPatch) {
         record.pool = pool;
     }
     if let Some(proxy) = patch.proxy {
-        record.proxy = Some(proxy).filter(|proxy| !proxy.is_empty());
+        record.proxy = Some(proxy).filter(|proxy| !proxy.is_empty()).into();
     }
 }

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
+use std::sync::Arc;
 
 use grok2api_schemas::ids::TokenId;
 use parking_lot::Mutex;
@@ -14,7 +15,7 @@ use crate::clock::WallMs;
 pub(super) enum Resting {
     Token(TokenId),
     /// The team, or one of its models. Every token has a timer here: what names it is small.
-    Team(Box<str>),
+    Team(Arc<str>),
     /// Not a rest: the token is to be probed.
     Probe(TokenId),
 }

@@ -15,6 +15,7 @@ async fn a_rest_is_in_the_store_soon_after_it_began() {
         let record = stand.disk.record(token.id).await.unwrap();
         record
             .cooling
+            .as_ref()
             .is_some_and(|cooling| cooling.cause == CoolingCause::BadCredential)
     })
     .await;

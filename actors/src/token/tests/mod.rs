@@ -9,6 +9,7 @@ mod nodes;
 mod over_nats;
 mod faults;
 mod roster;
+mod stored;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

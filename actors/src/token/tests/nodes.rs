@@ -94,7 +94,7 @@ async fn what_an_operator_does_on_one_node_is_so_on_the_others() {
     })
     .await;
     settled(&nodes, id).await;
-    assert_eq!(nodes[2].pool.find(id).unwrap().record().label, "set aside");
+    assert_eq!(nodes[2].pool.find(id).unwrap().record().label.as_str(), "set aside");
     nodes[2].pool.delete(&[id]).await.unwrap();
     until("gone everywhere", async || {
         nodes.iter().all(|node| node.pool.is_empty())
