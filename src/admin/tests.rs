@@ -57,6 +57,7 @@ async fn desk() -> Desk {
         username: "admin".into(),
         password: Some(Zeroizing::new(PASSWORD.into())),
         session_hours: 8,
+        throttle: crate::ops::fakes::THROTTLE,
         node: String::new(),
     };
     let (accounts, _) = Accounts::load(bus, clock.clone(), &tracker, stop, options)

@@ -231,6 +231,7 @@ pub async fn build(sources: Sources, metrics: Arc<Metrics>, readiness: Readiness
         username: config.app.admin_username.clone(),
         password: password.map(|password| Zeroizing::new(password.to_owned())),
         session_hours: config.security.session_hours,
+        throttle: apply::throttle(&config),
         node: node_name.clone(),
     };
     let (accounts, generated_password) =

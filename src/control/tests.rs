@@ -97,6 +97,7 @@ async fn ops(pool: Arc<FakePool>) -> Ops {
         username: "root".into(),
         password: Some(Zeroizing::new(PASSWORD.into())),
         session_hours: 8,
+        throttle: crate::ops::fakes::THROTTLE,
         node: String::new(),
     };
     let (accounts, _) = Accounts::load(bus, clock.clone(), &tracker, stop, options)

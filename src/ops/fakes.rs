@@ -359,3 +359,9 @@ impl super::cluster::ClusterLedger for FakeClusterLedger {
         async { Ok(()) }.boxed()
     }
 }
+
+/// How guessing is slowed down where nobody tests it.
+pub const THROTTLE: super::throttle::ThrottleLimits = super::throttle::ThrottleLimits {
+    failures: 10,
+    window_ms: 300_000,
+};

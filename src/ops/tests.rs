@@ -50,6 +50,7 @@ async fn accounts(bus: &BusHandle, clock: &Clock, password: Option<&str>) -> (Ac
         username: "admin".into(),
         password: password.map(secret),
         session_hours: 8,
+        throttle: crate::ops::fakes::THROTTLE,
         node: String::new(),
     };
     Accounts::load(
