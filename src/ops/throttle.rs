@@ -303,7 +303,9 @@ mod tests {
     #[test]
     fn parallel_guesses_gain_nothing() {
         let throttle = throttle(3);
-        let attempts: Vec<_> = (0..50).map(|_| throttle.begin(Tried::of(HERE, "admin"), Mono(1))).collect();
+        let attempts: Vec<_> = (0..50)
+            .map(|_| throttle.begin(Tried::of(HERE, "admin"), Mono(1)))
+            .collect();
         assert_eq!(attempts.iter().filter(|attempt| attempt.is_ok()).count(), 3);
     }
 
@@ -318,7 +320,11 @@ mod tests {
             throttle.state.lock().counts.clear();
         }
         for _ in 0..1_000 {
-            throttle.begin(Tried::of(HERE, "admin"), Mono(1)).ok().unwrap().succeeded();
+            throttle
+                .begin(Tried::of(HERE, "admin"), Mono(1))
+                .ok()
+                .unwrap()
+                .succeeded();
         }
     }
 

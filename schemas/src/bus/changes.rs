@@ -93,3 +93,10 @@ pub enum WhichConversations {
     /// These.
     These(Vec<u64>),
 }
+
+/// Models that the upstream lists, with their aliases, as they are kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListedModels {
+    /// By id.
+    pub models: Vec<(String, Vec<String>)>,
+}

@@ -46,7 +46,9 @@ pub mod events {
     pub const KEY_CHANGED: &str = "event.key";
     /// The same between nodes: the record.
     pub const KEY: &str = "sync.key";
-    /// The configuration changed.
+    /// The configuration changed: for watchers.
+    pub const CONFIG_CHANGED: &str = "event.config";
+    /// The same between nodes: its revision.
     pub const CONFIG: &str = "sync.config";
     /// An admin session was opened or ended.
     pub const SESSION: &str = "sync.session";

@@ -111,10 +111,18 @@ async fn guesses_spread_over_nodes_count_together() {
         answered.push(guess(&nodes[at % 3]).await);
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    assert_eq!(answered.iter().filter(|answer| **answer == "wrong").count(), 6, "{answered:?}");
+    assert_eq!(
+        answered.iter().filter(|answer| **answer == "wrong").count(),
+        6,
+        "{answered:?}"
+    );
     assert_eq!(answered[6..], ["wait"; 3]);
     let right = nodes[2].login(HERE, "admin", Zeroizing::new("a good password".to_owned()));
-    assert_eq!(right.await.err().unwrap().kind, ErrorKind::ClientLimit, "not even the right one");
+    assert_eq!(
+        right.await.err().unwrap().kind,
+        ErrorKind::ClientLimit,
+        "not even the right one"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
