@@ -216,6 +216,35 @@ impl Bindings {
         }
     }
 
+    /// Every object of a kind that is known, in no order, for operators: what comes by the thousand from this node's memory,
+    /// the others from the bus.
+    ///
+    /// # Errors
+    /// When the bus cannot be read.
+    pub async fn list(&self, kind: ObjectKind) -> Result<Vec<(String, Binding)>, BusError> {
+        let id_of = |key: &str| key.strip_prefix(kind.prefix()).map(str::to_owned);
+        if kind.comes_by_the_thousand() {
+            let known = self.0.known.iter();
+            return Ok(known
+                .filter_map(|row| Some((id_of(row.key())?, row.value().clone())))
+                .collect());
+        }
+        let mut found = Vec::new();
+        let mut pages = self.0.bus.kv_pages(buckets::BINDINGS);
+        while let Some(page) = pages.next().await {
+            for entry in page? {
+                let Some(id) = std::str::from_utf8(&entry.key).ok().and_then(id_of) else {
+                    continue;
+                };
+                match codec::decode::<Binding>(&entry.value) {
+                    Ok(binding) => found.push((id, binding)),
+                    Err(error) => tracing::warn!(%error, id, "a binding does not decode and is not listed"),
+                }
+            }
+        }
+        Ok(found)
+    }
+
     fn learn(&self, key: String, binding: Binding) {
         if self.0.known.insert(key.clone(), binding).is_some() {
             return;
@@ -346,6 +375,26 @@ mod tests {
             expires_ms,
             answer: None,
         }
+    }
+
+    /// Written by the first version, and kept: a cluster's objects outlive its nodes.
+    #[test]
+    fn bindings_are_written_and_read_as_they_were() {
+        let named: Vec<Named> = vec![("response/r1".to_owned(), binding("me", 300))];
+        let page = codec::encode(VERSION, &named).unwrap();
+        let mut golden = vec![1, 1, 11];
+        golden.extend_from_slice(b"response/r1");
+        golden.extend_from_slice(&[1; 16]);
+        golden.extend_from_slice(&[2, b'm', b'e', 251, 0x2c, 0x01, 0]);
+        assert_eq!(page[..], golden[..]);
+        let mut object = binding("me", 9);
+        object.answer = Some(vec![7]);
+        let one = codec::encode(VERSION, &object).unwrap();
+        let mut golden = vec![1];
+        golden.extend_from_slice(&[1; 16]);
+        golden.extend_from_slice(&[2, b'm', b'e', 9, 1, 1, 7]);
+        assert_eq!(one[..], golden[..]);
+        assert_eq!(codec::decode::<Binding>(&golden).unwrap(), object);
     }
 
     #[tokio::test]

@@ -2,6 +2,7 @@
 //!
 //! Every route but login needs a session (see [`call`]); there is no other way in, and a client key is none.
 
+mod affinity;
 pub mod assets;
 mod body;
 mod call;
@@ -141,6 +142,8 @@ pub fn routes(admin: Admin) -> impl Endpoint<Output = Response> {
         .at("/operations/:id", post(own(a, operations::run)))
         .at("/cluster", get(guarded(a, cluster::status)))
         .at("/cluster/drain", post(guarded(a, cluster::drain)))
+        .at("/affinity", get(guarded(a, affinity::list)))
+        .at("/affinity/clear", post(guarded(a, affinity::clear)))
         .at("/*rest", guarded(a, older::unknown))
         .into_endpoint()
         .around(|routes, request| async move {

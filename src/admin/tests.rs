@@ -16,11 +16,12 @@ use zeroize::Zeroizing;
 use super::*;
 use crate::ops::accounts::AccountOptions;
 use crate::ops::config::ConfigOps;
-use crate::ops::fakes::{FakeClusterLedger, FakePool, FakeUsage, own_config};
+use crate::ops::fakes::{FakeClusterLedger, FakeConversations, FakePool, FakeUsage, own_config};
 use crate::ops::keys::KeyDayUsage;
 use crate::request_log::{RequestLog, RequestLogOptions};
 use crate::settings::live::LiveConfig;
 
+mod affinity;
 mod config;
 mod keys;
 mod operations;
@@ -39,6 +40,7 @@ struct Desk {
     clock: Arc<ManualClock>,
     live: LiveConfig,
     directory: tempfile::TempDir,
+    conversations: FakeConversations,
     token: String,
 }
 
@@ -57,19 +59,22 @@ async fn desk() -> Desk {
         username: "admin".into(),
         password: Some(Zeroizing::new(PASSWORD.into())),
         session_hours: 8,
+        throttle: crate::ops::fakes::THROTTLE,
         node: String::new(),
     };
-    let (accounts, _) = Accounts::load(bus, clock.clone(), &tracker, stop, options)
+    let (accounts, _) = Accounts::load(bus.clone(), clock.clone(), &tracker, stop, options)
         .await
         .unwrap();
     let (pool, usage) = (Arc::new(FakePool::default()), FakeUsage::default());
     let log = RequestLog::open(store, clock.clone(), RequestLogOptions::default()).unwrap();
     let (live, directory) = own_config();
+    let conversations = FakeConversations::default();
     let ops = Ops {
         config: ConfigOps::new(live.clone(), accounts.clone()),
         tokens: TokenOps::new(pool.clone()),
         keys: KeyOps::new(keys.clone(), Arc::new(usage.clone()), clock.clone()),
         requests: RequestOps::new(log.clone()),
+        affinity: conversations.ops(bus, clock.clone()),
         cluster: FakeClusterLedger::ops(),
         accounts: accounts.clone(),
     };
@@ -101,6 +106,7 @@ async fn desk() -> Desk {
         clock: manual,
         live,
         directory,
+        conversations,
         token: String::new(),
     };
     let (status, answer) = desk

@@ -11,6 +11,7 @@ use grok2api_schemas::config::Config;
 use super::App;
 use super::build::HOUR_MS;
 use crate::engine::settings::EngineSettings;
+use crate::ops::throttle::ThrottleLimits;
 use crate::providers::xai::XaiUpstream;
 use crate::telemetry::SetLogLevel;
 
@@ -19,6 +20,14 @@ pub(super) fn cooling(config: &Config) -> CoolingPolicy {
     CoolingPolicy {
         cap_ms: config.xai.max_cooling_secs * 1000,
         ..CoolingPolicy::default()
+    }
+}
+
+/// How guessing of passwords is slowed down.
+pub(super) fn throttle(config: &Config) -> ThrottleLimits {
+    ThrottleLimits {
+        failures: config.security.login_max_failures,
+        window_ms: config.security.login_window_secs * 1000,
     }
 }
 
@@ -51,6 +60,7 @@ pub(super) fn follow(app: &Arc<App>, upstream: Arc<XaiUpstream>, set_log_level: 
             codec::speak(new.cluster.codec_version);
         }
         app.accounts.set_session_hours(new.security.session_hours);
+        app.accounts.set_throttle(throttle(new));
         let telemetry = &new.telemetry;
         app.log.set_limits(
             telemetry.request_log_max_mb * 1024 * 1024,

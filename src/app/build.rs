@@ -1,8 +1,6 @@
 //! Building the app, in order: each part needs those above it.
 
-use std::collections::BTreeMap;
 use std::fmt;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,7 +15,7 @@ use grok2api_actors::runtime::ArbiterPool;
 use grok2api_actors::store::{Store, StoreOptions};
 use grok2api_actors::token::limits::LimitBook;
 use grok2api_actors::token::{Pool, PoolOptions, PoolParts, keeper};
-use grok2api_actors::vault::{NodeIdentity, Vault};
+use grok2api_actors::vault::Vault;
 use grok2api_schemas::config::{Config, Join};
 use grok2api_schemas::ids::SessionId;
 use parking_lot::Mutex;
@@ -27,17 +25,18 @@ use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
 use super::bus::{self, OpenBus};
+use super::listed::ListedNames;
 use super::master_key::{ClusterKeys, KeySources, answer_joiners, find_master_key};
 use super::{App, apply, cluster};
 use crate::bindings::Bindings;
-use crate::catalogue::{Catalogue, ListedModel};
+use crate::catalogue::Catalogue;
 use crate::door::health::Readiness;
 use crate::engine::settings::EngineSettings;
 use crate::engine::telemetry::EngineTelemetry;
 use crate::engine::{Engine, EngineParts};
 use crate::ops::accounts::{AccountOptions, Accounts};
 use crate::providers::Provider;
-use crate::providers::xai::{Listed, Management, XaiOptions, XaiProber, XaiUpstream};
+use crate::providers::xai::{Management, XaiOptions, XaiProber, XaiUpstream};
 use crate::request_log::{RequestLog, RequestLogOptions};
 use crate::settings::live::{LiveConfig, LiveOptions, SharedOptions};
 use crate::telemetry::{Metrics, SetLogLevel};
@@ -61,17 +60,6 @@ impl fmt::Display for BuildError {
 }
 
 impl std::error::Error for BuildError {}
-
-/// What people call this node: the host, and a mark of the node's own key pair, for one host may have several.
-fn node_name(identity_file: &Path) -> Result<String, BuildError> {
-    let identity = NodeIdentity::read_or_make(identity_file).map_err(|e| cannot("the node's key pair")(&e))?;
-    let host = std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap_or_default();
-    let [a, b, c, ..] = identity.public_key();
-    Ok(match host.trim() {
-        "" => format!("node-{a:02x}{b:02x}{c:02x}"),
-        host => format!("{host}-{a:02x}{b:02x}{c:02x}"),
-    })
-}
 
 fn cannot(what: &'static str) -> impl Fn(&dyn fmt::Display) -> BuildError {
     move |error| BuildError(format!("{what}: {error}"))
@@ -119,10 +107,11 @@ pub async fn build(sources: Sources, metrics: Arc<Metrics>, readiness: Readiness
         key_file: data_dir.join("master.key"),
         configured: master_key,
     };
-    let node_name = match &sources.cluster {
-        Some(cluster) => node_name(&cluster.identity_file)?,
-        None => String::new(),
-    };
+    let session = SessionId::generate();
+    let key_pair = sources.cluster.as_ref().map(|cluster| cluster.identity_file.as_path());
+    let node = cluster::node_name(&config, key_pair, session).map_err(|e| cannot("the node's key pair")(&e))?;
+    // Alone there is nobody to be told apart from.
+    let node_name = if is_shared { node.clone() } else { String::new() };
     if is_shared {
         // What is written before the cluster's configuration is known must be readable by every node.
         codec::speak(codec::OLDEST);
@@ -138,6 +127,7 @@ pub async fn build(sources: Sources, metrics: Arc<Metrics>, readiness: Readiness
             bus: bus.clone(),
             vault: vault.clone(),
             clock: clock.clone(),
+            node: node_name.clone(),
         };
         LiveConfig::shared(live, with)
             .await
@@ -158,7 +148,6 @@ pub async fn build(sources: Sources, metrics: Arc<Metrics>, readiness: Readiness
     }
     let arbiters = ArbiterPool::start(ARBITERS).map_err(|e| cannot("threads")(&e))?;
 
-    let session = SessionId::generate();
     let options = LedgerOptions {
         delivery_slack_ms: config.xai.delivery_slack_ms,
         max_clock_skew_ms: config.cluster.max_clock_skew_secs * 1000,
@@ -167,7 +156,7 @@ pub async fn build(sources: Sources, metrics: Arc<Metrics>, readiness: Readiness
         ..LedgerOptions::alone(session)
     };
     let handles: Vec<_> = (0..arbiters.len()).map(|_| arbiters.pick()).collect();
-    let identity = cluster::identity(&config, options.session);
+    let identity = cluster::identity(&config, session, node);
     let membership = if is_shared {
         Membership::start(identity, bus.clone(), clock.clone(), arbiters.pick())
     } else {
@@ -208,11 +197,15 @@ pub async fn build(sources: Sources, metrics: Arc<Metrics>, readiness: Readiness
             base_url: config.xai.management_url.clone(),
             key: SecretString::from(key.to_owned()),
         });
+    let listed = ListedNames::read(bus.clone(), catalogue.clone())
+        .await
+        .map_err(|e| cannot("the names of models")(&e))?;
+    listed.keep(&tracker, stop.clone());
     let prober = XaiProber::new(
         &config.xai.base_url,
         egress,
         upstream.clone(),
-        note_listed(catalogue.clone()),
+        listed.listener(),
         management,
     );
     let pool = start_pool(
@@ -231,6 +224,7 @@ pub async fn build(sources: Sources, metrics: Arc<Metrics>, readiness: Readiness
         username: config.app.admin_username.clone(),
         password: password.map(|password| Zeroizing::new(password.to_owned())),
         session_hours: config.security.session_hours,
+        throttle: apply::throttle(&config),
         node: node_name.clone(),
     };
     let (accounts, generated_password) =
@@ -247,6 +241,7 @@ pub async fn build(sources: Sources, metrics: Arc<Metrics>, readiness: Readiness
     log.start(&tracker, stop.clone());
     if is_shared {
         share_probing(&pool, &membership, &tracker, &stop);
+        pool.share_conversations(&tracker, &stop);
         log.share(bus.clone(), node_name, &tracker, stop.clone())
             .await
             .map_err(|e| cannot("the request log")(&e))?;
@@ -345,33 +340,6 @@ async fn start_pool(
     Pool::start(parts, options)
         .await
         .map_err(|e| cannot("the token pool")(&e))
-}
-
-/// Lays what the upstream lists over the model table: names that it lists as models of their own are counted apart, its
-/// aliases together.
-fn note_listed(catalogue: Arc<ArcSwap<Catalogue>>) -> Listed {
-    let table = catalogue.load_full();
-    let known: Mutex<BTreeMap<String, Vec<String>>> = Mutex::new(BTreeMap::new());
-    Box::new(move |listed| {
-        let mut known = known.lock();
-        let mut is_new = false;
-        for model in listed {
-            if known.get(&model.id) != Some(&model.aliases) {
-                known.insert(model.id.clone(), model.aliases.clone());
-                is_new = true;
-            }
-        }
-        if is_new {
-            let all: Vec<ListedModel> = known
-                .iter()
-                .map(|(id, aliases)| ListedModel {
-                    id: id.clone(),
-                    aliases: aliases.clone(),
-                })
-                .collect();
-            catalogue.store(Arc::new(table.with_listed(&all)));
-        }
-    })
 }
 
 /// Of several nodes, one looks after each token: who that is follows from who lives.

@@ -1,10 +1,12 @@
 //! What the node's place in its cluster means for the process: probes turn red while it can do nothing for clients, and a
 //! drain ends it.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use grok2api_actors::cluster::NodeIdentity;
+use grok2api_actors::vault::{self, VaultError};
 use grok2api_schemas::cluster::NodeLoad;
 use grok2api_schemas::config::Config;
 use grok2api_schemas::ids::SessionId;
@@ -21,12 +23,24 @@ const AWAY_MS: u64 = 10_000;
 const BUS: &str = "bus";
 const CLOCK: &str = "clock";
 
-/// Who this node is.
-pub(super) fn identity(config: &Config, session: SessionId) -> NodeIdentity {
-    let node = match config.cluster.node_id.trim() {
-        "" => host_name().unwrap_or_else(|| session.to_string()),
-        node => node.to_owned(),
+/// What people call this node, everywhere: as configured, else the host with a mark of the node's own key pair, which is
+/// kept in its data directory: one host may have several nodes, and each keeps its name.
+pub(super) fn node_name(config: &Config, key_pair: Option<&Path>, session: SessionId) -> Result<String, VaultError> {
+    let configured = config.cluster.node_id.trim();
+    if !configured.is_empty() {
+        return Ok(configured.to_owned());
+    }
+    let host = host_name();
+    let Some(key_pair) = key_pair else {
+        return Ok(host.unwrap_or_else(|| session.to_string()));
     };
+    let [a, b, c, ..] = vault::NodeIdentity::read_or_make(key_pair)?.public_key();
+    let host = host.as_deref().unwrap_or("node");
+    Ok(format!("{host}-{a:02x}{b:02x}{c:02x}"))
+}
+
+/// Who this node is.
+pub(super) fn identity(config: &Config, session: SessionId, node: String) -> NodeIdentity {
     let scheme = if config.server.tls_cert.is_empty() {
         "http"
     } else {
@@ -35,8 +49,8 @@ pub(super) fn identity(config: &Config, session: SessionId) -> NodeIdentity {
     let advertise_url = match config.cluster.advertise_url.trim_end_matches('/') {
         "" => {
             let host = match config.server.host.as_str() {
-                "0.0.0.0" | "::" | "[::]" => node.as_str(),
-                host => host,
+                "0.0.0.0" | "::" | "[::]" => host_name().unwrap_or_else(|| node.clone()),
+                host => host.to_owned(),
             };
             format!("{scheme}://{host}:{}", config.server.port)
         }

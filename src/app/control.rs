@@ -12,7 +12,7 @@ use crate::control::{self, Place};
 pub(super) async fn serve(app: &Arc<App>, nats: &NatsBus) -> Result<(), BuildError> {
     let place = Place {
         prefix: nats.prefix().to_owned(),
-        node: rustix::system::uname().nodename().to_string_lossy().into_owned(),
+        node: app.membership.identity().node.clone(),
     };
     control::start(nats.client().clone(), &place, app.ops(), &app.tracker, app.stop.clone())
         .await

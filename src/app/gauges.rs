@@ -22,6 +22,8 @@ pub(super) fn register(app: &Arc<App>) {
         for (scope, cause, total) in pool.cooling_events() {
             metrics.set_cooling_total(scope, cause, total);
         }
+        let (hits, borrows, rebinds, bindings) = pool.affinity_counts();
+        metrics.set_affinity(hits, borrows, rebinds, bindings);
         metrics.set_mailbox_depth("token", pool.mailbox_depth());
     });
     let ledger = app.ledger.clone();

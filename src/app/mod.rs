@@ -5,6 +5,7 @@ mod build;
 mod bus;
 mod cluster;
 mod first_start;
+mod listed;
 mod master_key;
 mod gauges;
 mod watch;
@@ -43,6 +44,7 @@ use crate::engine::expectations::input_tokens;
 use crate::http::arrival::Arrival;
 use crate::ops::Ops;
 use crate::ops::accounts::Accounts;
+use crate::ops::affinity::AffinityOps;
 use crate::ops::cluster::ClusterOps;
 use crate::ops::config::ConfigOps;
 use crate::ops::keys::KeyOps;
@@ -124,6 +126,7 @@ impl App {
             keys: KeyOps::new(self.keys.clone(), Arc::new(usage), self.clock.clone()),
             requests: RequestOps::new(self.log.clone()),
             config: ConfigOps::new(self.live_config.clone(), self.accounts.clone()),
+            affinity: AffinityOps::new(Arc::new(self.pool.clone()), self.bindings.clone(), self.clock.clone()),
             cluster: ClusterOps::new(self.membership.clone(), Arc::new(self.ledger.clone())),
             accounts: self.accounts.clone(),
         }

@@ -67,6 +67,10 @@ enum Subcommands {
     Requests(Operate),
     /// Look at the configuration of a running node, or change it.
     Config(Operate),
+    /// See what is bound to which upstream credential, or unbind conversations.
+    Affinity(Operate),
+    /// See the nodes of a cluster, or make one hand over and end.
+    Cluster(Operate),
     /// Print the AsyncAPI document of what is on NATS.
     Asyncapi,
     /// Write the AsyncAPI document and the JSON Schemas of everything that operators' doors take and answer.
@@ -223,6 +227,8 @@ impl Cli {
             Some(Subcommands::Key(asked)) => operated("keys", asked, load()),
             Some(Subcommands::Requests(asked)) => operated("requests", asked, load()),
             Some(Subcommands::Config(asked)) => operated("config", asked, load()),
+            Some(Subcommands::Affinity(asked)) => operated("affinity", asked, load()),
+            Some(Subcommands::Cluster(asked)) => operated("cluster", asked, load()),
             Some(Subcommands::Asyncapi) => Command::Asyncapi,
             Some(Subcommands::Schemas(Schemas { directory })) => Command::Schemas { directory },
             Some(Subcommands::Simulate(simulate)) => Command::Simulate(simulate),

@@ -1,7 +1,8 @@
 //! What watchers hear: events in JSON, published by the node where something happened.
 
-use grok2api_schemas::bus::events::KeyEvent;
+use grok2api_schemas::bus::events::{ConfigEvent, KeyEvent};
 use grok2api_schemas::bus::subjects::events as subjects;
+use grok2api_schemas::token_event::TokenEvent;
 use schemars::{Schema, SchemaGenerator};
 
 /// A kind of event.
@@ -17,9 +18,22 @@ pub struct Event {
 
 /// Every kind of event.
 pub fn events() -> &'static [Event] {
-    &[Event {
-        subject: subjects::KEY_CHANGED,
-        doc: "A client key was made, changed or deleted.",
-        payload: |generator| generator.subschema_for::<KeyEvent>(),
-    }]
+    &[
+        Event {
+            subject: subjects::TOKEN,
+            doc: "An upstream credential or its team changed state: cooled, exhausted, expired, recovered, disabled, updated, \
+                  added, deleted.",
+            payload: |generator| generator.subschema_for::<TokenEvent>(),
+        },
+        Event {
+            subject: subjects::KEY_CHANGED,
+            doc: "A client key was made, changed or deleted.",
+            payload: |generator| generator.subschema_for::<KeyEvent>(),
+        },
+        Event {
+            subject: subjects::CONFIG_CHANGED,
+            doc: "The configuration of the cluster was changed.",
+            payload: |generator| generator.subschema_for::<ConfigEvent>(),
+        },
+    ]
 }

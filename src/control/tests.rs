@@ -19,7 +19,7 @@ use zeroize::Zeroizing;
 
 use super::*;
 use crate::ops::accounts::{AccountOptions, Accounts};
-use crate::ops::fakes::{FakeClusterLedger, FakePool, FakeUsage};
+use crate::ops::fakes::{FakeClusterLedger, FakeConversations, FakePool, FakeUsage};
 use crate::ops::keys::KeyOps;
 use crate::ops::requests::RequestOps;
 use crate::ops::tokens::TokenOps;
@@ -97,17 +97,19 @@ async fn ops(pool: Arc<FakePool>) -> Ops {
         username: "root".into(),
         password: Some(Zeroizing::new(PASSWORD.into())),
         session_hours: 8,
+        throttle: crate::ops::fakes::THROTTLE,
         node: String::new(),
     };
-    let (accounts, _) = Accounts::load(bus, clock.clone(), &tracker, stop, options)
+    let (accounts, _) = Accounts::load(bus.clone(), clock.clone(), &tracker, stop, options)
         .await
         .unwrap();
     let log = RequestLog::open(store, clock.clone(), RequestLogOptions::default()).unwrap();
     Ops {
         tokens: TokenOps::new(pool),
-        keys: KeyOps::new(keys, Arc::new(FakeUsage::default()), clock),
+        keys: KeyOps::new(keys, Arc::new(FakeUsage::default()), clock.clone()),
         requests: RequestOps::new(log),
         config: crate::ops::config::ConfigOps::new(crate::ops::fakes::own_config().0, accounts.clone()),
+        affinity: FakeConversations::default().ops(bus, clock),
         cluster: FakeClusterLedger::ops(),
         accounts,
     }

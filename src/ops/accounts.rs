@@ -1,6 +1,7 @@
 //! Accounts of administrators and their sessions. Both live on the bus, so a session opened on one node counts on all
 //! of them and survives a restart; tokens and passwords are stored hashed.
 
+mod logins;
 mod sessions;
 #[cfg(test)]
 mod tests;
@@ -16,13 +17,14 @@ use grok2api_actors::mirror::Mirror;
 use grok2api_actors::vault::random_secret;
 use grok2api_schemas::admin::accounts::{AccountRecord, Role, SessionRecord};
 use grok2api_schemas::bus::subjects::{buckets, events};
+use grok2api_schemas::ids::SessionId;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
 use super::audit::Actor;
 use super::password::Hasher;
-use super::throttle::Throttle;
+use super::throttle::{Throttle, ThrottleLimits, Tried};
 use super::unavailable;
 use crate::engine::error::{ErrorKind, GatewayError};
 
@@ -52,6 +54,8 @@ pub struct AccountOptions {
     pub password: Option<Zeroizing<String>>,
     /// How long a session lasts (`security.session_hours`).
     pub session_hours: u64,
+    /// How guessing of passwords is slowed down.
+    pub throttle: ThrottleLimits,
     /// This node's name; empty alone.
     pub node: String,
 }
@@ -72,6 +76,9 @@ struct Inner {
     node: String,
     hasher: Hasher,
     throttle: Throttle,
+    bus: BusHandle,
+    /// Stands for this node where it tells others of logins.
+    teller: SessionId,
 }
 
 impl Accounts {
@@ -98,7 +105,7 @@ impl Accounts {
         .await
         .map_err(|error| unavailable(&error))?;
         let sessions = Mirror::start_announced(
-            bus,
+            bus.clone(),
             buckets::ADMIN,
             SESSIONS,
             Some(events::SESSION),
@@ -117,10 +124,15 @@ impl Accounts {
                 session_ms: AtomicU64::new(options.session_hours.saturating_mul(HOUR_MS)),
                 node: options.node.clone(),
                 hasher: Hasher::default(),
-                throttle: Throttle::default(),
+                throttle: Throttle::new(options.throttle),
+                bus,
+                teller: SessionId::generate(),
             }),
         };
-        let generated = accounts.first_administrator(options).await?;
+        accounts.hear_of_logins(tracker, stop.clone());
+        let generated = accounts
+            .first_administrator(&options.username, options.password)
+            .await?;
         accounts.sweep_until(tracker, stop);
         Ok((accounts, generated))
     }
@@ -137,6 +149,11 @@ impl Accounts {
             .store(hours.saturating_mul(HOUR_MS), Ordering::Relaxed);
     }
 
+    /// How guessing of passwords is slowed down from now on.
+    pub fn set_throttle(&self, limits: ThrottleLimits) {
+        self.inner.throttle.set_limits(limits);
+    }
+
     /// Sees to it that the configured administrator has the configured password; nothing happens where none is
     /// configured. Sessions that another password opened are over.
     ///
@@ -146,13 +163,8 @@ impl Accounts {
         if password.trim().is_empty() {
             return Ok(());
         }
-        let options = AccountOptions {
-            username: username.to_owned(),
-            password: Some(Zeroizing::new(password.to_owned())),
-            session_hours: 0,
-            node: String::new(),
-        };
-        self.first_administrator(options).await.map(drop)
+        let password = Some(Zeroizing::new(password.to_owned()));
+        self.first_administrator(username, password).await.map(drop)
     }
 
     /// Hashes for others that need argon2.
@@ -216,24 +228,17 @@ impl Accounts {
         if username.len() > LONGEST_USERNAME || password.len() > LONGEST_PASSWORD {
             return Err(wrong());
         }
-        let attempt = self
-            .inner
-            .throttle
-            .begin(ip, username, self.inner.clock.now())
-            .map_err(|wait_ms| {
-                GatewayError::new(
-                    ErrorKind::ClientLimit,
-                    "Too many failed logins. Wait before you try again.",
-                )
-                .with_code("too_many_attempts")
-                .retry_after(Some(wait_ms))
-            })?;
+        let attempt = self.begin_attempt(ip, username)?;
         let account = self.account(username);
         let hash = account.as_ref().map(|account| account.password_hash.clone());
         let right = self.inner.hasher.verify(password, hash).await?;
+        if let Some(wait_ms) = attempt.is_too_many(self.inner.clock.now()) {
+            return Err(too_many(wait_ms));
+        }
         match account {
             Some(account) if right => {
                 attempt.succeeded();
+                self.tell(Tried::of(ip, username), true);
                 Ok(account)
             }
             _ => {
@@ -277,8 +282,12 @@ impl Accounts {
     }
 
     /// Sees to it that the configured administrator exists; answers its password if it was made up.
-    async fn first_administrator(&self, options: AccountOptions) -> Result<Option<Zeroizing<String>>, GatewayError> {
-        let username = match first_name(&options.username) {
+    async fn first_administrator(
+        &self,
+        username: &str,
+        password: Option<Zeroizing<String>>,
+    ) -> Result<Option<Zeroizing<String>>, GatewayError> {
+        let username = match first_name(username) {
             name if name.len() > LONGEST_USERNAME => {
                 return Err(GatewayError::field(
                     "app.admin_username",
@@ -288,7 +297,7 @@ impl Accounts {
             name => name.to_owned(),
         };
         let row = self.inner.accounts.get(&account_key(&username));
-        let configured = options.password.filter(|password| !password.trim().is_empty());
+        let configured = password.filter(|password| !password.trim().is_empty());
         if configured
             .as_ref()
             .is_some_and(|password| password.len() > LONGEST_PASSWORD)
@@ -344,6 +353,15 @@ impl Accounts {
             Err(error) => Err(unavailable(&error)),
         }
     }
+}
+
+fn too_many(wait_ms: u64) -> GatewayError {
+    GatewayError::new(
+        ErrorKind::ClientLimit,
+        "Too many failed logins. Wait before you try again.",
+    )
+    .with_code("too_many_attempts")
+    .retry_after(Some(wait_ms))
 }
 
 /// The configured name, or what stands for none.

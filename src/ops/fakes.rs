@@ -6,18 +6,25 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use futures::FutureExt;
 use futures::future::BoxFuture;
+use grok2api_actors::bus::BusHandle;
+use grok2api_actors::clock::Clock;
+use grok2api_actors::token::affinity::ConversationId;
+use grok2api_actors::token::conversations::BoundConversation;
 use grok2api_schemas::admin::page::{Cursor, Page, SortKey};
 use grok2api_schemas::admin::tokens::{
     EnrolOutcome, EnrolResult, NewToken, OlderStatus, PoolCount, RefreshOutcome, TokenCounts, TokenPatch, TokenQuery,
     TokenType, TokenView,
 };
-use grok2api_schemas::ids::{KeyId, TokenId};
+use grok2api_schemas::bus::changes::WhichConversations;
+use grok2api_schemas::ids::{KeyId, SessionId, TokenId};
 use grok2api_schemas::token::{CoolingCause, PoolName, TokenState, TokenSwitch};
 use parking_lot::Mutex;
 use zeroize::Zeroizing;
 
+use super::affinity::{AffinityOps, Conversations};
 use super::keys::{KeyDayUsage, KeyUsage};
 use super::tokens::{RevealedToken, TokenPool};
+use crate::bindings::Bindings;
 use crate::engine::error::GatewayError;
 
 #[derive(Clone)]
@@ -359,3 +366,55 @@ impl super::cluster::ClusterLedger for FakeClusterLedger {
         async { Ok(()) }.boxed()
     }
 }
+
+/// Bindings of conversations that a test hands out.
+#[derive(Clone, Default)]
+pub struct FakeConversations {
+    bound: Arc<Mutex<Vec<BoundConversation>>>,
+}
+
+impl FakeConversations {
+    /// Binds one.
+    pub fn bind(&self, conversation: u64, token: TokenId) {
+        self.bound.lock().push(BoundConversation {
+            conversation: ConversationId(conversation),
+            token,
+            team: Some("team-1".to_owned()),
+            in_flight: 1,
+            expires_in_ms: 60_000,
+        });
+    }
+
+    /// Operations on them and on these bindings.
+    pub fn ops(&self, bus: BusHandle, clock: Clock) -> AffinityOps {
+        let bindings = Bindings::new(bus, SessionId::generate(), false);
+        AffinityOps::new(Arc::new(self.clone()), bindings, clock)
+    }
+}
+
+impl Conversations for FakeConversations {
+    fn all(&self) -> Vec<BoundConversation> {
+        self.bound.lock().clone()
+    }
+
+    fn clear(&self, which: WhichConversations) -> u64 {
+        let mut bound = self.bound.lock();
+        let before = bound.len();
+        bound.retain(|row| match &which {
+            WhichConversations::All => false,
+            WhichConversations::Of(token) => row.token != *token,
+            WhichConversations::These(these) => !these.contains(&row.conversation.0),
+        });
+        (before - bound.len()) as u64
+    }
+
+    fn counts(&self) -> (u64, u64, u64) {
+        (3, 2, 1)
+    }
+}
+
+/// How guessing is slowed down where nobody tests it.
+pub const THROTTLE: super::throttle::ThrottleLimits = super::throttle::ThrottleLimits {
+    failures: 10,
+    window_ms: 300_000,
+};

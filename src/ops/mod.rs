@@ -2,6 +2,7 @@
 //! here.
 
 pub mod accounts;
+pub mod affinity;
 pub mod audit;
 pub mod config;
 pub mod cluster;
@@ -28,6 +29,7 @@ use grok2api_actors::bus::{BusError, BusErrorKind};
 
 use crate::engine::error::{ErrorKind, GatewayError};
 use accounts::Accounts;
+use affinity::AffinityOps;
 use cluster::ClusterOps;
 use config::ConfigOps;
 use keys::KeyOps;
@@ -45,6 +47,8 @@ pub struct Ops {
     pub requests: RequestOps,
     /// On the configuration.
     pub config: ConfigOps,
+    /// On bindings.
+    pub affinity: AffinityOps,
     /// On the cluster.
     pub cluster: ClusterOps,
     /// On administrators and their sessions.

@@ -50,6 +50,7 @@ async fn accounts(bus: &BusHandle, clock: &Clock, password: Option<&str>) -> (Ac
         username: "admin".into(),
         password: password.map(secret),
         session_hours: 8,
+        throttle: crate::ops::fakes::THROTTLE,
         node: String::new(),
     };
     Accounts::load(
@@ -127,6 +128,10 @@ async fn logging_out_ends_a_session_on_every_node_and_the_store_holds_no_token()
 async fn guessing_is_slowed_down_and_the_right_password_waits_too() {
     let (bus, clock, manual) = bus();
     let (accounts, _) = accounts(&bus, &clock, Some("right")).await;
+    accounts.set_throttle(super::throttle::ThrottleLimits {
+        failures: 3,
+        window_ms: 300_000,
+    });
     for _ in 0..3 {
         let error = accounts.login(HERE, "admin", secret("wrong")).await.err().unwrap();
         assert_eq!(error.kind, ErrorKind::Unauthenticated);

@@ -329,3 +329,25 @@ async fn log_lines_are_json_where_nobody_looks_and_hold_no_secret() {
         assert!(!all.contains(secret), "{secret} is logged");
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_key_that_may_not_list_models_serves_all_the_same() {
+    let sim = Sim::with_teams(2).await;
+    // Both wordings: one that names models, and one that says no more than no.
+    for (at, body) in [
+        (0, "API key does not have permission to access /v1/models."),
+        (1, "Forbidden for this caller."),
+    ] {
+        let body = json!({"code": "permission-denied", "error": body});
+        sim.script(json!({
+            "when": {"path": "/v1/models", "key": Sim::key(at)},
+            "do": {"status": 403, "body": body},
+        }))
+        .await;
+    }
+    let gateway = Plan::of(&sim, 2).start().await;
+    gateway.admin().await.wait_for_tokens(2).await;
+    for at in 0..4 {
+        gateway.http().chat(&ask(MODEL, &format!("call {at}"))).await.ok();
+    }
+}

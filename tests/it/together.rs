@@ -76,6 +76,41 @@ async fn three_nodes_that_start_at_the_same_instant_have_one_first_start() {
         on(node).get("/api/v1/admin/session").await.ok();
         node.as_client(&client_key).get("/v1/models").await.ok();
     }
+    // All three brought the same upstream key; a file brings it again.
+    let again = Admin::login(nodes[2].http(), "admin", &password).await;
+    again.import(&[Sim::key(0)]).await;
+    let mut ids = BTreeSet::new();
+    for node in &nodes {
+        let there = Admin::login(node.http(), "admin", &password).await;
+        there.wait_for_tokens(1).await;
+        let tokens = there.tokens().await;
+        assert_eq!(tokens.len(), 1, "{tokens:?}");
+        ids.insert(tokens[0]["id"].to_string());
+    }
+    assert_eq!(ids.len(), 1, "one record for one key: {ids:?}");
+    // A conversation that one node began is known to all, and so is its end.
+    let mut turn = ask(MODEL, "Hello");
+    turn["prompt_cache_key"] = "a conversation".into();
+    nodes[0].as_client(&client_key).chat(&turn).await.ok();
+    let known_everywhere = async |count: u64| {
+        for node in &nodes {
+            soon("one view of conversations", async || {
+                let got = on(node).get("/api/v1/admin/affinity").await.ok().json();
+                if got["total"] == count {
+                    Ok(())
+                } else {
+                    Err(got.to_string())
+                }
+            })
+            .await;
+        }
+    };
+    known_everywhere(1).await;
+    on(&nodes[2])
+        .post("/api/v1/admin/affinity/clear", &json!({"all": true}))
+        .await
+        .ok();
+    known_everywhere(0).await;
     let made = admin.new_key(json!({"name": "everywhere"})).await;
     for node in &nodes {
         soon("a new key works on every node", async || {

@@ -131,7 +131,7 @@ impl Pool {
                 if bound.is_some() {
                     affinity.count(|c: &AffinityCounters| &c.rebinds);
                 }
-                let count = affinity.bind(conversation, &pick.token, now);
+                let count = affinity.bind(conversation, &pick.token, now, wall);
                 count.fetch_add(1, Ordering::Relaxed);
                 pick.conversation = Some(count);
             }
@@ -193,7 +193,7 @@ impl Pool {
             .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
             .ok()?;
         affinity.count(|c: &AffinityCounters| &c.hits);
-        affinity.bind(conversation, &token, now);
+        affinity.bind(conversation, &token, now, wall);
         let mut pick = Pick::new(token, team, at, Reason::Affinity);
         pick.conversation = Some(in_flight);
         Some(pick)

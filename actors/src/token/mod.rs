@@ -8,6 +8,7 @@ pub mod limits;
 mod eligible;
 mod entry;
 pub mod affinity;
+pub mod conversations;
 mod choice;
 mod pool;
 mod placing;

@@ -1,6 +1,7 @@
 //! What the admin doors take and answer: the same types over HTTP, over the bus and on the command line.
 
 pub mod accounts;
+pub mod affinity;
 pub mod config;
 pub mod cluster;
 pub mod export;

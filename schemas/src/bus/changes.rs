@@ -1,11 +1,12 @@
 //! What is told the moment a shared record changes. The watch of its bucket says the same, later and surely.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
 use crate::admin::requests::RequestRecord;
-use crate::ids::SessionId;
+use crate::ids::{SessionId, TokenId};
 
 /// A row of a bucket changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,4 +48,55 @@ pub struct ToldRecords {
     pub number: u64,
     /// The records.
     pub records: Vec<Arc<RequestRecord>>,
+}
+
+/// Somebody tries to log in as an administrator, or has succeeded.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LoginTried {
+    /// Stands for the node that tells.
+    pub teller: SessionId,
+    /// The client's network.
+    pub network: IpAddr,
+    /// A hash of the account's name.
+    pub account: u64,
+    /// Told a second time: it was the right password.
+    pub succeeded: bool,
+}
+
+/// What became of conversations on a node.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConversationsTold {
+    /// The node that tells.
+    pub teller: SessionId,
+    /// Conversations that it bound, to which token, and when, Unix milliseconds.
+    pub bound: Vec<(u64, TokenId, u64)>,
+    /// Bindings that an operator cleared.
+    pub cleared: Option<ConversationsCleared>,
+}
+
+/// Bindings that an operator cleared: those made until then.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConversationsCleared {
+    /// When, Unix milliseconds.
+    pub at_ms: u64,
+    /// Which.
+    pub which: WhichConversations,
+}
+
+/// Some conversations.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum WhichConversations {
+    /// Every one.
+    All,
+    /// Those bound to a token.
+    Of(TokenId),
+    /// These.
+    These(Vec<u64>),
+}
+
+/// Models that the upstream lists, with their aliases, as they are kept.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListedModels {
+    /// By id.
+    pub models: Vec<(String, Vec<String>)>,
 }

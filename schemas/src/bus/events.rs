@@ -32,3 +32,16 @@ pub struct KeyEvent {
     /// The version of its record; grows with every change.
     pub version: u64,
 }
+
+/// The configuration that the nodes share changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ConfigEvent {
+    /// Its new revision, as `config.get` shows it.
+    pub revision: String,
+    /// Keys whose value changed, such as `clients.max_wait_ms`. Values are not told: some are secrets.
+    pub keys: Vec<String>,
+    /// The administrator who changed it.
+    pub changed_by: String,
+    /// The node that he did it on.
+    pub node: String,
+}

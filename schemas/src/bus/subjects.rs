@@ -46,10 +46,16 @@ pub mod events {
     pub const KEY_CHANGED: &str = "event.key";
     /// The same between nodes: the record.
     pub const KEY: &str = "sync.key";
-    /// The configuration changed.
+    /// The configuration changed: for watchers.
+    pub const CONFIG_CHANGED: &str = "event.config";
+    /// The same between nodes: its revision.
     pub const CONFIG: &str = "sync.config";
     /// An admin session was opened or ended.
     pub const SESSION: &str = "sync.session";
+    /// Somebody tries to log in.
+    pub const LOGIN: &str = "sync.login";
+    /// Conversations were bound to tokens, or are no more.
+    pub const AFFINITY: &str = "sync.affinity";
 }
 
 /// Requests that any node answers.
@@ -110,6 +116,11 @@ pub mod admin {
     pub const CONFIG_GET: &str = "admin.config.get";
     /// Changes keys of it.
     pub const CONFIG_SET: &str = "admin.config.set";
+
+    /// Lists what is bound to which token.
+    pub const AFFINITY_LIST: &str = "admin.affinity.list";
+    /// Unbinds conversations.
+    pub const AFFINITY_CLEAR: &str = "admin.affinity.clear";
 
     /// Shows nodes, shards and the bus.
     pub const CLUSTER_STATUS: &str = "admin.cluster.status";

@@ -72,9 +72,9 @@ section! {
         allow_anonymous: (flag) = false;
         /// How long a login of the admin panel lasts, in hours.
         session_hours: (int u64 1..=8760) = 8;
-        /// Failed logins from one address, or for one name, within login_window_secs before more are refused.
+        /// Failed logins for one name from one address before more have to wait; twice as many from one address with any name. They count together on all nodes.
         login_max_failures: (int u32 1..=1000) = 10;
-        /// Window in which failed logins are counted, in seconds.
+        /// Longest such wait, in seconds; it begins with 1 s and doubles. Failures are forgotten after three times as long without one.
         login_window_secs: (int u64 10..=86400) = 300;
     }
 }

@@ -125,7 +125,7 @@ async fn logins_are_checked_and_slowed_down() {
         assert_eq!((got.as_u16(), error_of(&answer).1), (status, param));
     }
     let wrong = json!({"username": "admin", "password": "wrong"});
-    for _ in 0..3 {
+    for _ in 0..crate::ops::fakes::THROTTLE.failures {
         let (status, answer) = desk.post("/login", wrong.clone()).await;
         assert_eq!(
             (status, error_of(&answer).0),

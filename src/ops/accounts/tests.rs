@@ -18,6 +18,7 @@ async fn node(bus: Arc<FaultyBus>, password: Option<&str>) -> (Accounts, Option<
         username: "admin".into(),
         password: password.map(|password| Zeroizing::new(password.to_owned())),
         session_hours: 8,
+        throttle: crate::ops::fakes::THROTTLE,
         node: String::new(),
     };
     let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
@@ -80,5 +81,80 @@ async fn a_session_counts_on_every_node_and_ends_on_every_node() {
             node.session(&opened.token).await.unwrap_err().public_code(),
             "invalid_session"
         );
+    }
+}
+
+async fn guess(node: &Accounts) -> &'static str {
+    let guess = node.login(HERE, "admin", Zeroizing::new("a guess".to_owned())).await;
+    match guess.err().unwrap().kind {
+        ErrorKind::Unauthenticated => "wrong",
+        ErrorKind::ClientLimit => "wait",
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn guesses_spread_over_nodes_count_together() {
+    let bus = shared(3);
+    let mut nodes = Vec::new();
+    for _ in 0..3 {
+        let (node, _) = node(bus.clone(), Some("a good password")).await;
+        node.set_throttle(ThrottleLimits {
+            failures: 6,
+            window_ms: 300_000,
+        });
+        nodes.push(node);
+    }
+    // One after the other, round about.
+    let mut answered = Vec::new();
+    for at in 0..9 {
+        answered.push(guess(&nodes[at % 3]).await);
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(
+        answered.iter().filter(|answer| **answer == "wrong").count(),
+        6,
+        "{answered:?}"
+    );
+    assert_eq!(answered[6..], ["wait"; 3]);
+    let right = nodes[2].login(HERE, "admin", Zeroizing::new("a good password".to_owned()));
+    assert_eq!(
+        right.await.err().unwrap().kind,
+        ErrorKind::ClientLimit,
+        "not even the right one"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_burst_over_three_nodes_gets_no_more_tries_than_one_over_one() {
+    let bus = shared(4);
+    bus.set_faults(Faults {
+        delay: Duration::from_millis(3),
+        ..Faults::default()
+    });
+    let mut nodes = Vec::new();
+    for _ in 0..3 {
+        nodes.push(node(bus.clone(), Some("a good password")).await.0);
+    }
+    // Ten are free; a node alone would answer ten each.
+    let answered = futures::future::join_all((0..36).map(|at| guess(&nodes[at % 3]))).await;
+    let wrong = answered.iter().filter(|answer| **answer == "wrong").count();
+    assert!(wrong <= 10, "{wrong} guesses were answered");
+}
+
+#[tokio::test]
+async fn who_logs_in_on_one_node_is_forgiven_on_all() {
+    let bus = shared(5);
+    let (a, _) = node(bus.clone(), Some("a good password")).await;
+    let (b, _) = node(bus.clone(), Some("a good password")).await;
+    for round in 0..4 {
+        for node in [&a, &b, &a, &b] {
+            assert_eq!(guess(node).await, "wrong", "round {round}");
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        a.login(HERE, "admin", Zeroizing::new("a good password".to_owned()))
+            .await
+            .unwrap();
+        tokio::time::sleep(Duration::from_millis(10)).await;
     }
 }

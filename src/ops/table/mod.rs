@@ -1,6 +1,7 @@
 //! The one table of operations. The NATS service registers it, the documents describe it, the command line offers it:
 //! what stands here is reachable by every door, and what does not is reachable by none.
 
+mod affinity;
 mod config;
 mod cluster;
 mod keys;
@@ -138,6 +139,7 @@ pub fn operations() -> &'static [Operation] {
         table.extend(keys::operations());
         table.extend(requests::operations());
         table.extend(config::operations());
+        table.extend(affinity::operations());
         table.extend(cluster::operations());
         table
     });

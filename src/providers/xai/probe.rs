@@ -79,7 +79,7 @@ enum Said {
     Text(Vec<u8>),
     /// There is no such route here: an upstream that speaks the API only in part.
     NoSuchRoute,
-    No(Box<Verdict>),
+    No(StatusCode, Box<Verdict>),
     Away(String),
 }
 
@@ -149,7 +149,7 @@ impl XaiProber {
         if status.is_server_error() && verdict.cool.is_none() {
             return Said::Away(format!("status {}", status.as_u16()));
         }
-        Said::No(Box::new(verdict))
+        Said::No(status, Box::new(verdict))
     }
 
     async fn ask(&self, secret: &SecretString, proxy: &ProxySpec) -> ProbeReport {
@@ -161,7 +161,7 @@ impl XaiProber {
         match self.get(&client, "/api-key", secret).await {
             Said::Away(reason) => return ProbeReport::Unreachable(reason),
             Said::NoSuchRoute => facts.cannot_tell_team = true,
-            Said::No(verdict) => return refused(*verdict, facts),
+            Said::No(_, verdict) => return refused(*verdict, facts),
             Said::Text(text) => match serde_json::from_slice::<ApiKeyInfo>(&text) {
                 Ok(info) => {
                     facts.team = info.team_id.filter(|team| !team.is_empty());
@@ -191,7 +191,13 @@ impl XaiProber {
         match self.get(&client, "/models", secret).await {
             Said::Away(reason) => return ProbeReport::Unreachable(reason),
             Said::NoSuchRoute => {}
-            Said::No(verdict) => return refused(*verdict, facts),
+            Said::No(status, verdict) => {
+                let report = refused(*verdict, facts.clone());
+                if status != StatusCode::FORBIDDEN || !is_about_the_route(&report, !facts.cannot_tell_team) {
+                    return report;
+                }
+                // A key whose access list leaves this route out is a good key all the same: what it may use shows in use.
+            }
             Said::Text(text) => {
                 if let Ok(list) = serde_json::from_slice::<ModelList>(&text) {
                     let listed: Vec<ListedModel> = list
@@ -239,6 +245,18 @@ fn in_full(error: &reqwest::Error) -> String {
         cause = inner.source();
     }
     words
+}
+
+/// Whether a 403 for the list of models may be meant for that route alone. `is_known`: the upstream has just said whose key
+/// it is, and that it is neither blocked nor disabled.
+fn is_about_the_route(report: &ProbeReport, is_known: bool) -> bool {
+    match report {
+        ProbeReport::Usable(_) | ProbeReport::Unreachable(_) => true,
+        // What is refused for good, or for want of credit, the upstream says in so many words.
+        ProbeReport::Refused { penalty, .. } => {
+            is_known && penalty.cause == CoolingCause::BadCredential && penalty.for_ms.is_some()
+        }
+    }
 }
 
 fn refused(verdict: Verdict, facts: Facts) -> ProbeReport {

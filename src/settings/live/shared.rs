@@ -9,6 +9,7 @@ use grok2api_actors::bus::{BusError, BusErrorKind, BusHandle, Expect, KvEntry, c
 use grok2api_actors::clock::Clock;
 use grok2api_actors::vault::Vault;
 use grok2api_schemas::bus::changes::{ConfigChanged, SharedConfig};
+use grok2api_schemas::bus::events::ConfigEvent;
 use grok2api_schemas::bus::subjects::{buckets, events};
 use grok2api_schemas::config;
 use serde_json::Value as Json;
@@ -36,6 +37,8 @@ pub struct SharedOptions {
     pub vault: Arc<Vault>,
     /// For dates.
     pub clock: Clock,
+    /// This node's name.
+    pub node: String,
 }
 
 pub(super) struct Shared(SharedOptions);
@@ -92,6 +95,19 @@ impl Shared {
             self.0.bus.publish(events::CONFIG, told);
         }
         Ok(revision)
+    }
+
+    fn tell_watchers(&self, revision: u64, keys: &[String], by: &str) {
+        let event = ConfigEvent {
+            revision: revision.to_string(),
+            keys: keys.to_vec(),
+            changed_by: by.to_owned(),
+            node: self.0.node.clone(),
+        };
+        match serde_json::to_vec(&event) {
+            Ok(event) => self.0.bus.publish(events::CONFIG_CHANGED, event.into()),
+            Err(error) => tracing::error!(%error, "an event could not be written"),
+        }
     }
 }
 
@@ -258,7 +274,9 @@ impl LiveConfig {
             };
             match shared.write(&next, by, expect).await {
                 Ok(revision) => {
-                    return Ok(self.put_in_force(state(&self.inner.options, composed, revision.to_string())));
+                    let keys = self.put_in_force(state(&self.inner.options, composed, revision.to_string()));
+                    shared.tell_watchers(revision, &keys, by);
+                    return Ok(keys);
                 }
                 Err(error) if error.kind == BusErrorKind::Conflict => looked_at = Some(stored.values),
                 Err(error) => return Err(EditError::Bus(error)),

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use futures::StreamExt;
 use grok2api_actors::bus::faults::{Faults, FaultyBus};
 use grok2api_actors::bus::local::LocalBus;
 use grok2api_actors::bus::{Bus, BusHandle, Expect, codec};
@@ -7,7 +8,8 @@ use grok2api_actors::clock::Clock;
 use grok2api_actors::store::Store;
 use grok2api_actors::vault::{MasterKey, Vault};
 use grok2api_schemas::bus::changes::SharedConfig;
-use grok2api_schemas::bus::subjects::buckets;
+use grok2api_schemas::bus::events::ConfigEvent;
+use grok2api_schemas::bus::subjects::{buckets, events};
 use serde_json::json;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -44,6 +46,7 @@ impl Cluster {
             bus,
             vault: self.vault.clone(),
             clock: Clock::system(),
+            node: "one".to_owned(),
         }
     }
 
@@ -328,4 +331,24 @@ async fn a_lost_answer_is_no_lost_edit() {
             Err(other) => panic!("seed {seed}: {other:?}"),
         }
     }
+}
+
+#[tokio::test]
+async fn watchers_hear_which_keys_an_edit_changed_and_no_values() {
+    let cluster = Cluster::new(9);
+    let node = cluster.node("", &[]).await.unwrap();
+    let bus: BusHandle = cluster.bus.clone();
+    let mut told = bus.subscribe(events::CONFIG_CHANGED);
+    node.edit(None, "app.api_key", json!("sk-do-not-tell")).await.unwrap();
+    let told = tokio::time::timeout(Duration::from_secs(5), told.next()).await;
+    let told = told.unwrap().unwrap();
+    assert!(!told.windows(14).any(|window| window == b"sk-do-not-tell"));
+    let event: ConfigEvent = serde_json::from_slice(&told).unwrap();
+    let heard = ConfigEvent {
+        revision: node.live.state().revision.clone(),
+        keys: vec!["app.api_key".to_owned()],
+        changed_by: "tests".to_owned(),
+        node: "one".to_owned(),
+    };
+    assert_eq!(event, heard);
 }

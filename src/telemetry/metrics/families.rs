@@ -56,6 +56,8 @@ pub(super) struct Families {
     pub overhead: Histogram,
     pub pool_tokens: IntGaugeVec,
     pub cooling: IntCounterVec,
+    pub affinity: IntCounterVec,
+    pub affinity_bindings: IntGauge,
     pub ledger: LedgerMetrics,
     pub mailbox_depth: IntGaugeVec,
     pub client_waits: IntGauge,
@@ -124,6 +126,15 @@ impl Families {
                 "grok2api_cooling_events_total",
                 "Times something began to cool.",
                 &["scope", "cause"],
+            )?,
+            affinity: into.counters(
+                "grok2api_affinity_total",
+                "Turns of bound conversations: hit, borrow (another served, the binding stayed), rebind (it moved).",
+                &["event"],
+            )?,
+            affinity_bindings: into.gauge(
+                "grok2api_affinity_bindings",
+                "Conversations bound to an upstream credential.",
             )?,
             ledger: LedgerMetrics {
                 grants: into.counter("grok2api_ledger_grants_total", "Grants handed out by quota owners.")?,

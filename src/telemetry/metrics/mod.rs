@@ -122,6 +122,16 @@ impl Metrics {
         set_total(&self.families.cooling.with_label_values(&[scope, cause]), total);
     }
 
+    /// How often bindings of conversations held, were passed by, or moved, and how many there are.
+    pub fn set_affinity(&self, hits: u64, borrows: u64, rebinds: u64, bindings: usize) {
+        for (event, total) in [("hit", hits), ("borrow", borrows), ("rebind", rebinds)] {
+            set_total(&self.families.affinity.with_label_values(&[event]), total);
+        }
+        self.families
+            .affinity_bindings
+            .set(bindings.try_into().unwrap_or(i64::MAX));
+    }
+
     /// The ledger's counts.
     pub fn ledger(&self) -> &LedgerMetrics {
         &self.families.ledger

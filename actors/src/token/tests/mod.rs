@@ -2,6 +2,7 @@
 
 mod actor;
 mod choice;
+mod conversations;
 mod life;
 mod membership;
 mod merging;
