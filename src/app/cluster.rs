@@ -20,6 +20,7 @@ const AWAY_MS: u64 = 10_000;
 /// Names of blockers in `/readyz`.
 const BUS: &str = "bus";
 const CLOCK: &str = "clock";
+const JOURNAL: &str = "journal";
 
 /// Who this node is.
 pub(super) fn identity(config: &Config, session: SessionId) -> NodeIdentity {
@@ -86,6 +87,13 @@ pub(super) fn watch(app: &Arc<App>, door: DoorHandle, end: ShutdownTrigger) {
 }
 
 fn look(app: &App) {
+    match app.ledger.distrusted() {
+        Some((shards, reason)) => app.readiness.block(
+            JOURNAL,
+            format!("{reason}: no grants of {shards} shards until the upstream has forgotten what the lost one granted"),
+        ),
+        None => app.readiness.clear(JOURNAL),
+    }
     if !app.membership.is_clustered() {
         return;
     }
