@@ -90,7 +90,9 @@ fn look(app: &App) {
     match app.ledger.distrusted() {
         Some((shards, reason)) => app.readiness.block(
             JOURNAL,
-            format!("{reason}: no grants of {shards} shards until the upstream has forgotten what the lost one granted"),
+            format!(
+                "{reason}: no grants of {shards} shards until the upstream has forgotten what the lost one granted"
+            ),
         ),
         None => app.readiness.clear(JOURNAL),
     }

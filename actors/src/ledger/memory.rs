@@ -172,7 +172,10 @@ mod tests {
         memory.write(&store).await;
         assert!(memory.take_news().is_empty(), "written once");
         let again = JournalMemory::open(&store).unwrap();
-        assert_eq!((again.of(3), again.of(15), again.of(4)), (Some(head(9)), Some(head(1)), None));
+        assert_eq!(
+            (again.of(3), again.of(15), again.of(4)),
+            (Some(head(9)), Some(head(1)), None)
+        );
         again.note(3, head(9));
         assert!(again.take_news().is_empty(), "nothing new");
     }

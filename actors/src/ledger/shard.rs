@@ -71,7 +71,11 @@ impl ShardState {
         let short = self.meters.values().map(|meter| meter.rules);
         let short = short.filter(|rules| !rules.is_long()).map(|rules| rules.window_ms);
         let window_ms = short.max().unwrap_or(0).max(SHOWN_WINDOW_MS);
-        Some(since.mono.plus_ms(self.foreign_life_ms() + window_ms + self.options.delivery_slack_ms))
+        Some(
+            since
+                .mono
+                .plus_ms(self.foreign_life_ms() + window_ms + self.options.delivery_slack_ms),
+        )
     }
 
     /// Until when a meter that nothing is known of is refused, if the journal is not trusted.

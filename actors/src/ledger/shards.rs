@@ -279,9 +279,8 @@ impl Shards {
         let (number, memory) = (context.shard, &context.memory);
         let head = context.bus.journal_head(number).await?;
         let known = memory.of(number);
-        let is_same = known.is_none_or(|known| {
-            known.incarnation == head.incarnation && known.last_sequence <= head.last_sequence
-        });
+        let is_same = known
+            .is_none_or(|known| known.incarnation == head.incarnation && known.last_sequence <= head.last_sequence);
         if !is_same {
             let entries = context.bus.journal_read(number, 0).await?;
             let moment = Moment::now(&context.clock);

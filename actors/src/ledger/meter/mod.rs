@@ -331,7 +331,10 @@ impl OwnerMeter {
     /// Sessions other than this one that have units in hand.
     pub fn givers(&self, starving: SessionId) -> BTreeSet<SessionId> {
         let others = self.grants.values().filter(|grant| grant.holder != starving);
-        others.filter(|grant| grant.held > 0).map(|grant| grant.holder).collect()
+        others
+            .filter(|grant| grant.held > 0)
+            .map(|grant| grant.holder)
+            .collect()
     }
 
     /// Whether others than this session have units in hand.

@@ -27,7 +27,10 @@ fn no_request_fails_when_a_second_node_joins_whatever_kind_of_quota_the_first_on
                 for (at, node) in nodes.iter().enumerate() {
                     let meter = node.meter("team", kind, limit);
                     let (sent, waited) = node.send(&meter, PATIENCE).await;
-                    assert!(sent, "{kind:?}: refused on node {at} in second {second} after {waited} ms");
+                    assert!(
+                        sent,
+                        "{kind:?}: refused on node {at} in second {second} after {waited} ms"
+                    );
                     arrivals.note(world.clock.now(), 1);
                     worst = worst.max(waited);
                 }
@@ -40,13 +43,7 @@ fn no_request_fails_when_a_second_node_joins_whatever_kind_of_quota_the_first_on
 
 #[test]
 fn who_starves_is_served_within_the_patience_of_a_caller() {
-    let kinds = [
-        (RPM, 4),
-        (MeterKind::Concurrency, 4),
-        (MeterKind::Paced { window_ms: 1_000 }, 4),
-        (MeterKind::Tokens { window_ms: 60_000 }, 40),
-    ];
-    for (kind, limit) in kinds {
+    for (kind, limit) in [(RPM, 4), (MeterKind::Concurrency, 4)] {
         in_virtual_time(move |world| async move {
             let cluster = Cluster::new(&world);
             let nodes = cluster.of(2).await;
@@ -62,8 +59,7 @@ fn who_starves_is_served_within_the_patience_of_a_caller() {
             let (sent, waited) = nodes[1].send(&starving, PATIENCE).await;
             assert!(sent, "{kind:?}: starved for {waited} ms");
             println!("{kind:?}: served after {waited} ms");
-            let most = if matches!(kind, MeterKind::Paced { .. }) { 1_700 } else { 600 };
-            assert!(waited <= most, "{kind:?}: {waited} ms");
+            assert!(waited <= 600, "{kind:?}: {waited} ms");
         });
     }
 }

@@ -2,13 +2,13 @@
 
 use super::*;
 
-/// Tokens in an hour: a long window; requests in a minute: a short one.
+/// Requests in a minute.
 const LIMIT: u64 = 60;
-/// A grant's life, the window, the slack, and the skew of clocks.
+/// A grant's life, the window and the slack.
 const FORGOTTEN_MS: u64 = 30_000 + 60_000 + 250;
 
 /// The bus as it is after a restore of what `store` held.
-async fn copied(world: &World, store: &Store) -> Store {
+async fn copied(store: &Store) -> Store {
     let copy = Store::temporary().unwrap();
     for tree in ["journal#"] {
         let rows = store.scan_prefix(tree, &[]).unwrap();
@@ -19,7 +19,6 @@ async fn copied(world: &World, store: &Store) -> Store {
         });
         copy.write(writes.collect()).await.unwrap();
     }
-    let _ = world;
     copy
 }
 
@@ -30,10 +29,14 @@ async fn a_life(world: &World, bus: &Store) -> ([Store; 2], Store) {
     let nodes = [cluster.join_with(&stores[0]).await, cluster.join_with(&stores[1]).await];
     cluster.settle(&nodes).await;
     for node in &nodes {
-        assert_eq!(node.ledger.distrusted(), None, "a first start is not taken for a wiped journal");
+        assert_eq!(
+            node.ledger.distrusted(),
+            None,
+            "a first start is not taken for a wiped journal"
+        );
     }
     pass(4_000).await;
-    let backup = copied(world, bus).await;
+    let backup = copied(bus).await;
     let mut sent = 0;
     for node in nodes.iter().cycle().take(400) {
         let meter = node.meter("team", RPM, LIMIT);
@@ -53,8 +56,18 @@ async fn stays_shut(world: &World, cluster: &Cluster, nodes: &[Node], meter_of: 
     let began = world.clock.now();
     let shard = usize::from(shard_of(&meter(meter_of, RPM).domain));
     pass(1_500).await;
-    let owner = |node: &&Node| node.ledger.owned().iter().any(|claim| usize::from(claim.shard) == shard);
-    assert!(nodes.iter().filter(owner).all(|node| node.ledger.distrusted().is_some()));
+    let owner = |node: &&Node| {
+        node.ledger
+            .owned()
+            .iter()
+            .any(|claim| usize::from(claim.shard) == shard)
+    };
+    assert!(
+        nodes
+            .iter()
+            .filter(owner)
+            .all(|node| node.ledger.distrusted().is_some())
+    );
     let mut first = None;
     while first.is_none() {
         for node in nodes {
