@@ -21,11 +21,13 @@ const AWAY_MS: u64 = 10_000;
 const BUS: &str = "bus";
 const CLOCK: &str = "clock";
 
-/// Who this node is.
-pub(super) fn identity(config: &Config, session: SessionId) -> NodeIdentity {
-    let node = match config.cluster.node_id.trim() {
-        "" => host_name().unwrap_or_else(|| session.to_string()),
-        node => node.to_owned(),
+/// Who this node is; `kept_name` is what it has called itself since its data directory was made, empty alone.
+pub(super) fn identity(config: &Config, kept_name: &str, session: SessionId) -> NodeIdentity {
+    let host_name = host_name().unwrap_or_else(|| session.to_string());
+    let node = match (config.cluster.node_id.trim(), kept_name) {
+        ("", "") => host_name.clone(),
+        ("", name) => name.to_owned(),
+        (node, _) => node.to_owned(),
     };
     let scheme = if config.server.tls_cert.is_empty() {
         "http"
@@ -35,7 +37,7 @@ pub(super) fn identity(config: &Config, session: SessionId) -> NodeIdentity {
     let advertise_url = match config.cluster.advertise_url.trim_end_matches('/') {
         "" => {
             let host = match config.server.host.as_str() {
-                "0.0.0.0" | "::" | "[::]" => node.as_str(),
+                "0.0.0.0" | "::" | "[::]" => host_name.as_str(),
                 host => host,
             };
             format!("{scheme}://{host}:{}", config.server.port)
