@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
 
-use super::bus::{self, OpenBus};
+use super::bus::{self, OpenBus, Wait};
 use super::listed::ListedNames;
 use super::master_key::{ClusterKeys, KeySources, answer_joiners, find_master_key};
 use super::{App, apply, cluster};
@@ -96,11 +96,18 @@ pub async fn build(sources: Sources, metrics: Arc<Metrics>, readiness: Readiness
         .filter(|key| !key.is_empty())
         .map(|key| SecretString::from(key.to_owned()));
     let store = Store::open(&data_dir.join("store"), StoreOptions::default()).map_err(|e| cannot("the store")(&e))?;
-    let OpenBus { bus, nats } = bus::open(&config, &store, &clock).await?;
     let is_shared = !config.nats.url.is_empty();
+    let identity_file = data_dir.join("node.key");
+    // A node that has joined before is configured rightly: it waits for NATS, however long that is away.
+    let waits = if identity_file.exists() {
+        Wait::ForEver
+    } else {
+        Wait::ToStart
+    };
+    let OpenBus { bus, nats } = bus::open(&config, waits, &store, &clock).await?;
     let sources = KeySources {
         cluster: is_shared.then(|| ClusterKeys {
-            identity_file: data_dir.join("node.key"),
+            identity_file,
             open: config.nats.join == Join::Open,
             patience: KEY_PATIENCE,
         }),

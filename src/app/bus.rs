@@ -22,14 +22,30 @@ pub(super) struct OpenBus {
     pub nats: Option<Arc<NatsBus>>,
 }
 
-pub(super) async fn open(config: &Config, store: &Store, clock: &Clock) -> Result<OpenBus, BuildError> {
+/// How long a start waits for NATS.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Wait {
+    /// As long as it is configured to.
+    ToStart,
+    /// Until it is there.
+    ForEver,
+}
+
+/// Nobody waits for longer.
+const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 60 * 60);
+
+pub(super) async fn open(config: &Config, wait: Wait, store: &Store, clock: &Clock) -> Result<OpenBus, BuildError> {
     if config.nats.url.is_empty() {
         return Ok(OpenBus {
             bus: LocalBus::new(store.clone(), clock.clone()),
             nats: None,
         });
     }
-    let nats = NatsBus::start(options(config))
+    let mut options = options(config);
+    if wait == Wait::ForEver {
+        options.start_deadline = FOR_EVER;
+    }
+    let nats = NatsBus::start(options)
         .await
         .map_err(|error| BuildError(error.to_string()))?;
     Ok(OpenBus {

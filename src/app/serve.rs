@@ -66,7 +66,11 @@ pub async fn serve(
         },
         set_log_level,
     };
-    let app = build(sources, metrics, readiness.clone()).await?;
+    // With NATS away this may take as long as it takes; a signal ends it.
+    let app = tokio::select! {
+        app = build(sources, metrics, readiness.clone()) => app?,
+        _ = signals.next() => return Ok(ExitCode::SUCCESS),
+    };
     let config = app.config().clone();
     let mut first = app.first_start(&enrol).await?;
     if is_demo && first.client_key.is_none() {

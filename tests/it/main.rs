@@ -5,6 +5,8 @@
 #[cfg(test)]
 mod admin;
 #[cfg(test)]
+mod bad_days;
+#[cfg(test)]
 mod bad_input;
 #[cfg(test)]
 mod chat;

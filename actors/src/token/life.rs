@@ -1,13 +1,12 @@
 //! The pool's start, its background work and its end.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::StreamExt;
-use futures::stream::BoxStream;
 use grok2api_schemas::bus::subjects::buckets;
 use grok2api_schemas::ids::TokenId;
 use grok2api_schemas::token::{Cooling, CoolingCause, TeamRecord, TokenRecord, TokenSwitch};
@@ -22,7 +21,7 @@ use super::entry::{Team, Token};
 use super::pool::{Pool, PoolOptions, PoolParts};
 use super::probe::ProbeReport;
 use super::timers::Resting;
-use crate::bus::{BusError, BusErrorKind, KvEntry, codec};
+use crate::bus::{BusError, BusErrorKind, codec};
 
 /// First retry of a probe that found the upstream away; doubles up to a minute.
 const PROBE_RETRY_MS: u64 = 1_000;
@@ -79,14 +78,27 @@ impl Pool {
         }
         drop(teams);
         let mut refused = 0_u64;
-        // Both buckets are in key order, so they are walked side by side, page by page.
-        let mut secrets = Walk::over(bus.kv_pages(buckets::SECRETS));
-        let mut tokens = Walk::over(bus.kv_pages(buckets::TOKENS));
-        while let Some(entry) = tokens.next().await? {
-            let sealed = secrets.at(&entry.key).await?;
-            match self.read_one(&entry.value, sealed.as_deref(), entry.revision) {
-                Ok(_) => {}
-                Err(error) => {
+        // Pages come in no order that two buckets share: over NATS a record that was written again stands behind younger
+        // ones, while its secret does not.
+        let mut secrets: HashMap<Bytes, Bytes> = HashMap::new();
+        let mut pages = bus.kv_pages(buckets::SECRETS);
+        while let Some(page) = pages.next().await {
+            let copies = page?.into_iter().map(|entry| {
+                let copy = |bytes: &Bytes| Bytes::copy_from_slice(bytes);
+                (copy(&entry.key), copy(&entry.value))
+            });
+            secrets.extend(copies);
+        }
+        drop(pages);
+        let mut tokens = bus.kv_pages(buckets::TOKENS);
+        while let Some(page) = tokens.next().await {
+            for entry in page? {
+                let sealed = match secrets.remove(&entry.key) {
+                    Some(sealed) => Some(sealed),
+                    // Enrolled between the two readings.
+                    None => bus.kv_get(buckets::SECRETS, &entry.key).await?.map(|entry| entry.value),
+                };
+                if let Err(error) = self.read_one(&entry.value, sealed.as_deref(), entry.revision) {
                     refused += 1;
                     if refused <= 5 {
                         tracing::error!(%error, "a token cannot be read and is left alone");
@@ -94,6 +106,7 @@ impl Pool {
                 }
             }
         }
+        drop(tokens);
         if refused > 0 {
             tracing::error!(
                 refused,
@@ -419,52 +432,6 @@ impl Pool {
         let failed = failed.into_inner();
         if failed > 1 {
             tracing::error!(failed, "the state of tokens could not be written at shutdown");
-        }
-    }
-}
-
-/// A bucket read entry by entry, in key order.
-struct Walk<'a> {
-    pages: BoxStream<'a, Result<Vec<KvEntry>, BusError>>,
-    page: std::iter::Peekable<std::vec::IntoIter<KvEntry>>,
-}
-
-impl<'a> Walk<'a> {
-    fn over(pages: BoxStream<'a, Result<Vec<KvEntry>, BusError>>) -> Walk<'a> {
-        Walk {
-            pages,
-            page: Vec::new().into_iter().peekable(),
-        }
-    }
-
-    /// Makes sure that an entry is at hand, if there is one left.
-    async fn fill(&mut self) -> Result<(), BusError> {
-        while self.page.peek().is_none() {
-            match self.pages.next().await {
-                Some(page) => self.page = page?.into_iter().peekable(),
-                None => return Ok(()),
-            }
-        }
-        Ok(())
-    }
-
-    async fn next(&mut self) -> Result<Option<KvEntry>, BusError> {
-        self.fill().await?;
-        Ok(self.page.next())
-    }
-
-    /// The value of a key; what comes before it is passed over.
-    async fn at(&mut self, key: &[u8]) -> Result<Option<Bytes>, BusError> {
-        loop {
-            self.fill().await?;
-            match self.page.peek() {
-                None => return Ok(None),
-                Some(entry) if entry.key[..] < *key => {
-                    self.page.next();
-                }
-                Some(entry) if entry.key[..] == *key => return Ok(self.page.next().map(|entry| entry.value)),
-                Some(_) => return Ok(None),
-            }
         }
     }
 }

@@ -38,6 +38,14 @@ impl Admin {
         }
     }
 
+    /// With the token of a session: it is valid on every node of a cluster.
+    pub fn with_token(http: &Http, token: &str) -> Admin {
+        Admin {
+            http: http.anonymous().with_bearer(token),
+            token: token.to_owned(),
+        }
+    }
+
     /// The session's token.
     pub fn token(&self) -> &str {
         &self.token

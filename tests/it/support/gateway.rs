@@ -236,6 +236,12 @@ impl Gateway {
     /// Starts it again on the same directory, with what `change` makes of the plan, and waits until it is ready. Its
     /// address is a new one.
     pub async fn restart_with(&mut self, change: impl FnOnce(Plan) -> Plan) {
+        self.relaunch_with(change).await;
+        self.wait_ready().await;
+    }
+
+    /// The same, but waits for its address only.
+    pub async fn relaunch_with(&mut self, change: impl FnOnce(Plan) -> Plan) {
         self.process.kill();
         self.plan = change(self.plan.clone());
         let (process, url) = begin(&self.plan, self.root.path(), self.starts).await;
@@ -243,7 +249,6 @@ impl Gateway {
         self.process = process;
         self.http = Http::new(&url).with_bearer(API_KEY);
         self.url = url;
-        self.wait_ready().await;
     }
 
     /// The same, with the same plan.

@@ -68,6 +68,11 @@ impl NatsServers {
         NatsServers::start(3, "").await
     }
 
+    /// A single server whose JetStream keeps so much on disk.
+    pub async fn one_of(max_file: &str) -> Option<NatsServers> {
+        Some(NatsServers::start_sized(binary()?, 1, "", max_file).await)
+    }
+
     /// So many servers with these lines more in their configuration.
     pub async fn start(count: usize, more: &str) -> Option<NatsServers> {
         let binary = binary()?;
@@ -76,6 +81,10 @@ impl NatsServers {
 
     /// So many servers of this binary.
     pub async fn start_binary(binary: PathBuf, count: usize, more: &str) -> NatsServers {
+        NatsServers::start_sized(binary, count, more, "4GB").await
+    }
+
+    async fn start_sized(binary: PathBuf, count: usize, more: &str, max_file: &str) -> NatsServers {
         let dir = tempfile::tempdir().unwrap();
         let ports = free_ports(count * 3);
         let routes: Vec<String> = (0..count)
@@ -103,7 +112,7 @@ impl NatsServers {
                 &config,
                 format!(
                     "server_name: n{n}\nlisten: \"127.0.0.1:{client}\"\nhttp: \"127.0.0.1:{monitor}\"\n\
-                     jetstream {{ store_dir: {:?}, max_mem: 256MB, max_file: 4GB }}\n{cluster}{more}\n",
+                     jetstream {{ store_dir: {:?}, max_mem: 256MB, max_file: {max_file} }}\n{cluster}{more}\n",
                     files.join("js")
                 ),
             )

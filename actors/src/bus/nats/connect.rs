@@ -90,7 +90,7 @@ pub(super) async fn connect(options: &NatsOptions) -> Result<Client, StartError>
     let servers = servers(&options.url)?;
     let shown = shown(&servers);
     let deadline = Instant::now() + options.start_deadline;
-    let mut pause = PAUSES.0;
+    let (mut pause, mut said) = (PAUSES.0, false);
     let client = loop {
         let attempt = connect_options(options).await?.connect(servers.as_slice()).await;
         let error = match attempt {
@@ -117,6 +117,10 @@ pub(super) async fn connect(options: &NatsOptions) -> Result<Client, StartError>
                 )));
             }
             _ => {}
+        }
+        if !said {
+            said = true;
+            tracing::warn!("no NATS at {shown} yet: {error}; this node waits for it");
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(PAUSES.1);

@@ -83,6 +83,7 @@ fn wanted(link: &Link, options: &NatsOptions) -> Vec<Config> {
 
 /// Makes what is missing and checks what stands.
 pub(super) async fn ensure(link: &Link, options: &NatsOptions, deadline: Instant) -> Result<(), StartError> {
+    let mut said = false;
     for config in wanted(link, options) {
         loop {
             let error = match ensure_one(link, &config).await {
@@ -96,6 +97,14 @@ pub(super) async fn ensure(link: &Link, options: &NatsOptions, deadline: Instant
                     "stream {} can be neither read nor made: {}: is JetStream enabled, and are most servers up?",
                     config.name, error.message
                 )));
+            }
+            if !said {
+                said = true;
+                tracing::warn!(
+                    "stream {} can be neither read nor made yet: {}; this node waits",
+                    config.name,
+                    error.message
+                );
             }
             tokio::time::sleep(PAUSE).await;
         }
