@@ -9,6 +9,7 @@
 )]
 
 pub mod admin;
+pub mod cut;
 pub mod gateway;
 pub mod http;
 pub mod load;
