@@ -8,15 +8,14 @@ use super::{Asked, Held};
 use crate::clock::Mono;
 use crate::ledger::rules::Class;
 
-/// Demand that should be in hand, milliseconds: below this, more is asked for. The answer may take six seconds (held back,
-/// and the owner's tick), and what is left then must outlive a stall of the bus of ten.
-const LOW_WATER_MS: u64 = 16_000;
+/// Demand that should be in hand, milliseconds: below this, more is asked for.
+const LOW_WATER_MS: u64 = 15_000;
 /// Demand that is asked for, milliseconds.
 const TARGET_MS: u64 = 20_000;
 /// Units that nobody takes for this long go back, milliseconds.
 const IDLE_MS: u64 = 5_000;
-/// A settlement that is not acknowledged is told again after this long, milliseconds: longer than it takes to be.
-const TELL_AGAIN_MS: u64 = 8_000;
+/// A settlement that is not acknowledged is told again after this long, milliseconds.
+const TELL_AGAIN_MS: u64 = 4_000;
 /// Units of the next day are asked for so long before it begins, milliseconds.
 const NEXT_DAY_AHEAD_MS: u64 = 60_000;
 /// An ask without an answer is given up after this long, milliseconds.
