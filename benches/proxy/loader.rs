@@ -1,6 +1,6 @@
-//! A load generator for `run.py`: one connection a worker, latencies counted from when a request was due.
+//! A load generator for the `run.py`s: one connection a worker, latencies counted from when a request was due.
 //!
-//! `loader URL BEARER MODE …` with `open RATE SECONDS`, `closed CONNECTIONS SECONDS`, `streams CONNECTIONS SECONDS` or
+//! `loader URLS BEARERS MODE …`: each a list with commas, taken in turn; `{n}` in the body is the request's number. With `open RATE SECONDS`, `closed CONNECTIONS SECONDS`, `streams CONNECTIONS SECONDS` or
 //! `hold STREAMS SECONDS`; the body is read from stdin. Gaps are the times between two chunks of a stream. Prints one line of JSON.
 
 #![expect(
@@ -24,11 +24,15 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+/// Stands in the body for the request's number.
+const NUMBER: &[u8] = b"{n}";
+
 struct Target {
     uri: Uri,
     authority: String,
-    bearer: String,
+    bearers: Arc<Vec<String>>,
     body: Bytes,
+    number: Arc<AtomicU64>,
 }
 
 #[derive(Default)]
@@ -56,11 +60,20 @@ impl Target {
     }
 
     fn request(&self) -> Request<Full<Bytes>> {
+        let number = self.number.fetch_add(1, Ordering::Relaxed);
+        let bearer = &self.bearers[number as usize % self.bearers.len()];
+        let body = match memchr::memmem::find(&self.body, NUMBER) {
+            Some(at) => {
+                let (before, after) = (&self.body[..at], &self.body[at + NUMBER.len()..]);
+                Bytes::from([before, number.to_string().as_bytes(), after].concat())
+            }
+            None => self.body.clone(),
+        };
         Request::post(self.uri.path())
             .header("host", &self.authority)
-            .header("authorization", format!("Bearer {}", self.bearer))
+            .header("authorization", format!("Bearer {bearer}"))
             .header("content-type", "application/json")
-            .body(Full::new(self.body.clone()))
+            .body(Full::new(body))
             .unwrap()
     }
 }
@@ -95,12 +108,12 @@ async fn call(target: &Target, sender: &mut SendRequest<Full<Bytes>>, tally: &Ta
     }
 }
 
-async fn open_loop(target: Arc<Target>, tally: Arc<Tally>, rate: u64, seconds: u64) {
+async fn open_loop(targets: Vec<Arc<Target>>, tally: Arc<Tally>, rate: u64, seconds: u64) {
     // Enough connections that a slow answer never delays the next request.
     let (give, take) = tokio::sync::mpsc::channel::<Instant>(100_000);
     let take = Arc::new(tokio::sync::Mutex::new(take));
     let mut workers = JoinSet::new();
-    for _ in 0..256 {
+    for target in targets.iter().cycle().take(255) {
         let (target, tally, take) = (target.clone(), tally.clone(), take.clone());
         workers.spawn(async move {
             let mut sender = target.connect().await;
@@ -125,10 +138,10 @@ async fn open_loop(target: Arc<Target>, tally: Arc<Tally>, rate: u64, seconds: u
     while workers.join_next().await.is_some() {}
 }
 
-async fn closed_loop(target: Arc<Target>, tally: Arc<Tally>, connections: u64, seconds: u64) {
+async fn closed_loop(targets: Vec<Arc<Target>>, tally: Arc<Tally>, connections: u64, seconds: u64) {
     let end = Instant::now() + Duration::from_secs(seconds);
     let mut workers = JoinSet::new();
-    for _ in 0..connections {
+    for target in targets.iter().cycle().take(connections as usize) {
         let (target, tally) = (target.clone(), tally.clone());
         workers.spawn(async move {
             let mut sender = target.connect().await;
@@ -141,10 +154,10 @@ async fn closed_loop(target: Arc<Target>, tally: Arc<Tally>, connections: u64, s
 }
 
 /// Opens streams and holds them; says `held` on stdout once all have begun.
-async fn hold(target: Arc<Target>, tally: Arc<Tally>, streams: u64, seconds: u64) {
+async fn hold(targets: Vec<Arc<Target>>, tally: Arc<Tally>, streams: u64, seconds: u64) {
     let begun = Arc::new(AtomicU64::new(0));
     let mut workers = JoinSet::new();
-    for at in 0..streams {
+    for (at, target) in (0..streams).zip(targets.iter().cycle()) {
         let (target, tally, begun) = (target.clone(), tally.clone(), begun.clone());
         workers.spawn(async move {
             tokio::time::sleep(Duration::from_micros(at * 700)).await;
@@ -186,26 +199,35 @@ async fn hold(target: Arc<Target>, tally: Arc<Tally>, streams: u64, seconds: u64
 #[tokio::main(flavor = "current_thread")]
 async fn main() {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [url, bearer, mode, amount, seconds] = arguments.as_slice() else {
-        println!("loader URL BEARER open|closed|streams|hold AMOUNT SECONDS <BODY");
+    let [urls, bearers, mode, amount, seconds] = arguments.as_slice() else {
+        println!("loader URLS BEARERS open|closed|streams|hold AMOUNT SECONDS <BODY");
         return;
     };
     let mut body = Vec::new();
     std::io::stdin().read_to_end(&mut body).unwrap();
-    let uri: Uri = url.parse().unwrap();
-    let target = Arc::new(Target {
-        authority: uri.authority().unwrap().to_string(),
-        uri,
-        bearer: bearer.clone(),
-        body: body.into(),
-    });
+    let body = Bytes::from(body);
+    let bearers = Arc::new(bearers.split(',').map(str::to_owned).collect::<Vec<_>>());
+    let number = Arc::new(AtomicU64::new(0));
+    let targets: Vec<Arc<Target>> = urls
+        .split(',')
+        .map(|url| {
+            let uri: Uri = url.parse().unwrap();
+            Arc::new(Target {
+                authority: uri.authority().unwrap().to_string(),
+                uri,
+                bearers: bearers.clone(),
+                body: body.clone(),
+                number: number.clone(),
+            })
+        })
+        .collect();
     let tally = Arc::new(Tally::default());
     let (amount, seconds): (u64, u64) = (amount.parse().unwrap(), seconds.parse().unwrap());
     let began = Instant::now();
     match mode.as_str() {
-        "open" => open_loop(target, tally.clone(), amount, seconds).await,
-        "closed" | "streams" => closed_loop(target, tally.clone(), amount, seconds).await,
-        _ => hold(target, tally.clone(), amount, seconds).await,
+        "open" => open_loop(targets, tally.clone(), amount, seconds).await,
+        "closed" | "streams" => closed_loop(targets, tally.clone(), amount, seconds).await,
+        _ => hold(targets, tally.clone(), amount, seconds).await,
     }
     let took = began.elapsed().as_secs_f64();
     let sorted = |samples: &Mutex<Vec<u64>>| {

@@ -17,6 +17,7 @@ use grok2api_schemas::admin::requests::RequestRecord;
 use grok2api_schemas::bus::changes::ToldRecords;
 use grok2api_schemas::ids::SessionId;
 use parking_lot::Mutex;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -27,8 +28,11 @@ const FOLLOWED: &str = "request_log_followed";
 const FOLLOWED_KEY: &[u8] = b"sequence";
 /// The name of this log among the others: what it wrote in an earlier life is in it already.
 const WRITER_KEY: &[u8] = b"writer";
-/// Records are told at most so often: two messages a second and node, whatever the load.
-const TELL_EVERY: Duration = Duration::from_millis(500);
+/// Records are told at most so often, whatever the load: a message costs the bus about ten. The first after a pause waits for
+/// `LOOK_EVERY` only.
+const TELL_EVERY: Duration = Duration::from_secs(2);
+/// How often it is looked whether there is something to tell.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Records of one message, and about how many bytes; a message of NATS holds 1 MiB.
 const TOLD_RECORDS: usize = 4_096;
 const TOLD_BYTES: usize = 600_000;
@@ -234,11 +238,15 @@ async fn tell(bus: BusHandle, outbox: Arc<Outbox>, stop: CancellationToken) {
     let mut message = None;
     let mut failing = false;
     let mut left = LAST_MESSAGES;
+    let mut told_at = None::<Instant>;
     while left > 0 {
         let stopping = tokio::select! {
             () = stop.cancelled() => true,
-            () = tokio::time::sleep(TELL_EVERY) => false,
+            () = tokio::time::sleep(LOOK_EVERY) => false,
         };
+        if !stopping && told_at.is_some_and(|at| at.elapsed() < TELL_EVERY) {
+            continue;
+        }
         if stopping {
             // The writer writes its last records now.
             tokio::time::sleep(LAST_WORDS).await;
@@ -254,6 +262,7 @@ async fn tell(bus: BusHandle, outbox: Arc<Outbox>, stop: CancellationToken) {
         match bus.records_append(bytes.clone()).await {
             Ok(_) => {
                 number += 1;
+                told_at = Some(Instant::now());
                 message = None;
                 failing = false;
             }

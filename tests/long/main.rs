@@ -5,6 +5,8 @@
 mod support;
 
 #[cfg(test)]
+mod chaos;
+#[cfg(test)]
 mod saturation;
 #[cfg(test)]
 mod soak;

@@ -25,8 +25,9 @@ use crate::cluster::Membership;
 
 /// Requests that may wait in a shard's mailbox; one holder has a handful on their way.
 const MAILBOX: usize = 256;
-/// What waits without hurry is appended this often.
-const TICK: Duration = Duration::from_secs(2);
+/// What waits without hurry is appended this often, by every owner at the same moment of the wall clock: the bus
+/// replicates together what arrives together, which costs a third of the messages.
+const TICK_MS: u64 = 4_000;
 /// Pauses between repetitions of an append that fails: doubled from the first to the last.
 const PAUSES_MS: (u64, u64) = (20, 500);
 /// How often it is looked for sessions that fell silent: their slots are free within 10 s.
@@ -261,6 +262,23 @@ impl ShardActor {
         self.owner.tick(moment);
     }
 
+    /// The next tick, at the next whole multiple of its length; never at once.
+    fn tick_later(&self, ctx: &mut Context<Self>) {
+        let left_ms = TICK_MS - self.context.clock.wall().0 % TICK_MS;
+        let pause_ms = if left_ms < TICK_MS / 4 {
+            left_ms + TICK_MS
+        } else {
+            left_ms
+        };
+        ctx.run_later(Duration::from_millis(pause_ms), |actor, ctx| {
+            actor.tick();
+            actor.report_counts();
+            actor.show();
+            actor.flush(ctx);
+            actor.tick_later(ctx);
+        });
+    }
+
     /// Brings what the membership shows of this shard up to date.
     fn show(&self) {
         let distrust = self.owner.shows_distrust(Moment::now(&self.context.clock));
@@ -309,12 +327,7 @@ impl Actor for ShardActor {
         // An actor with a timer outlives its addresses; this one ends with its node.
         let stop = self.context.stop.clone();
         ctx.spawn(stop.cancelled_owned().into_actor(self).map(|(), _, ctx| ctx.stop()));
-        ctx.run_interval(TICK, |actor, ctx| {
-            actor.tick();
-            actor.report_counts();
-            actor.show();
-            actor.flush(ctx);
-        });
+        self.tick_later(ctx);
         ctx.run_interval(LOOK_FOR_SILENT, |actor, ctx| {
             if actor.owner.has_silent(Moment::now(&actor.context.clock)) {
                 actor.tick();

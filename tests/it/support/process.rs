@@ -8,9 +8,13 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal};
 use tokio::time::Instant;
 
+/// Another build of the program than the one that was built with the tests: an optimised one, for tests under load.
+const PROGRAM: &str = "GROK2API_TEST_PROGRAM";
+
 /// The program under test.
 pub fn program() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_grok2api"));
+    let built = std::env::var_os(PROGRAM);
+    let mut command = Command::new(built.as_deref().unwrap_or(env!("CARGO_BIN_EXE_grok2api").as_ref()));
     // What the machine has set must not reach the tests.
     command.env_clear();
     for name in ["PATH", "HOME", "TMPDIR", "RUST_BACKTRACE", "LLVM_PROFILE_FILE"] {

@@ -1,0 +1,244 @@
+//! What happens to the cluster.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::{Instant, sleep};
+
+use super::{NODES, Places};
+use crate::support::Gateway;
+use crate::support::cut::CutProxy;
+use crate::support::nats::NatsServers;
+
+/// The stream whose leader decides about quotas.
+const LEDGER: &str = "grok2api_journal";
+
+/// One node's way to every server.
+pub struct Wires(Vec<CutProxy>);
+
+impl Wires {
+    pub async fn to(nats: &NatsServers) -> Wires {
+        let mut wires = Vec::new();
+        for n in 0..nats.count() {
+            wires.push(CutProxy::start(nats.address(n)).await);
+        }
+        Wires(wires)
+    }
+
+    pub fn url(&self) -> String {
+        let urls = self.0.iter().map(|wire| format!("nats://{}", wire.address()));
+        urls.collect::<Vec<_>>().join(",")
+    }
+
+    fn each(&self, act: impl Fn(&CutProxy)) {
+        self.0.iter().for_each(act);
+    }
+}
+
+/// What was done, and when, counted from the beginning.
+#[derive(Clone, Debug)]
+pub struct Fault {
+    /// The node that was killed.
+    pub killed: Option<usize>,
+    /// Whether the bus was in trouble for somebody.
+    pub bus: bool,
+    pub from: Duration,
+    pub until: Duration,
+}
+
+/// Everything that faults happen to.
+pub struct Stage {
+    nodes: Vec<Gateway>,
+    nats: NatsServers,
+    wires: Vec<Wires>,
+    places: Places,
+    began: Instant,
+    log: Vec<Fault>,
+    /// Units that were presumed spent, as far as nodes that are gone said.
+    lapsed: f64,
+}
+
+impl Stage {
+    pub fn new(nodes: Vec<Gateway>, nats: NatsServers, wires: Vec<Wires>, places: Places, began: Instant) -> Stage {
+        Stage {
+            nodes,
+            nats,
+            wires,
+            places,
+            began,
+            log: Vec::new(),
+            lapsed: 0.0,
+        }
+    }
+
+    /// Faults for so long, and a quiet end.
+    pub async fn play(mut self, random: &mut fastrand::Rng, length: Duration) -> (Stage, Vec<Fault>) {
+        let end = self.began + length - Duration::from_secs(10).min(length / 4);
+        sleep(Duration::from_secs(3)).await;
+        let mut order: Vec<usize> = Vec::new();
+        while Instant::now() < end {
+            if order.is_empty() {
+                // Every kind comes before one comes again.
+                order = (0..8).collect();
+                random.shuffle(&mut order);
+            }
+            let kind = order.pop().unwrap();
+            let node = random.usize(..NODES);
+            let server = random.usize(..self.nats.count());
+            let hold = Duration::from_millis(random.u64(1_000..6_000));
+            self.fault(kind, node, server, hold).await;
+            sleep(Duration::from_millis(random.u64(500..2_500))).await;
+        }
+        sleep((self.began + length).saturating_duration_since(Instant::now())).await;
+        let log = self.log.clone();
+        (self, log)
+    }
+
+    async fn fault(&mut self, kind: usize, node: usize, server: usize, hold: Duration) {
+        let from = self.began.elapsed();
+        let (mut killed, mut bus) = (None, false);
+        let what = match kind {
+            0 => {
+                self.lapsed += self.presumed(node).await;
+                killed = Some(node);
+                self.nodes[node].kill();
+                self.takes(node, false);
+                sleep(hold / 2).await;
+                self.restart(node).await;
+                format!("node {node} killed and started again")
+            }
+            1 => {
+                let ended = self.drain(node).await;
+                self.restart(node).await;
+                format!("node {node} ended ({ended}) and started again")
+            }
+            2 => {
+                bus = true;
+                let leader = self.nats.leader_of(LEDGER).await.unwrap_or(server);
+                self.nats.kill(leader);
+                sleep(hold).await;
+                self.nats.restart(leader).await;
+                format!("NATS server {leader}, the ledger's leader, killed and started again")
+            }
+            3 => {
+                bus = true;
+                self.nats.kill(server);
+                sleep(hold).await;
+                self.nats.restart(server).await;
+                format!("NATS server {server} killed and started again")
+            }
+            4 => {
+                bus = true;
+                self.nats.pause(server);
+                sleep(hold).await;
+                self.nats.resume(server);
+                format!("NATS server {server} stopped for {hold:?}")
+            }
+            5 => {
+                bus = true;
+                self.wires[node].each(CutProxy::cut);
+                sleep(hold).await;
+                self.wires[node].each(CutProxy::restore);
+                format!("node {node} cut from NATS for {hold:?}")
+            }
+            6 => {
+                bus = true;
+                self.wires[node].each(CutProxy::break_all);
+                format!("every connection of node {node} to NATS broken")
+            }
+            _ => {
+                bus = true;
+                for wires in &self.wires {
+                    wires.each(|wire| wire.delay(Duration::from_millis(200)));
+                }
+                sleep(hold).await;
+                for wires in &self.wires {
+                    wires.each(|wire| wire.delay(Duration::ZERO));
+                }
+                format!("200 ms to NATS and back each way for {hold:?}")
+            }
+        };
+        let until = self.began.elapsed();
+        println!("{:6.1}–{:5.1} s  {what}", from.as_secs_f64(), until.as_secs_f64());
+        self.log.push(Fault {
+            killed,
+            bus,
+            from,
+            until,
+        });
+    }
+
+    /// SIGTERM; who sends calls sees that it is no longer ready.
+    async fn drain(&mut self, node: usize) -> String {
+        let process = self.nodes[node].process();
+        process.signal(rustix::process::Signal::TERM);
+        sleep(Duration::from_millis(500)).await;
+        self.takes(node, false);
+        self.nodes[node]
+            .process()
+            .wait(Duration::from_secs(60))
+            .await
+            .to_string()
+    }
+
+    async fn restart(&mut self, node: usize) {
+        self.nodes[node].restart().await;
+        let mut places = self.places.lock();
+        places[node].http = self.nodes[node].http().clone();
+        places[node].takes = true;
+    }
+
+    fn takes(&self, node: usize, takes: bool) {
+        self.places.lock()[node].takes = takes;
+    }
+
+    /// Units that this node's shards presumed spent, by its own count.
+    async fn presumed(&self, node: usize) -> f64 {
+        let Ok(got) = self.nodes[node]
+            .http()
+            .try_send(http::Method::GET, "/metrics", &[], "")
+            .await
+        else {
+            return 0.0;
+        };
+        let text = got.text();
+        let mut lines = text
+            .lines()
+            .filter(|line| line.starts_with("grok2api_ledger_presumed_total"));
+        lines
+            .find_map(|line| line.rsplit(' ').next()?.parse().ok())
+            .unwrap_or(0.0)
+    }
+
+    /// Units lost to lapses, over all nodes and their lives that were seen.
+    pub async fn lapsed(&self) -> f64 {
+        let mut lapsed = self.lapsed;
+        for node in 0..NODES {
+            lapsed += self.presumed(node).await;
+        }
+        lapsed
+    }
+
+    /// The record of every request that failed, as one node tells it.
+    pub async fn records(&self) -> Vec<Value> {
+        let admin = self.nodes[0].admin().await;
+        let mut records = Vec::new();
+        let mut cursor = String::new();
+        for _ in 0..2_000 {
+            let got = admin.get(&format!("/requests?limit=1000{cursor}")).await.ok().json();
+            records.extend(
+                got["items"]
+                    .as_array()
+                    .unwrap()
+                    .iter()
+                    .filter(|one| one["status"] != 200)
+                    .cloned(),
+            );
+            match got["next_cursor"].as_str() {
+                Some(next) => cursor = format!("&cursor={next}"),
+                None => break,
+            }
+        }
+        records
+    }
+}

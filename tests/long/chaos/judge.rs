@@ -1,0 +1,256 @@
+//! What became of it: the upstream's count of arrivals, what clients saw, and the decision records.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::faults::Fault;
+use super::{Limits, MODEL, RATE};
+use crate::support::Sim;
+use crate::support::http::Got;
+
+/// The least share of all limits that must have been used.
+const LEAST_USED: f64 = 0.7;
+/// How long after the bus came back an answer may still tell of its absence.
+const AFTER: Duration = Duration::from_secs(12);
+
+/// One client's call.
+#[derive(Debug)]
+pub struct Call {
+    node: usize,
+    from: Duration,
+    until: Duration,
+    /// 200 and nothing more, or what was said instead.
+    failed: Option<Failed>,
+}
+
+#[derive(Debug)]
+struct Failed {
+    status: u16,
+    said: String,
+    request: String,
+}
+
+/// Why a call failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Why {
+    /// The node was killed under it.
+    NodeKilled,
+    /// No team had a free unit: the decision record says so.
+    NoUnits,
+    /// It stood in line for a unit until its time was up, or found the line full: such a record names no token yet, so only the
+    /// share of the limits that was used says that there was none.
+    StoodInLine,
+    /// The bus was away while nothing was in hand.
+    BusAway,
+    /// Refused for want of units, and no record of it is left: the node was killed soon after.
+    NoRecord,
+    /// None of the reasons that there may be.
+    Wrong,
+}
+
+impl Call {
+    pub fn new(node: usize, from: Duration, until: Duration, outcome: Result<Got, String>) -> Call {
+        let failed = match outcome {
+            Ok(got) if got.status == 200 => None,
+            Ok(got) => Some(Failed {
+                status: got.status.as_u16(),
+                said: got.text(),
+                request: got.header("x-request-id").to_owned(),
+            }),
+            Err(said) => Some(Failed {
+                status: 0,
+                said,
+                request: String::new(),
+            }),
+        };
+        Call {
+            node,
+            from,
+            until,
+            failed,
+        }
+    }
+}
+
+/// Everything that is judged.
+pub struct Judge {
+    pub limits: Vec<Limits>,
+    pub calls: Vec<Call>,
+    pub faults: Vec<Fault>,
+    pub took: Duration,
+    pub arrivals: Value,
+    pub records: Vec<Value>,
+    pub lapsed: f64,
+}
+
+impl Judge {
+    fn why(&self, call: &Call, failed: &Failed, records: &HashMap<&str, &Value>) -> Why {
+        let met = |fault: &&Fault, after: Duration| fault.from <= call.until && fault.until + after >= call.from;
+        let killed = |fault: &&Fault| fault.killed == Some(call.node) && met(fault, Duration::ZERO);
+        if failed.status == 0 {
+            let is_excused = self.faults.iter().any(|fault| killed(&fault));
+            return if is_excused { Why::NodeKilled } else { Why::Wrong };
+        }
+        let is_excused_by_bus = self.faults.iter().any(|fault| fault.bus && met(&fault, AFTER));
+        let Some(record) = records.get(failed.request.as_str()) else {
+            return if failed.status == 429 {
+                Why::NoRecord
+            } else {
+                Why::Wrong
+            };
+        };
+        let tells_of_bus = failed.said.contains("bus_away") || record["candidates"].to_string().contains("bus away");
+        match failed.status {
+            429 | 503 if tells_of_bus && is_excused_by_bus => Why::BusAway,
+            429 if has_no_units(record) => Why::NoUnits,
+            429 if record["candidates"] == serde_json::json!([]) && failed.said.contains("upstream quota") => {
+                Why::StoodInLine
+            }
+            _ => Why::Wrong,
+        }
+    }
+
+    fn reasons(&self) -> BTreeMap<Why, Vec<(&Call, &Failed)>> {
+        let by_id: HashMap<&str, &Value> = self
+            .records
+            .iter()
+            .filter_map(|record| Some((record["id"].as_str()?, record)))
+            .collect();
+        let mut reasons: BTreeMap<Why, Vec<(&Call, &Failed)>> = BTreeMap::new();
+        for call in &self.calls {
+            if let Some(failed) = &call.failed {
+                let why = self.why(call, failed, &by_id);
+                reasons.entry(why).or_default().push((call, failed));
+            }
+        }
+        reasons
+    }
+
+    fn rows(&self) -> Vec<(usize, &Value)> {
+        let rows = self.arrivals["arrivals"].as_array().unwrap();
+        let chat = rows.iter().filter(|row| row["model"] == MODEL);
+        chat.map(|row| {
+            let team = (0..self.limits.len()).find(|team| row["team"] == Sim::team_id(*team).as_str());
+            (team.unwrap(), row)
+        })
+        .collect()
+    }
+
+    /// Arrivals of the whole run, as a share of what the limits allow in so many minutes, begun ones too.
+    fn used(&self) -> f64 {
+        let minutes = (self.took.as_secs_f64() / 60.0).ceil();
+        let allowed: u64 = self.limits.iter().map(|limits| limits.rpm).sum();
+        let arrived: u64 = self.rows().iter().map(|(_, row)| row["total"].as_u64().unwrap()).sum();
+        arrived as f64 / (allowed as f64 * minutes)
+    }
+
+    /// How long the gateway waited for first bytes: more than a call needs to arrive. p99.9 and the longest, milliseconds.
+    fn delays(&self) -> (u64, u64) {
+        let attempts = self
+            .records
+            .iter()
+            .flat_map(|record| record["attempts"].as_array().into_iter().flatten());
+        let mut delays: Vec<u64> = attempts.filter_map(|attempt| attempt["took_ms"].as_u64()).collect();
+        delays.sort_unstable();
+        let at = |q: f64| {
+            delays
+                .get((delays.len().saturating_sub(1) as f64 * q) as usize)
+                .copied()
+                .unwrap_or(0)
+        };
+        (at(0.999), at(1.0))
+    }
+
+    /// For a person.
+    pub fn describe(&self) -> String {
+        let mut text = String::new();
+        let served = self.calls.iter().filter(|call| call.failed.is_none()).count();
+        let _ = writeln!(
+            text,
+            "{} faults; {} calls in {:.0} s ({RATE}/s), {served} answered",
+            self.faults.len(),
+            self.calls.len(),
+            self.took.as_secs_f64()
+        );
+        for (why, calls) in self.reasons() {
+            let _ = writeln!(text, "  {why:?}: {}", calls.len());
+            let show = if why == Why::Wrong { 6 } else { 1 };
+            for (call, failed) in calls.iter().take(show) {
+                let said: String = failed.said.chars().take(300).collect();
+                let _ = writeln!(
+                    text,
+                    "    node {} {:.1}–{:.1} s: {} {said} {}",
+                    call.node,
+                    call.from.as_secs_f64(),
+                    call.until.as_secs_f64(),
+                    failed.status,
+                    failed.request
+                );
+                if let Some(record) = self.records.iter().find(|one| one["id"] == failed.request.as_str())
+                    && why == Why::Wrong
+                {
+                    let candidates: String = record["candidates"].to_string().chars().take(1_500).collect();
+                    let _ = writeln!(text, "      its record: {} {candidates}", record["timing"]);
+                }
+            }
+        }
+        for (team, row) in self.rows() {
+            let windows: Vec<String> = row["windows"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .filter(|window| !window["limit"].is_null())
+                .map(|window| format!("{} ms: {} of {}", window["window_ms"], window["max"], window["limit"]))
+                .collect();
+            let _ = writeln!(
+                text,
+                "  team {team} {:?}: {} arrivals, {} refused; fullest windows {}",
+                self.limits[team],
+                row["total"],
+                row["refused"],
+                windows.join(", ")
+            );
+        }
+        let (most, longest) = self.delays();
+        let _ = writeln!(
+            text,
+            "limits used {:.1} %, {} units presumed spent by lapses, failed attempts took {most} ms (p99.9), {longest} ms at most; overspend {}",
+            100.0 * self.used(),
+            self.lapsed,
+            self.arrivals["over"]
+        );
+        text
+    }
+
+    #[track_caller]
+    pub fn assert_kept(&self, seed: u64) {
+        assert_eq!(self.arrivals["over"], 0, "seed {seed}: over a limit");
+        let wrong = self.reasons().get(&Why::Wrong).map_or(0, Vec::len);
+        assert_eq!(wrong, 0, "seed {seed}: calls failed without a reason that there may be");
+        assert!(
+            self.used() >= LEAST_USED,
+            "seed {seed}: {:.3} of the limits used",
+            self.used()
+        );
+    }
+}
+
+/// Whether the record says of every token that was looked at that it had no units.
+fn has_no_units(record: &Value) -> bool {
+    let candidates = record["candidates"].as_array().unwrap();
+    let excused = [
+        "no_units",
+        "no_slots",
+        "team_cooling",
+        "token_cooling",
+        "model_cooling",
+        "tried_already",
+    ];
+    !candidates.is_empty()
+        && candidates
+            .iter()
+            .all(|one| excused.iter().any(|reason| one["reason"] == *reason))
+}
