@@ -36,9 +36,11 @@ effect(() => remember('rail', narrowRail.value ? 'narrow' : ''));
 
 /** The server's clock minus ours, milliseconds: a browser whose clock is off still counts down rightly. */
 export const clockOff = signal(0);
-/** Server time now, once a second. */
+/** Server time, where a moment is asked of the backend or compared with one of its own. */
+export const serverNow = () => Date.now() + clockOff.value;
+/** The same, once a second. */
 export const now = signal(Date.now());
-const tick = () => { if (!document.hidden) now.value = Date.now() + clockOff.value; };
+const tick = () => { if (!document.hidden) now.value = serverNow(); };
 setInterval(tick, 1000);
 document.addEventListener('visibilitychange', tick);
 

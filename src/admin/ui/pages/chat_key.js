@@ -2,7 +2,7 @@
 // the operator's own. The session itself opens no /v1 route.
 
 import { signal } from '../vendor/mod.js';
-import { session, isAdmin } from '../store.js';
+import { session, isAdmin, serverNow } from '../store.js';
 import { get, post, remove } from '../api.js';
 
 const HELD = 'grok2api.playground';
@@ -33,7 +33,7 @@ async function sweep() {
 
 let making = null;
 export async function playgroundKey() {
-  const now = Date.now() / 1000;
+  const now = serverNow() / 1000;
   if (held.value && (held.value.own || held.value.expires_at > now + 5)) return held.value.key;
   if (!isAdmin()) return null;
   // Two calls at once share one key.

@@ -2,6 +2,7 @@
 
 import { html, useState } from '../vendor/mod.js';
 import { t, word } from '../i18n.js';
+import { serverNow } from '../store.js';
 import { get, query } from '../api.js';
 import { param, setParams } from '../router.js';
 import { num, usd, percent, span, short, clock, cut, duration } from '../format.js';
@@ -13,7 +14,7 @@ const WINDOWS = { '15m': 900, '1h': 3600, '6h': 21_600, '24h': 86_400 };
 const MOST = 5000;
 
 async function recent(seconds, signal) {
-  const since = Date.now() - seconds * 1000;
+  const since = serverNow() - seconds * 1000;
   const rows = [];
   let cursor = '';
   do {
@@ -21,7 +22,7 @@ async function recent(seconds, signal) {
     rows.push(...page.items);
     cursor = page.next_cursor;
   } while (cursor && rows.length < MOST);
-  return { rows, since, until: Date.now(), whole: !cursor };
+  return { rows, since, until: serverNow(), whole: !cursor };
 }
 
 function Groups({ rows, by }) {

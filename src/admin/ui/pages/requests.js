@@ -2,6 +2,7 @@
 
 import { html, useState, useEffect, useMemo, useRef } from '../vendor/mod.js';
 import { t, word } from '../i18n.js';
+import { serverNow } from '../store.js';
 import { get, query } from '../api.js';
 import { param, paramList, setParams } from '../router.js';
 import { num, cut, clock, ticks, span, short } from '../format.js';
@@ -41,7 +42,7 @@ export function RequestsPage() {
     const current = { filters };
     const made = rowSource((cursor, limit) => {
       const { since: window, ...rest } = current.filters;
-      return get(`/requests${query({ ...rest, since: SINCE[window] ? Date.now() - SINCE[window] * 1000 : '', cursor, limit })}`);
+      return get(`/requests${query({ ...rest, since: SINCE[window] ? serverNow() - SINCE[window] * 1000 : '', cursor, limit })}`);
     }, (row) => row.id);
     return Object.assign(made, { current });
   }, []);

@@ -2,7 +2,7 @@
 
 import { html, useState } from '../vendor/mod.js';
 import { t, word } from '../i18n.js';
-import { isAdmin, toast } from '../store.js';
+import { isAdmin, toast, serverNow } from '../store.js';
 import { get, post, patch, remove, query } from '../api.js';
 import { num, cut, duration, clock } from '../format.js';
 import { Mark, Ago, Left, Failure, Waiting, Field, Copy, usePoll, toastError } from '../parts/bits.js';
@@ -41,7 +41,7 @@ function Served({ id }) {
   if (!data) return html`<${Waiting} />`;
   if (!data.items.length) return html`<p class="soft">${t('token.noserved')}</p>`;
   const bins = new Array(60).fill(0);
-  const begin = Date.now() - 3_600_000;
+  const begin = serverNow() - 3_600_000;
   for (const one of data.items) { const at = Math.floor((one.time_ms - begin) / 60_000); if (at >= 0 && at < 60) bins[at] += 1; }
   return html`<${Spark} values=${bins} label=${t('token.lasthour')} />
     <div class="over"><table class="plain"><thead><tr><th>${t('req.time')}</th><th>${t('req.model')}</th><th>${t('req.outcome')}</th><th class="end">${t('req.total')}</th></tr></thead><tbody>

@@ -224,6 +224,18 @@ export async function phone({ page, base }) {
   await page.size(1280, 860);
 }
 
+/** A browser whose clock is three hours ahead: times are the server's. */
+export async function skewed({ page, base }) {
+  const { identifier } = await page.call('Page.addScriptToEvaluateOnNewDocument', { source: 'const real = Date.now.bind(Date); Date.now = () => real() + 3 * 3600 * 1000;' });
+  await page.goto(`${base}/admin/token?sort=-last_used`);
+  await page.ready();
+  await page.until(`/(now|s|min) ago|just now/.test(document.querySelector('${id('tokens')} .lines .line').innerText.replace('\u2009', ' '))`, 'the last use was minutes ago, not hours');
+  await page.goto(`${base}/admin/datacenter?window=15m`);
+  await page.ready();
+  assert.ok(Number(await page.text('.cards .figure .value')) > 0, 'the last quarter of an hour is the server\'s');
+  await page.call('Page.removeScriptToEvaluateOnNewDocument', { identifier });
+}
+
 /** A session that ends under an open form: what was typed stays. */
 export async function session({ page, base, password, expecting }) {
   await page.goto(`${base}/admin/keys?new=1`);
