@@ -31,6 +31,8 @@ mod endings;
 #[cfg(test)]
 mod failover;
 #[cfg(test)]
+mod fuzz;
+#[cfg(test)]
 mod limits;
 #[cfg(test)]
 mod pace;
