@@ -58,7 +58,8 @@ pub async fn run_node(script: &str, arguments: &[(&str, &str)]) -> Option<String
 pub async fn run_plain_node(script: &str, arguments: &[(&str, &str)]) -> String {
     let mut command = Command::new("node");
     command.arg(clients().join("node").join(script));
-    run(script, command, arguments).await
+    // The name is that of a log file.
+    run(&script.replace('/', "-"), command, arguments).await
 }
 
 /// Starts a script that runs beside the test, with its output in `logs`.
