@@ -62,9 +62,13 @@ pub fn usage_strip(input: &[u8]) {
         });
         let mut steps: Vec<Step<()>> = Vec::new();
         for chunk in chunks(input) {
-            strip.push(chunk, |_, data| data.starts_with(b"{\"error\"").then_some(()), &mut steps);
+            strip.push(
+                chunk,
+                |_, data| data.starts_with(b"{\"error\"").then_some(()),
+                &mut steps,
+            );
         }
-        strip.end(input.len() % 2 == 0, |_, _| None, &mut steps);
+        strip.end(input.len().is_multiple_of(2), |_, _| None, &mut steps);
         let ends = |step: &Step<()>| !matches!(step, Step::Pass(_) | Step::Replace(_));
         let ended = steps.iter().position(ends);
         assert_eq!(ended, steps.len().checked_sub(1), "the last step ends it, and no other");

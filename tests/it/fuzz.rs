@@ -15,7 +15,22 @@ const CONFIG: &str = "config_version = 1\n[server]\nport = 8000\n[xai]\nfirst_by
 /// One change: a byte set, a piece dropped, doubled or put elsewhere, or a mark of the format put in.
 fn mutate(random: &mut fastrand::Rng, bytes: &mut Vec<u8>) {
     const MARKS: [&[u8]; 16] = [
-        b"\n", b"\r\n\r\n", b"data:", b"\"", b"\\u", b"{", b"}", b"[", b"]", b",", b"\xff", b"\xef\xbb\xbf", b"=", b"1e999", b"null", b"\0",
+        b"\n",
+        b"\r\n\r\n",
+        b"data:",
+        b"\"",
+        b"\\u",
+        b"{",
+        b"}",
+        b"[",
+        b"]",
+        b",",
+        b"\xff",
+        b"\xef\xbb\xbf",
+        b"=",
+        b"1e999",
+        b"null",
+        b"\0",
     ];
     let at = random.usize(..=bytes.len());
     let end = (at + random.usize(..24)).min(bytes.len());
@@ -50,7 +65,11 @@ fn every_target_holds_for_seeds_and_mutations_of_them() {
                     mutate(&mut random, &mut input);
                 }
                 let outcome = std::panic::catch_unwind(|| target(&input));
-                assert!(outcome.is_ok(), "{name}, round {round}: {:?}", String::from_utf8_lossy(&input));
+                assert!(
+                    outcome.is_ok(),
+                    "{name}, round {round}: {:?}",
+                    String::from_utf8_lossy(&input)
+                );
             }
         }
     }

@@ -7,7 +7,7 @@ use tokio::time::Instant;
 
 use super::stage::{Stage, wait};
 use crate::support::eventually;
-use crate::support::nats::NatsServers;
+use crate::support::nats::{self, NatsServers};
 
 /// Somebody else's stream in the same account.
 const JUNK: &str = "JUNK";
@@ -15,9 +15,10 @@ const JUNK: &str = "JUNK";
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "the refusal does not name the storage yet"]
 async fn full_storage_is_told_and_survived() {
-    let Some(nats) = NatsServers::one_of("32MB").await else {
+    let Some(binary) = nats::binary() else {
         return;
     };
+    let nats = NatsServers::start_sized(binary, 1, "", "32MB").await;
     let urls = vec![nats.url(); 2];
     let stage = Stage::set_over(nats, &urls, |_, plan| {
         plan.set("nats.request_log_max_mb", 1).set("nats.media_max_mb", 1)

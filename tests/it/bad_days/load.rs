@@ -90,7 +90,7 @@ async fn call(targets: Targets, model: &'static str, number: usize) -> Call {
     let at = Instant::now();
     let nodes = targets.lock().clone();
     let prompt = format!("call {number}");
-    let is_streamed = number % 3 == 0;
+    let is_streamed = number.is_multiple_of(3);
     let body = if is_streamed {
         ask_streamed(model, &prompt)
     } else {

@@ -68,11 +68,6 @@ impl NatsServers {
         NatsServers::start(3, "").await
     }
 
-    /// A single server whose JetStream keeps so much on disk.
-    pub async fn one_of(max_file: &str) -> Option<NatsServers> {
-        Some(NatsServers::start_sized(binary()?, 1, "", max_file).await)
-    }
-
     /// So many servers with these lines more in their configuration.
     pub async fn start(count: usize, more: &str) -> Option<NatsServers> {
         let binary = binary()?;
@@ -84,7 +79,8 @@ impl NatsServers {
         NatsServers::start_sized(binary, count, more, "4GB").await
     }
 
-    async fn start_sized(binary: PathBuf, count: usize, more: &str, max_file: &str) -> NatsServers {
+    /// The same, whose JetStream keeps so much on disk.
+    pub async fn start_sized(binary: PathBuf, count: usize, more: &str, max_file: &str) -> NatsServers {
         let dir = tempfile::tempdir().unwrap();
         let ports = free_ports(count * 3);
         let routes: Vec<String> = (0..count)

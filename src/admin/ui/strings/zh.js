@@ -54,7 +54,7 @@ export default {
 
   'node.live': '在线', 'node.draining': '排空中', 'node.clock_off': '时钟偏差', 'node.silent': '失联', 'buskind.local': '进程内', 'buskind.nats': 'NATS',
   'cluster.node': '节点', 'cluster.nodes': '节点', 'cluster.nodesnote': '在线 / 已知', 'cluster.unnamed': '本节点', 'cluster.self': '当前应答', 'cluster.shards': '分片', 'cluster.owned': '已归属分片', 'cluster.moving': '{n} 个正在交接', 'cluster.grants': '授权', 'cluster.units': '未结 {n} 单位', 'cluster.inflight': '进行中', 'cluster.heard': '上次收到', 'cluster.clock': '时钟超前', 'cluster.uptime': '已运行', 'cluster.version': '版本', 'cluster.url': '地址', 'cluster.bus': '总线', 'cluster.cut': '已断开', 'cluster.asked': '向归属节点的询问', 'cluster.lost': '{n} 无应答 · {spooled} 待确认', 'cluster.ring': '分片归属', 'cluster.ringsays': '{total} 个分片中 {owned} 个有归属', 'cluster.ofshards': '/ {total} 已归属', 'cluster.nobody': '无',
-  'cluster.alone': '本节点独立运行。', 'cluster.alonehint': '所有分片由它自己管理。设置 nats.servers 后，多个节点可共享同一令牌池。', 'cluster.absent': '没有集群视图', 'cluster.absentalone': '本节点独立运行，且此版本没有集群视图。', 'cluster.absenthint': '本节点不提供。',
+  'cluster.alone': '本节点独立运行。', 'cluster.alonehint': '所有分片由它自己管理。设置 nats.url 后，多个节点可共享同一令牌池。', 'cluster.absent': '没有集群视图', 'cluster.absentalone': '本节点独立运行，且此版本没有集群视图。', 'cluster.absenthint': '本节点不提供。',
   'cluster.drain': '排空', 'cluster.draintitle': '排空 {node}？', 'cluster.drainwhat': '它会移交 {n} 个分片及其授权，完成进行中的请求后退出。', 'cluster.drainself': '它正是为本面板应答的节点，之后你将无法看到它。', 'cluster.draining': '{node} 正在排空',
 
   'source.default': '默认', 'source.file': '文件', 'source.cluster': '集群', 'source.environment': '环境变量', 'source.flag': '命令行',
