@@ -27,7 +27,7 @@ use crate::cluster::Membership;
 const MAILBOX: usize = 256;
 /// What waits without hurry is appended this often, by every owner at the same moment of the wall clock: the bus
 /// replicates together what arrives together, which costs a third of the messages.
-const TICK_MS: u64 = 4_000;
+const TICK_MS: u64 = 2_000;
 /// Pauses between repetitions of an append that fails: doubled from the first to the last.
 const PAUSES_MS: (u64, u64) = (20, 500);
 /// How often it is looked for sessions that fell silent: their slots are free within 10 s.

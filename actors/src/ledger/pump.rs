@@ -34,7 +34,7 @@ const BEAT: Duration = Duration::from_millis(250);
 /// An owner is told at least this often that the session lives.
 const HEARTBEAT_MS: u64 = 2_000;
 /// What nobody waits for goes to another node this often at most: one message for all its shards.
-const HOLD_BACK_MS: u64 = 2_000;
+const HOLD_BACK_MS: u64 = 1_000;
 /// The least time between two signals that capacity came back.
 const SIGNAL_MS: u64 = 2;
 /// After an answer from a node that does not own the shard, the right one is asked no sooner than this: it may be about
@@ -43,8 +43,8 @@ const ASTRAY_MS: u64 = 10;
 /// How long an owner on another node has to answer what somebody waits for; half of it is how long the bus may be silent
 /// before callers are told.
 const URGENT_WITHIN: Duration = Duration::from_secs(2);
-/// The same for what waits for the owner's tick, twice over.
-const LAZY_WITHIN: Duration = Duration::from_secs(8);
+/// The same for what waits for the owner's tick.
+const LAZY_WITHIN: Duration = Duration::from_secs(6);
 /// An owner that has not answered an urgent request for this long is away, milliseconds.
 const AWAY_MS: u64 = 1_500;
 /// What earlier sessions left unsettled is told again this often until it is acknowledged, milliseconds.
