@@ -21,9 +21,7 @@ use super::actor::{self, Inspect, OwnerStanding, ShardContext};
 use super::counters::LedgerCounters;
 use super::holder::HeldMeter;
 use super::lease::CallLease;
-use super::memory::{self, JournalMemory};
 use super::node::Node;
-use super::owner::Distrust;
 use super::pump::{Pump, PumpParts};
 use super::remote;
 use super::shards::{ShardLink, Shards};
@@ -55,7 +53,6 @@ struct Inner {
     shards: Arc<Shards>,
     bus: BusHandle,
     spooled: Arc<AtomicU64>,
-    memory: Arc<JournalMemory>,
     meters: DashMap<Arc<Meter>, Arc<HeldMeter>>,
     stop: CancellationToken,
 }
@@ -142,13 +139,6 @@ impl Ledger {
         let node = Arc::new(Node::new(clock.clone(), options));
         let stop = CancellationToken::new();
         let ended = Arc::new(Notify::new());
-        let is_clustered = membership.is_clustered();
-        // Alone, journals and what would be remembered of them are one store.
-        let memory = match store {
-            Some(store) if is_clustered => JournalMemory::open(store)?,
-            _ => JournalMemory::default(),
-        };
-        let memory = Arc::new(memory);
         let mut links = Vec::with_capacity(usize::from(SHARDS));
         for shard in 0..SHARDS {
             let arbiter = arbiters.get(usize::from(shard) % arbiters.len().max(1)).cloned();
@@ -157,8 +147,7 @@ impl Ledger {
                 bus: bus.clone(),
                 clock: clock.clone(),
                 options,
-                node: node.clone(),
-                memory: memory.clone(),
+                counters: node.counters.clone(),
                 stepped_down: Arc::new(AtomicBool::new(false)),
                 membership: membership.clone(),
                 ended: ended.clone(),
@@ -166,6 +155,7 @@ impl Ledger {
             };
             links.push((context, arbiter.ok_or(LedgerError::NoArbiter)?));
         }
+        let is_clustered = membership.is_clustered();
         let opening = links.into_iter().map(|(context, arbiter)| async move {
             let open = if is_clustered {
                 None
@@ -176,10 +166,7 @@ impl Ledger {
         });
         let links = futures::future::try_join_all(opening).await?;
         let spool = match store {
-            Some(store) if is_clustered => {
-                tracker.spawn(memory::keep(memory.clone(), store.clone(), stop.clone()));
-                Some(Spool::open(store, options.session, &tracker, stop.clone())?)
-            }
+            Some(store) if is_clustered => Some(Spool::open(store, options.session, &tracker, stop.clone())?),
             _ => None,
         };
         let spooled = spool.as_ref().map(|(spool, _)| spool.size()).unwrap_or_default();
@@ -207,7 +194,6 @@ impl Ledger {
                 shards,
                 bus,
                 spooled,
-                memory,
                 meters: DashMap::new(),
                 stop,
             }),
@@ -343,11 +329,6 @@ impl Ledger {
     /// How many shards have an owner that does not answer what somebody waits for.
     pub fn shards_away(&self) -> usize {
         self.inner.node.shards_away()
-    }
-
-    /// How many shards of this node grant nothing because their journals were wiped or restored, and what was found.
-    pub fn distrusted(&self) -> Option<(usize, Distrust)> {
-        self.inner.memory.distrusted(self.inner.node.clock.now())
     }
 
     /// How many meters this node has used.

@@ -482,8 +482,19 @@ impl Pump {
                 meter.state.lock().gone(*grant);
             }
         }
-        if !reply.recalled.is_empty() {
-            self.node.recall(now, &reply.recalled);
+        for name in &reply.recalled {
+            // A meter with anything in hand is in use.
+            let held = self
+                .node
+                .active
+                .lock()
+                .iter()
+                .find(|meter| meter.meter() == name)
+                .cloned();
+            if let Some(meter) = held {
+                meter.state.lock().recall(now);
+                self.node.hurry(&meter, false);
+            }
         }
         for answer in &reply.answers {
             let Some((meter, _)) = sent

@@ -3,7 +3,7 @@
 
 mod apply;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use grok2api_schemas::ids::SessionId;
 use grok2api_schemas::ledger::{Ask, Change, GrantId, Report, Standing};
@@ -326,21 +326,6 @@ impl OwnerMeter {
     pub fn could_give(&self, holder: SessionId) -> bool {
         let mut own = self.grants.values().filter(|grant| grant.holder == holder);
         own.any(|grant| grant.held > 0)
-    }
-
-    /// Sessions other than this one that have units in hand.
-    pub fn givers(&self, starving: SessionId) -> BTreeSet<SessionId> {
-        let others = self.grants.values().filter(|grant| grant.holder != starving);
-        others
-            .filter(|grant| grant.held > 0)
-            .map(|grant| grant.holder)
-            .collect()
-    }
-
-    /// Whether others than this session have units in hand.
-    pub fn others_could_give(&self, starving: SessionId) -> bool {
-        let mut others = self.grants.values().filter(|grant| grant.holder != starving);
-        others.any(|grant| grant.held > 0)
     }
 
     /// How much of an ask can be granted: never so much that `charged + outstanding` passes the limit.
