@@ -57,7 +57,6 @@ impl ShardState {
     }
 
     /// Until when a meter that nothing is known of is refused, if the journal is not trusted.
-    #[cfg(test)]
     pub fn refused_until(&self, meter: &Meter) -> Option<Mono> {
         let since = self.distrusted_at?;
         let mut unknown = OwnerMeter::new(Rules::of(meter, &self.options));
