@@ -31,7 +31,6 @@ mod endings;
 #[cfg(test)]
 mod failover;
 #[cfg(test)]
-mod fuzz;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]

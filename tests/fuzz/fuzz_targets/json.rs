@@ -1,5 +1,0 @@
-#![no_main]
-#[path = "../targets.rs"]
-#[allow(dead_code, reason = "each target calls one of them")]
-mod targets;
-libfuzzer_sys::fuzz_target!(|input: &[u8]| targets::json(input));
