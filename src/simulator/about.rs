@@ -1,4 +1,4 @@
-//! The endpoints that answer at once: models, the key and its owner, the tokenizer, embeddings.
+//! The endpoints that answer at once: models, the key and its owner, the tokenizer.
 
 use std::sync::atomic::Ordering;
 
@@ -89,7 +89,7 @@ pub fn about(world: &World, caller: &Caller, route: &Route) -> Response<SimBody>
             let models: Vec<Value> = world
                 .models
                 .iter()
-                .filter(|model| !model.media && usable(&model.id))
+                .filter(|model| !model.media && !model.embedding && usable(&model.id))
                 .map(|model| model.described())
                 .collect();
             json_body(StatusCode::OK, &json!({"models": models}))
@@ -102,13 +102,21 @@ pub fn about(world: &World, caller: &Caller, route: &Route) -> Response<SimBody>
             match world
                 .models
                 .find(name)
-                .filter(|model| !model.media && usable(&model.id))
+                .filter(|model| !model.media && !model.embedding && usable(&model.id))
             {
                 Some(model) => json_body(StatusCode::OK, &model.described()),
                 None => missing(name),
             }
         }
-        _ => json_body(StatusCode::OK, &json!({"models": []})),
+        _ => {
+            let models: Vec<Value> = world
+                .models
+                .iter()
+                .filter(|model| model.embedding && usable(&model.id))
+                .map(|model| model.described())
+                .collect();
+            json_body(StatusCode::OK, &json!({"models": models}))
+        }
     }
 }
 
@@ -151,32 +159,4 @@ pub fn tokenize(world: &World, caller: &Caller, body: &[u8]) -> Response<SimBody
         })
         .collect();
     json_body(StatusCode::OK, &json!({"token_ids": ids}))
-}
-
-#[derive(Deserialize)]
-struct EmbeddingRequest {
-    #[serde(rename = "input")]
-    _input: Value,
-    model: String,
-}
-
-/// The endpoint exists upstream, its list of models is empty.
-pub fn embeddings(caller: &Caller, body: &[u8]) -> Response<SimBody> {
-    let request: EmbeddingRequest = match read(body) {
-        Ok(request) => request,
-        Err(error) => return unreadable(&error, "deser-resp-422"),
-    };
-    if let Err(refusal) = caller.require() {
-        return *refusal;
-    }
-    if let Some(refusal) = caller.barred("embed", None) {
-        return *refusal;
-    }
-    respond(
-        "model-missing-404",
-        &Mention {
-            model: &request.model,
-            ..caller.mention()
-        },
-    )
 }

@@ -19,6 +19,8 @@ pub struct Call {
     cached: u64,
     written: u64,
     price_factor: u64,
+    /// What is paid by the piece.
+    flat: u64,
     settled: bool,
     cut: bool,
 }
@@ -37,6 +39,7 @@ impl Call {
             cached: 0,
             written: 0,
             price_factor: 1,
+            flat: 0,
             settled: false,
             cut: false,
         }
@@ -55,6 +58,11 @@ impl Call {
         self.written += u64::from(tokens);
     }
 
+    /// Something was made that is paid by the piece, in ticks.
+    pub fn charge_flat(&mut self, ticks: u64) {
+        self.flat += ticks;
+    }
+
     /// The answer was cut on purpose.
     pub fn cut(&mut self) {
         self.cut = true;
@@ -71,8 +79,8 @@ impl Call {
             return;
         }
         let world = &self.world;
-        if self.prompt > 0 {
-            let cost = self.model.cost(self.prompt, self.cached, self.written) * self.price_factor;
+        if self.prompt > 0 || self.flat > 0 {
+            let cost = self.model.cost(self.prompt, self.cached, self.written) * self.price_factor + self.flat;
             self.meter.charge(self.written, cost, &world.clock);
             self.key.meter.charge(self.written, cost, &world.clock);
             self.key.team.spent_ticks.fetch_add(cost, Ordering::Relaxed);

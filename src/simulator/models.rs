@@ -21,6 +21,9 @@ pub struct ModelOptions {
     /// Whether it thinks aloud.
     #[serde(default)]
     pub reasoning: bool,
+    /// Whether it makes embeddings, and nothing else.
+    #[serde(default)]
+    pub embedding: bool,
     /// Ticks per prompt, cached and output token.
     #[serde(default = "default_price")]
     pub price: [u64; 3],
@@ -61,6 +64,8 @@ pub struct Model {
     pub logprobs: bool,
     /// Whether `/v1/chat/completions` serves it.
     pub chat: bool,
+    /// Whether it makes embeddings.
+    pub embedding: bool,
     /// Whether it makes images or videos: listed, but without token prices.
     pub media: bool,
     /// `system_fingerprint` of its answers.
@@ -83,6 +88,7 @@ impl Model {
             penalties: false,
             logprobs: false,
             chat: true,
+            embedding: false,
             media: false,
             fingerprint: format!("fp_{}", &hash[..10]),
         }
@@ -166,6 +172,8 @@ impl Models {
         let mut list = built_in();
         list.extend(extra.iter().map(|options| Model {
             reasoning: options.reasoning,
+            chat: !options.embedding,
+            embedding: options.embedding,
             stop: true,
             penalties: !options.reasoning,
             aliases: options.aliases.clone(),

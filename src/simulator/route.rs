@@ -13,6 +13,11 @@ pub enum Route {
     InputItems(String),
     Messages,
     Completions,
+    ImageGenerations,
+    ImageEdits,
+    /// With its path.
+    Videos(&'static str),
+    Video(String),
     Files,
     File(String),
     FileContent(String),
@@ -40,6 +45,9 @@ impl Route {
             | Route::Compact
             | Route::Messages
             | Route::Completions
+            | Route::ImageGenerations
+            | Route::ImageEdits
+            | Route::Videos(_)
             | Route::Tokenize
             | Route::Embeddings => *method == Method::POST,
             Route::Files => matches!(*method, Method::GET | Method::POST),
@@ -60,6 +68,12 @@ impl Route {
             ["responses", id, "input_items"] => Route::InputItems(decoded(id)),
             ["messages"] => Route::Messages,
             ["completions"] => Route::Completions,
+            ["images", "generations"] => Route::ImageGenerations,
+            ["images", "edits"] => Route::ImageEdits,
+            ["videos", "generations"] => Route::Videos("/v1/videos/generations"),
+            ["videos", "edits"] => Route::Videos("/v1/videos/edits"),
+            ["videos", "extensions"] => Route::Videos("/v1/videos/extensions"),
+            ["videos", id] => Route::Video(decoded(id)),
             ["files"] => Route::Files,
             ["files", id] => Route::File(decoded(id)),
             ["files", id, "content"] => Route::FileContent(decoded(id)),
@@ -80,7 +94,15 @@ impl Route {
     pub fn asks_a_model(&self) -> bool {
         matches!(
             self,
-            Route::Chat | Route::Responses | Route::Compact | Route::Messages | Route::Completions
+            Route::Chat
+                | Route::Responses
+                | Route::Compact
+                | Route::Messages
+                | Route::Completions
+                | Route::ImageGenerations
+                | Route::ImageEdits
+                | Route::Videos(_)
+                | Route::Embeddings
         )
     }
 
@@ -94,6 +116,9 @@ impl Route {
             Route::Response(_) | Route::InputItems(_) => "stored-responses",
             Route::Messages => "messages",
             Route::Completions => "completions",
+            Route::ImageGenerations | Route::ImageEdits => "images",
+            Route::Videos(_) => "videos",
+            Route::Video(_) => "video-polls",
             Route::Files | Route::File(_) | Route::FileContent(_) => "files",
             Route::Models | Route::Model(_) => "models",
             Route::LanguageModels | Route::LanguageModel(_) => "language-models",

@@ -13,7 +13,7 @@ use http_body_util::{BodyExt, LengthLimitError, Limited};
 use hyper::body::Incoming;
 use serde_json::Value;
 
-use super::about::{about, embeddings, tokenize};
+use super::about::{about, tokenize};
 use super::body::SimBody;
 use super::caller::Caller;
 use super::chat::{self, Unreadable};
@@ -22,7 +22,7 @@ use super::misbehave::{Effects, Seen};
 use super::route::Route;
 use super::turn::decorate;
 use super::world::{World, random_uuid};
-use super::{control, files, messages, responses};
+use super::{control, embeddings, files, media, messages, responses};
 
 /// Longest request body.
 const MAX_BODY: usize = 64 * 1024 * 1024;
@@ -53,6 +53,9 @@ pub async fn handle(world: Arc<World>, request: Request<Incoming>) -> Answer {
     let path = request.uri().path();
     if path.starts_with("/__sim") {
         return Ok(control::handle(&world, request).await);
+    }
+    if let Some(name) = path.strip_prefix(media::PREFIX) {
+        return Ok(media::serve(&world, request.method(), name));
     }
     world.stats.requests.fetch_add(1, Ordering::Relaxed);
     let caller = Caller::of(&world, request.headers());
@@ -95,6 +98,10 @@ async fn generate(world: &Arc<World>, caller: &Caller, route: &Route, headers: &
         Route::Compact => Box::pin(responses::compact(world, caller, headers, body)).await,
         Route::Messages => Box::pin(messages::create(world, caller, headers, body)).await,
         Route::Completions => Box::pin(chat::completions(world, caller, headers, body)).await,
+        Route::ImageGenerations => Box::pin(media::generate(world, caller, headers, body)).await,
+        Route::ImageEdits => Box::pin(media::edit(world, caller, headers, body)).await,
+        Route::Videos(path) => Box::pin(media::make(world, caller, body, path)).await,
+        Route::Embeddings => Box::pin(embeddings::embed(world, caller, body)).await,
         _ => Box::pin(chat::complete(world, caller, headers, body)).await,
     }
 }
@@ -126,10 +133,7 @@ async fn quick(world: &Arc<World>, caller: &Caller, route: &Route, parts: &Parts
             Ok(body) => tokenize(world, caller, &body),
             Err(refusal) => *refusal,
         },
-        Route::Embeddings => match collect(headers, body).await {
-            Ok(body) => embeddings(caller, &body),
-            Err(refusal) => *refusal,
-        },
+        Route::Video(id) => media::poll(world, caller, headers, id),
         Route::Response(id) if parts.method == Method::DELETE => responses::delete(world, caller, id),
         Route::Response(id) => responses::get(world, caller, id),
         Route::InputItems(id) => responses::input_items(world, caller, id, query),

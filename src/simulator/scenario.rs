@@ -49,6 +49,10 @@ pub struct Scenario {
     pub pace_ms: u64,
     /// Milliseconds before the first chunk.
     pub first_token_ms: u64,
+    /// How long the URL of an image or video is good.
+    pub media_url_ms: u64,
+    /// How long a video takes.
+    pub video_ms: u64,
     /// If set, every answer has exactly this many visible chunks (for load tests).
     pub answer_chunks: Option<usize>,
     /// The teams. Keys may stand inside them or in `keys`. None, and none generated: the default one.
@@ -102,6 +106,8 @@ impl Default for Scenario {
         Scenario {
             pace_ms: 36,
             first_token_ms: 250,
+            media_url_ms: 600_000,
+            video_ms: 3_000,
             answer_chunks: None,
             teams: vec![default_team()],
             keys: Vec::new(),

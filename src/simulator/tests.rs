@@ -3,6 +3,7 @@
 mod client;
 mod fronts;
 mod limits;
+mod media;
 mod misbehaviour;
 mod shapes;
 mod validation;

@@ -68,6 +68,11 @@ impl Admitted {
         self.call.finish();
         instead(response)
     }
+
+    /// Adds the headers that every success bears.
+    pub fn dress(&self, response: &mut Response<SimBody>) {
+        dress(response, &self.standing, &self.team, &self.effects);
+    }
 }
 
 fn dress(response: &mut Response<SimBody>, standing: &Standing, team: &Team, effects: &Effects) {

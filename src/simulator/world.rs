@@ -11,6 +11,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
 use super::files::StoredFile;
+use super::media::{Hosted, VideoJob};
 use super::meter::Meter;
 use super::misbehave::Script;
 use super::models::Models;
@@ -153,6 +154,10 @@ pub struct World {
     /// By id.
     pub responses: DashMap<String, StoredResponse>,
     pub files: DashMap<String, StoredFile>,
+    /// By name.
+    pub media: DashMap<String, Hosted>,
+    /// By request id.
+    pub videos: DashMap<String, VideoJob>,
     /// Prompt tokens of the last call of a conversation, by (team, conversation).
     conversations: DashMap<(String, String), u64>,
     /// Until when (on the clock) nobody may connect.
@@ -172,6 +177,8 @@ impl World {
             deferred: DashMap::new(),
             responses: DashMap::new(),
             files: DashMap::new(),
+            media: DashMap::new(),
+            videos: DashMap::new(),
             conversations: DashMap::new(),
             refuse_until: watch::Sender::new(Mono::default()),
             clock,
@@ -314,6 +321,8 @@ impl World {
         self.deferred.clear();
         self.responses.clear();
         self.files.clear();
+        self.media.clear();
+        self.videos.clear();
         self.conversations.clear();
         let stats = &self.stats;
         for count in [

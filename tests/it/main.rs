@@ -5,6 +5,8 @@
 #[cfg(test)]
 mod admin;
 #[cfg(test)]
+mod agents;
+#[cfg(test)]
 mod bad_days;
 #[cfg(test)]
 mod bad_input;
@@ -31,12 +33,13 @@ mod endings;
 #[cfg(test)]
 mod failover;
 #[cfg(test)]
-#[cfg(test)]
 mod limits;
 #[cfg(test)]
 mod pace;
 #[cfg(test)]
 mod panel;
+#[cfg(test)]
+mod replay;
 #[cfg(test)]
 mod restart;
 #[cfg(test)]

@@ -35,7 +35,7 @@ pub fn objection(request: &ChatRequest, model: &Model, path: &str, mention: &Men
     if request.search_parameters.is_some() || request.web_search_options.is_some() {
         return Some(respond("live-search-gone", mention));
     }
-    if model.media || (!model.chat && path != "/v1/responses") {
+    if model.media || model.embedding || (!model.chat && path != "/v1/responses") {
         return invalid(&format!("This model is not available on {path}."));
     }
     if !model.penalties && request.presence_penalty.is_some() {

@@ -32,7 +32,7 @@ impl Arrived {
     }
 }
 
-/// What to answer chat calls with.
+/// What to answer calls of a model with.
 #[derive(Clone, Debug)]
 pub struct Canned {
     pub status: u16,
@@ -121,17 +121,17 @@ impl Recorder {
         format!("http://{}/v1", self.address)
     }
 
-    /// Answers chat calls with this from now on.
+    /// Answers calls of a model with this from now on, wherever they arrive.
     pub fn answer(&self, canned: Canned) {
         *self.state.answer.lock() = canned;
     }
 
-    /// The chat calls so far; they are forgotten.
+    /// The calls of a model so far; they are forgotten.
     pub fn take(&self) -> Vec<Arrived> {
         std::mem::take(&mut *self.state.chats.lock())
     }
 
-    /// The only chat call so far.
+    /// The only call of a model so far.
     #[track_caller]
     pub fn only(&self) -> Arrived {
         let mut chats = self.take();
@@ -180,7 +180,7 @@ async fn respond(state: Arc<State>, request: Request<Incoming>) -> Result<Respon
                 one(json!({"object": "list", "data": list, "models": list})),
             )
         }
-        "/v1/chat/completions" => {
+        "/v1/chat/completions" | "/v1/responses" | "/v1/messages" => {
             state.chats.lock().push(Arrived {
                 method: parts.method,
                 path,

@@ -25,6 +25,35 @@ pub fn node_prefix() -> Option<PathBuf> {
     given("GROK2API_TEST_NODE_PREFIX")
 }
 
+/// The directory whose `node_modules` has the coding agents, if this run has one.
+pub fn agents() -> Option<PathBuf> {
+    given("GROK2API_TEST_AGENTS")
+}
+
+/// Runs a coding agent in a directory, with nothing of this machine's environment but the path; what it said.
+pub async fn run_agent(
+    name: &str,
+    program: &Path,
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+    directory: &Path,
+) -> String {
+    let logs = tempfile::tempdir().unwrap();
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .env_clear()
+        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+        .envs(environment.iter().copied())
+        .current_dir(directory);
+    let mut process = Process::start(name, command, logs.path());
+    let status = process.wait(Duration::from_secs(120)).await;
+    let said = process.output();
+    assert!(status.success(), "{name} failed ({status}):\n{said}");
+    println!("{said}");
+    said
+}
+
 fn given(name: &str) -> Option<PathBuf> {
     let path = std::env::var_os(name).map(PathBuf::from);
     let found = path.filter(|path| path.exists());
