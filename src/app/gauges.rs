@@ -33,6 +33,7 @@ pub(super) fn register(app: &Arc<App>) {
         let shown = metrics.ledger();
         set_total(&shown.grants, read(&counters.grants));
         set_total(&shown.lapses, read(&counters.lapses));
+        set_total(&shown.lapsed_units, read(&counters.presumed_units));
         set_total(&shown.presumed, read(&counters.presumed));
         set_total(&shown.late, read(&counters.late));
         set_total(&shown.appends, read(&counters.appends));

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use futures::FutureExt;
 use tokio::net::TcpStream;
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -23,6 +22,8 @@ const MAX_REFUSALS: usize = 128;
 /// The first pause after `accept` failed for want of something; doubled up to the second.
 const FIRST_PAUSE: Duration = Duration::from_millis(10);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+/// Handshakes under way when the door stops get this long to end.
+const LAST_HANDSHAKES: Duration = Duration::from_millis(100);
 /// A full node says so this often.
 const SAY_FULL_EVERY: Duration = Duration::from_secs(10);
 
@@ -35,10 +36,12 @@ struct Accepting {
     said_full: Option<Instant>,
 }
 
-/// Accepts until the door stops, then takes what the kernel has already queued, so that no client that was let in by the
-/// kernel is reset.
+/// Accepts until the door stops, then lets no new handshake begin and takes what the kernel has let in already, so that no
+/// client is reset: from then on clients are refused.
 pub(super) async fn run(shared: Arc<Shared>, listener: Listener, max_connections: usize) {
     let handle = shared.handle.clone();
+    // The door is not closed while somebody may come in.
+    let _open = handle.tracker().token();
     let mut stopped = pin!(handle.reached(DoorPhase::Stopping));
     let mut accepting = Accepting {
         places: Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS))),
@@ -58,8 +61,17 @@ pub(super) async fn run(shared: Arc<Shared>, listener: Listener, max_connections
             }
         }
     }
-    while let Some(Ok((stream, peer))) = listener.socket().accept().now_or_never() {
-        accepting.admit(stream, peer);
+    listener.end_handshakes();
+    let mut over = pin!(tokio::time::sleep(LAST_HANDSHAKES));
+    loop {
+        tokio::select! {
+            biased;
+            accepted = listener.socket().accept() => match accepted {
+                Ok((stream, peer)) => accepting.admit(stream, peer),
+                Err(error) => accepting.back_off(&error).await,
+            },
+            () = &mut over => break,
+        }
     }
 }
 

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use socket2::{SockRef, TcpKeepalive};
+use socket2::{SockFilter, SockRef, TcpKeepalive};
 use tokio::net::{TcpListener, TcpSocket};
 
 /// How many finished handshakes the kernel may queue; it cuts this to `net.core.somaxconn`.
@@ -16,6 +16,21 @@ const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(60);
 const PROBE_AFTER: Duration = Duration::from_secs(60);
 const PROBE_EVERY: Duration = Duration::from_secs(15);
 const PROBES: u32 = 4;
+
+/// A filter on what reaches the listening socket (classic BPF over the TCP header): a first SYN is dropped, the rest of a
+/// handshake passes.
+const NO_FIRST_SYN: [SockFilter; 5] = [
+    // The flags…
+    SockFilter::new(0x30, 0, 0, 13),
+    // …of which SYN and ACK…
+    SockFilter::new(0x54, 0, 0, 0x12),
+    // …are SYN alone:
+    SockFilter::new(0x15, 0, 1, 0x02),
+    // dropped,
+    SockFilter::new(0x06, 0, 0, 0),
+    // or let in whole.
+    SockFilter::new(0x06, 0, 0, u32::MAX),
+];
 
 /// A bound, listening socket.
 #[derive(Debug)]
@@ -89,6 +104,15 @@ impl Listener {
     /// Where it listens, with the real port.
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// From now on no handshake begins, and those that have begun go on. Whoever tries tries again by itself a second later,
+    /// and is refused then: closing the socket resets every connection that the kernel has let in and we have not taken yet,
+    /// and there is no moment without such a one under load.
+    pub(super) fn end_handshakes(&self) {
+        if let Err(error) = SockRef::from(&self.socket).attach_filter(&NO_FIRST_SYN) {
+            tracing::debug!(%error, "the listening socket takes no filter: a connection made at this moment may be reset");
+        }
     }
 
     pub(super) fn socket(&self) -> &TcpListener {

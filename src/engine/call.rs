@@ -142,6 +142,16 @@ impl Call {
         });
     }
 
+    /// How many tokens are noted.
+    pub(super) fn candidates(&self) -> usize {
+        self.record.candidates.len()
+    }
+
+    /// Notes that so many more tokens were looked at.
+    pub(super) fn left_out(&mut self, more: u32) {
+        self.record.candidates_left_out = self.record.candidates_left_out.saturating_add(more);
+    }
+
     /// Notes how an attempt ended.
     pub(super) fn attempted(
         &mut self,

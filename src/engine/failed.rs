@@ -40,6 +40,8 @@ pub(super) struct Effort {
     pauses: u32,
     /// What the client is told if nothing works.
     pub(super) last: Option<GatewayError>,
+    /// Nothing was ever sent: there are no words of the upstream to pass on.
+    only_lapsed: bool,
 }
 
 impl Effort {
@@ -47,6 +49,8 @@ impl Effort {
     /// will be room again is known better now than when they were said.
     pub(super) fn told(&mut self, nowhere: GatewayError) -> GatewayError {
         match self.last.take() {
+            // A lease that ran out before it was used says less than why there is no other.
+            Some(_) if self.only_lapsed => nowhere,
             Some(mut said) => {
                 if said.retry_after_ms.is_some() && nowhere.retry_after_ms.is_some() {
                     said.retry_after_ms = nowhere.retry_after_ms;
@@ -80,6 +84,7 @@ impl Engine {
         };
         let mut pause = false;
         let mut free = false;
+        effort.only_lapsed = matches!(failure, Failure::Lapsed) && (effort.only_lapsed || effort.last.is_none());
         match failure {
             Failure::Lapsed => {
                 // Waiting for a connection took longer than the lease lives: nothing was sent, nobody is to blame.

@@ -28,7 +28,8 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use grok2api_actors::clock::{Clock, Mono};
 use grok2api_actors::ledger::Ledger;
-use grok2api_actors::token::Pool;
+use grok2api_actors::token::{Pool, Resting};
+use grok2api_schemas::admin::requests::MAX_CANDIDATES;
 use grok2api_schemas::token::CoolingCause;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
@@ -83,21 +84,26 @@ pub struct Engine {
     rooms: Arc<WaitingRooms>,
     expectations: Expectations,
     key_meters: KeyMeters,
-    hindrances: Mutex<Option<Hindrances>>,
+    hindrances: Mutex<Option<KnownHindrances>>,
     /// Whether tokens wait for their first probe, as of a moment.
     unprobed: Mutex<Option<(Mono, bool)>>,
     lines: lines::Lines,
     unread: unread::Unread,
 }
 
-type Causes = Arc<[(CoolingCause, u64, Option<u64>)]>;
-
-/// What keeps tokens from serving a model, as of a moment: looking at a hundred thousand tokens for every refusal would
-/// make an overload worse.
+/// What keeps tokens from serving a model.
 struct Hindrances {
+    /// How many rest for what, and when the first of them may serve again; the most frequent first.
+    causes: Vec<(CoolingCause, u64, Option<u64>)>,
+    /// Some of those tokens, for a request's record.
+    resting: Vec<Resting>,
+}
+
+/// The same, as of a moment: looking at a hundred thousand tokens for every refusal would make an overload worse.
+struct KnownHindrances {
     model: String,
     as_of: Mono,
-    causes: Causes,
+    known: Arc<Hindrances>,
 }
 
 /// How old an account of hindrances may be, milliseconds.
@@ -230,21 +236,24 @@ impl Engine {
         *self.hindrances.lock() = None;
     }
 
-    fn hindrances(&self, model: &str) -> Causes {
+    fn hindrances(&self, model: &str) -> Arc<Hindrances> {
         let now = self.clock.now();
         let mut slot = self.hindrances.lock();
-        if let Some(known) = slot.as_ref()
-            && known.model == model
-            && now.ms_since(known.as_of) < HINDRANCES_FOR_MS
+        if let Some(last) = slot.as_ref()
+            && last.model == model
+            && now.ms_since(last.as_of) < HINDRANCES_FOR_MS
         {
-            return known.causes.clone();
+            return last.known.clone();
         }
-        let causes: Causes = self.pool.hindrances(Some(model)).into();
-        *slot = Some(Hindrances {
+        let known = Arc::new(Hindrances {
+            causes: self.pool.hindrances(Some(model)),
+            resting: self.pool.resting(model, MAX_CANDIDATES),
+        });
+        *slot = Some(KnownHindrances {
             model: model.to_owned(),
             as_of: now,
-            causes: causes.clone(),
+            known: known.clone(),
         });
-        causes
+        known
     }
 }

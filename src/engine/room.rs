@@ -1,11 +1,13 @@
 //! Finding room for a call: a token that can serve it, with a unit of every meter that it touches. Node-local and without
 //! waiting where grants are at hand; with a deadline where an owner must be asked, or where room has to come back first.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use grok2api_actors::ledger::{CallLease, Shortage, ShortageKind, Want};
-use grok2api_actors::token::{MeterUse, ModelId, Pick, Reason, Takes, Tried, Wish};
-use grok2api_schemas::admin::requests::PassedOver;
+use grok2api_actors::token::{MeterUse, ModelId, Pick, Reason, RestScope, Takes, Token, Tried, Wish};
+use grok2api_schemas::admin::requests::{MAX_CANDIDATES, PassedOver};
+use grok2api_schemas::meter::MeterKind;
 use grok2api_schemas::token::CoolingCause;
 use tokio::time::Instant;
 
@@ -34,7 +36,11 @@ pub(super) struct Room {
 
 /// Why nothing was found in one look.
 #[derive(Default)]
-struct Look {
+pub(super) struct Look {
+    /// Who was passed over, and what of theirs was short: as many as a record holds…
+    short: Vec<(Arc<Token>, Shortage)>,
+    /// …and how many more.
+    left_out: u32,
     /// Tokens were eligible, but a meter of each was short.
     blocked: bool,
     /// The earliest time that a meter expects units back, milliseconds.
@@ -64,23 +70,27 @@ impl Engine {
         let mut place = None;
         // Whoever waits already goes first.
         if !self.rooms.is_occupied(&room) {
-            match self.look(call, ask, model, tried, true).await {
+            match self.look(call, ask, model, tried).await {
                 Ok(found) => return Ok(found),
-                Err(look) => self.refuse_if_hopeless(ask, &look, patience)?,
+                Err(look) => self.refuse_if_hopeless(call, ask, look, patience)?,
             }
             had_turn = true;
         }
         let result = loop {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                let look = match self.look(call, ask, model, tried, true).await {
+                let look = match self.look(call, ask, model, tried).await {
                     Ok(found) => break Ok(found),
                     Err(look) => look,
                 };
-                break Err(self.refusal(ask, &look));
+                break Err(self.refusal(call, ask, look));
             }
             // A look without a turn does not cost the place; a turn in vain leads to the front again.
             let Some(mut waits) = place.take().or_else(|| self.rooms.enter(&room, party, had_turn)) else {
+                // The line is as long as it is because nobody has room: whom that is true of is written down all the same.
+                if let Err(look) = self.look(call, ask, model, tried).await {
+                    self.note(call, ask, look);
+                }
                 break Err(
                     GatewayError::new(ErrorKind::Overloaded, "Too many requests are waiting for this model.")
                         .retry_after(Some(1_000)),
@@ -90,7 +100,7 @@ impl Engine {
                 () = waits.turn() => true,
                 () = tokio::time::sleep(left.min(LOOK_AGAIN)) => false,
             };
-            match self.look(call, ask, model, tried, false).await {
+            match self.look(call, ask, model, tried).await {
                 Ok(found) => {
                     waits.used();
                     // There may be more.
@@ -100,7 +110,7 @@ impl Engine {
                 Err(look) => {
                     let left = deadline.saturating_duration_since(Instant::now());
                     // Whoever leaves with a turn hands it on.
-                    if let Err(refusal) = self.refuse_if_hopeless(ask, &look, left) {
+                    if let Err(refusal) = self.refuse_if_hopeless(call, ask, look, left) {
                         break Err(refusal);
                     }
                 }
@@ -115,8 +125,9 @@ impl Engine {
         result
     }
 
-    /// One look through the tokens that could serve. `note` writes those passed over into the record.
-    async fn look(&self, call: &mut Call, ask: &Ask, model: ModelId, tried: &Tried, note: bool) -> Result<Room, Look> {
+    /// One look through the tokens that could serve. The look that finds one writes those passed over into the record; one
+    /// that finds none is handed back, for only the last of them says why the call was refused.
+    async fn look(&self, call: &mut Call, ask: &Ask, model: ModelId, tried: &Tried) -> Result<Room, Look> {
         let mut look = Look {
             never: true,
             ..Look::default()
@@ -137,7 +148,7 @@ impl Engine {
                 let meters = pick.at.meters.load();
                 let wants = wants(&meters, call.reserved);
                 match self.ledger.try_take(&wants) {
-                    Ok(lease) => return Ok(found(call, pick, lease, note)),
+                    Ok(lease) => return Ok(found(call, look, pick, lease)),
                     Err(shortage) => shortage,
                 }
             };
@@ -146,7 +157,7 @@ impl Engine {
                     let meters = pick.at.meters.load_full();
                     let wants = wants(&meters, call.reserved);
                     match self.ledger.take(&wants, COLD_WAIT).await {
-                        Ok(lease) => return Ok(found(call, pick, lease, note)),
+                        Ok(lease) => return Ok(found(call, look, pick, lease)),
                         Err(shortage) => shortage,
                     }
                 }
@@ -159,12 +170,10 @@ impl Engine {
                 (Some(a), Some(b)) => Some(a.min(b)),
                 (a, b) => a.or(b),
             };
-            if note {
-                let reason = match shortage.meter.kind {
-                    grok2api_schemas::meter::MeterKind::Concurrency => PassedOver::NoSlots,
-                    _ => PassedOver::NoUnits,
-                };
-                call.considered(&pick.token, reason, describe(&shortage));
+            if look.short.len() < MAX_CANDIDATES {
+                look.short.push((pick.token.clone(), shortage));
+            } else {
+                look.left_out += 1;
             }
             short.team(&pick.team);
             left -= 1;
@@ -175,12 +184,12 @@ impl Engine {
     }
 
     /// Why nothing can be said about any model: no credential was ever told what it may use.
-    pub(super) fn nothing_listed(&self, ask: &Ask) -> GatewayError {
-        self.refusal(ask, &Look::default())
+    pub(super) fn nothing_listed(&self, call: &mut Call, ask: &Ask) -> GatewayError {
+        self.refusal(call, ask, Look::default())
     }
 
     /// Refuses now if nothing can come within the time left.
-    fn refuse_if_hopeless(&self, ask: &Ask, look: &Look, left: Duration) -> Result<(), GatewayError> {
+    fn refuse_if_hopeless(&self, call: &mut Call, ask: &Ask, look: Look, left: Duration) -> Result<(), GatewayError> {
         let may_come = if look.blocked {
             !look.never && look.retry_ms.is_none_or(|ms| Duration::from_millis(ms) <= left)
         } else {
@@ -190,7 +199,30 @@ impl Engine {
         if may_come && !left.is_zero() {
             Ok(())
         } else {
-            Err(self.refusal(ask, look))
+            Err(self.refusal(call, ask, look))
+        }
+    }
+
+    /// Writes down whom a look has passed over, and who rests besides.
+    fn note(&self, call: &mut Call, ask: &Ask, look: Look) {
+        passed_over(call, look);
+        let room = MAX_CANDIDATES.saturating_sub(call.candidates());
+        for resting in self.hindrances(&ask.upstream_model).resting.iter().take(room) {
+            let reason = match resting.scope {
+                RestScope::Token => PassedOver::TokenCooling,
+                RestScope::Model => PassedOver::ModelCooling,
+                RestScope::Team => PassedOver::TeamCooling,
+            };
+            let now = self.clock.wall().0;
+            let detail = match resting.until_ms {
+                Some(until) => format!(
+                    "rests for {} ms more: {}",
+                    until.saturating_sub(now),
+                    explain(resting.cause)
+                ),
+                None => format!("rests: {}", explain(resting.cause)),
+            };
+            call.considered(&resting.token, reason, detail);
         }
     }
 
@@ -199,16 +231,25 @@ impl Engine {
         let now = self.clock.wall().0;
         let hindrances = self.hindrances(&ask.upstream_model);
         hindrances
+            .causes
             .iter()
             .filter_map(|(_, _, until)| *until)
             .min()
             .map(|until| until.saturating_sub(now))
     }
 
-    /// What the client is told when there is no room.
-    fn refusal(&self, ask: &Ask, look: &Look) -> GatewayError {
-        if look.blocked {
-            if look.never {
+    /// What the client is told when there is no room; the record is told whom that is true of.
+    fn refusal(&self, call: &mut Call, ask: &Ask, look: Look) -> GatewayError {
+        let Look {
+            blocked,
+            retry_ms: look_retry_ms,
+            never,
+            away,
+            ..
+        } = look;
+        self.note(call, ask, look);
+        if blocked {
+            if never {
                 return GatewayError::new(
                     ErrorKind::PoolUnusable,
                     format!(
@@ -218,8 +259,8 @@ impl Engine {
                 )
                 .because(RefusalReason::Pool);
             }
-            if look.away {
-                return bus_away(look.retry_ms);
+            if away {
+                return bus_away(look_retry_ms);
             }
             return GatewayError::new(
                 ErrorKind::PoolLimit,
@@ -228,7 +269,7 @@ impl Engine {
                     ask.model
                 ),
             )
-            .retry_after(look.retry_ms.or(Some(1_000)))
+            .retry_after(look_retry_ms.or(Some(1_000)))
             .because(RefusalReason::Pool);
         }
         if self.pool.is_empty() {
@@ -240,7 +281,7 @@ impl Engine {
         }
         let hindrances = self.hindrances(&ask.upstream_model);
         let retry_ms = self.next_recovery_ms(ask);
-        let Some((cause, _, _)) = hindrances.first() else {
+        let Some((cause, _, _)) = hindrances.causes.first() else {
             return GatewayError::new(
                 ErrorKind::UpstreamBusy,
                 format!(
@@ -273,16 +314,27 @@ impl Engine {
     }
 }
 
-fn found(call: &mut Call, pick: Pick, lease: CallLease, note: bool) -> Room {
-    if note {
-        let how = match pick.reason {
-            Reason::Affinity => "the conversation is bound to it",
-            Reason::Balance => "the better of two drawn at random",
-            Reason::Pinned => "it made what the request builds on",
-        };
-        call.considered(&pick.token, PassedOver::Chosen, how.to_owned());
-    }
+fn found(call: &mut Call, look: Look, pick: Pick, lease: CallLease) -> Room {
+    let how = match pick.reason {
+        Reason::Affinity => "the conversation is bound to it",
+        Reason::Balance => "the better of two drawn at random",
+        Reason::Pinned => "it made what the request builds on",
+    };
+    passed_over(call, look);
+    call.considered(&pick.token, PassedOver::Chosen, how.to_owned());
     Room { pick, lease }
+}
+
+/// Writes down whom a look has passed over.
+fn passed_over(call: &mut Call, look: Look) {
+    for (token, shortage) in &look.short {
+        let reason = match shortage.meter.kind {
+            MeterKind::Concurrency => PassedOver::NoSlots,
+            _ => PassedOver::NoUnits,
+        };
+        call.considered(token, reason, describe(shortage));
+    }
+    call.left_out(look.left_out);
 }
 
 /// What a call takes of each meter.
@@ -310,13 +362,14 @@ pub(super) fn bus_away(retry_ms: Option<u64>) -> GatewayError {
     .retry_after(retry_ms.or(Some(1_000)))
 }
 
+/// Which meter was short, and when it frees: for a person, and for whoever judges whether the refusal was right.
 fn describe(shortage: &Shortage) -> String {
-    if shortage.kind == ShortageKind::Away {
-        return shortage.to_string();
-    }
-    match shortage.retry_after_ms {
-        Some(ms) => format!("no units: {}, back in {ms} ms", shortage.meter),
-        None => format!("no units: {}", shortage.meter),
+    let meter = &shortage.meter;
+    match (shortage.kind, shortage.retry_after_ms) {
+        (ShortageKind::Away | ShortageKind::Zero, _) => shortage.to_string(),
+        (ShortageKind::Cold, _) => format!("not granted yet: {meter}, its owner has been asked"),
+        (ShortageKind::Dry, Some(ms)) => format!("no units: {meter}, back in {ms} ms"),
+        (ShortageKind::Dry, None) => format!("no units: {meter}, back when calls under way end"),
     }
 }
 

@@ -158,7 +158,7 @@ impl Engine {
             )
             .retry_after(Some(1_000))
             .because(RefusalReason::Pool)),
-            None if self.pool.offered_models().is_empty() => Err(self.nothing_listed(ask)),
+            None if self.pool.offered_models().is_empty() => Err(self.nothing_listed(call, ask)),
             None => Err(self.unknown_model(ask)),
         }
     }

@@ -118,14 +118,18 @@ async fn run(length: Duration) {
     let (stage, log) = stage.play(&mut random, length).await;
     stop.store(true, Ordering::Relaxed);
     let calls = clients.join_next().await.unwrap().unwrap();
+    let (records, answered_after) = stage.records().await;
+    let losses = stage.losses().await;
     let judge = Judge {
         limits,
         calls,
         faults: log,
         took: began.elapsed(),
         arrivals: sim.arrivals().await,
-        records: stage.records().await,
-        lapsed: stage.lapsed().await,
+        records,
+        answered_after,
+        lapsed: losses.lapsed,
+        late: losses.late,
     };
     println!("{}", judge.describe());
     judge.assert_kept(seed);

@@ -1,16 +1,18 @@
 //! The pool as lists, counts and metrics show it.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use grok2api_schemas::admin::page::{Cursor, Page, SortKey};
 use grok2api_schemas::admin::tokens::{ModelCoolingView, PoolCount, TokenCounts, TokenQuery, TokenSort, TokenView};
 use grok2api_schemas::ids::TokenId;
-use grok2api_schemas::token::{CoolingCause, PoolName, TokenRecord, TokenState, TokenSwitch};
+use grok2api_schemas::token::{Cooling, CoolingCause, PoolName, TokenRecord, TokenState, TokenSwitch};
 
 use super::cooling;
 use super::entry::Token;
 use super::pool::Pool;
+use crate::clock::WallMs;
 use crate::egress::ProxySpec;
 
 impl Pool {
@@ -212,29 +214,7 @@ impl Pool {
         let now = self.0.clock.wall();
         let mut causes: BTreeMap<CoolingCause, (u64, Option<u64>)> = BTreeMap::new();
         for token in self.0.tokens.read().values() {
-            let record = token.record();
-            if record.switch == TokenSwitch::Off {
-                // Its rests end without its serving again.
-                continue;
-            }
-            let team = token.team().map(|team| team.record());
-            let (_, of_token) = cooling::state(&record, team.as_deref(), now);
-            let of_model = model.and_then(|model| {
-                record
-                    .model_cooling
-                    .iter()
-                    .chain(team.iter().flat_map(|team| team.model_cooling.iter()))
-                    .find(|(name, cooling)| name == model && !cooling::is_over(cooling, now))
-                    .map(|(_, cooling)| cooling)
-            });
-            let listed = record
-                .models
-                .as_deref()
-                .or(team.as_ref().and_then(|team| team.models.as_deref()));
-            let may_serve = |model: &str| listed.is_none_or(|names| names.iter().any(|name| name == model));
-            if let Some(cooling) = of_token.or(of_model)
-                && model.is_none_or(may_serve)
-            {
+            if let Some((_, cooling)) = rest_of(token, model, now) {
                 let entry = causes.entry(cooling.cause).or_default();
                 entry.0 += 1;
                 entry.1 = match (entry.1, cooling.until_ms) {
@@ -250,6 +230,76 @@ impl Pool {
         list.sort_by_key(|(_, count, _)| std::cmp::Reverse(*count));
         list
     }
+
+    /// Some of the tokens that would serve a model if they did not rest.
+    pub fn resting(&self, model: &str, most: usize) -> Vec<Resting> {
+        let now = self.0.clock.wall();
+        let tokens = self.0.tokens.read();
+        let resting = tokens.values().filter_map(|token| {
+            let (scope, cooling) = rest_of(token, Some(model), now)?;
+            Some(Resting {
+                token: token.clone(),
+                scope,
+                cause: cooling.cause,
+                until_ms: cooling.until_ms,
+            })
+        });
+        resting.take(most).collect()
+    }
+}
+
+/// A token that rests.
+#[derive(Clone)]
+pub struct Resting {
+    /// Which.
+    pub token: Arc<Token>,
+    /// How much of it.
+    pub scope: RestScope,
+    /// Why.
+    pub cause: CoolingCause,
+    /// Until when, Unix milliseconds; `None` until an operator acts.
+    pub until_ms: Option<u64>,
+}
+
+/// What of a token rests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RestScope {
+    /// All of it.
+    Token,
+    /// One model, on it or on its whole team.
+    Model,
+    /// Its team.
+    Team,
+}
+
+/// The rest that keeps a token from serving; `None` if nothing does, or if it would not serve anyhow: switched off (its rests
+/// end without its serving again), or without the model.
+fn rest_of(token: &Token, model: Option<&str>, now: WallMs) -> Option<(RestScope, Cooling)> {
+    let record = token.record();
+    if record.switch == TokenSwitch::Off {
+        return None;
+    }
+    let team = token.team().map(|team| team.record());
+    let (_, whole) = cooling::state(&record, team.as_deref(), now);
+    let whole = whole.map(|cooling| {
+        let is_own = record.cooling.as_ref().is_some_and(|own| std::ptr::eq(own, cooling));
+        (if is_own { RestScope::Token } else { RestScope::Team }, cooling)
+    });
+    let of_model = || {
+        record
+            .model_cooling
+            .iter()
+            .chain(team.iter().flat_map(|team| team.model_cooling.iter()))
+            .find(|(name, cooling)| Some(name.as_ref()) == model && !cooling::is_over(cooling, now))
+            .map(|(_, cooling)| (RestScope::Model, cooling))
+    };
+    let (scope, cooling) = whole.or_else(of_model)?;
+    let listed = record
+        .models
+        .as_deref()
+        .or(team.as_ref().and_then(|team| team.models.as_deref()));
+    let may_serve = |model: &str| listed.is_none_or(|names| names.iter().any(|name| name == model));
+    model.is_none_or(may_serve).then(|| (scope, cooling.clone()))
 }
 
 fn mentions(record: &TokenRecord, text: &str) -> bool {

@@ -33,6 +33,7 @@ pub use choice::{Pick, Reason, Tried, Wish};
 pub use eligible::ModelId;
 pub use enrol::mask;
 pub use entry::{MeterUse, Takes, Team, TeamModel, Token};
+pub use listing::{RestScope, Resting};
 pub use pool::{Pool, PoolCounters, PoolOptions, PoolParts};
 pub use share::{Share, keeper};
 

@@ -138,14 +138,21 @@ impl Families {
             )?,
             ledger: LedgerMetrics {
                 grants: into.counter("grok2api_ledger_grants_total", "Grants handed out by quota owners.")?,
-                lapses: into.counter("grok2api_ledger_lapses_total", "Granted units that lapsed unused.")?,
+                lapses: into.counter(
+                    "grok2api_ledger_lapses_total",
+                    "Grants whose life ended with units in hand.",
+                )?,
+                lapsed_units: into.counter(
+                    "grok2api_ledger_lapsed_units_total",
+                    "Units presumed spent: their grant lapsed, or its holder fell silent.",
+                )?,
                 presumed: into.counter(
                     "grok2api_ledger_presumed_total",
                     "Calls charged their reservation because their use stayed unknown.",
                 )?,
                 late: into.counter(
                     "grok2api_ledger_late_total",
-                    "Settlements that came after their grant had ended.",
+                    "Calls whose head was written later than the delivery slack allows; each was charged twice.",
                 )?,
                 appends: into.counter("grok2api_ledger_appends_total", "Appends to the ledger's journals.")?,
             },

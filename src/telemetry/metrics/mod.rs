@@ -44,11 +44,13 @@ pub struct Metrics {
 pub struct LedgerMetrics {
     /// Grants that owners handed out.
     pub grants: IntCounter,
-    /// Units that lapsed unused with their grant.
+    /// Grants whose life ended with units in hand.
     pub lapses: IntCounter,
+    /// Units presumed spent because their grant lapsed or its holder fell silent.
+    pub lapsed_units: IntCounter,
     /// Calls charged their reservation because nobody could say what they used.
     pub presumed: IntCounter,
-    /// Settlements that came after their grant had ended.
+    /// Calls whose head was written later than the delivery slack allows; each was charged twice.
     pub late: IntCounter,
     /// Appends to journals.
     pub appends: IntCounter,

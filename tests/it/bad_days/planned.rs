@@ -10,7 +10,6 @@ use crate::support::nats::NatsServers;
 use crate::support::{MODEL, ask_streamed};
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "a kept-alive connection may be reset at the end of a drain"]
 async fn nobody_notices_a_node_that_is_told_to_end() {
     let Some(nats) = NatsServers::one().await else { return };
     let mut stage = Stage::set(nats, 3).await;

@@ -134,6 +134,42 @@ async fn clients_that_keep_connections_alive_see_no_reset() {
     assert_eq!(timeout(PATIENCE, ending).await.unwrap().unwrap(), Outcome::Clean);
 }
 
+/// Clients that make a connection for every request: whoever was let in is answered, whoever comes later is refused.
+#[tokio::test(flavor = "multi_thread")]
+async fn clients_that_come_while_the_door_closes_are_answered_or_refused() {
+    for _ in 0..10 {
+        let stand = Stand::new().await;
+        let address = stand.address;
+        let tracker = tokio_util::task::TaskTracker::new();
+        let clients: Vec<_> = (0..32)
+            .map(|_| {
+                tracker.spawn(async move {
+                    loop {
+                        match tokio::net::TcpStream::connect(address).await {
+                            Ok(socket) => {
+                                let mut raw = super::stand::Raw(socket);
+                                raw.get("/").await;
+                                let answer = raw.until("ok").await;
+                                assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+                            }
+                            Err(error) => return error.kind(),
+                        }
+                    }
+                })
+            })
+            .collect();
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        stand.handle.stop();
+        for client in clients {
+            // A reset, or an end before an answer, panics in the client.
+            let end = timeout(PATIENCE, client).await.unwrap().unwrap();
+            assert_eq!(end, std::io::ErrorKind::ConnectionRefused);
+        }
+        timeout(PATIENCE, stand.serving).await.unwrap().unwrap();
+        timeout(PATIENCE, stand.handle.closed()).await.unwrap();
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn http2_is_told_by_goaway_and_its_streams_finish() {
     let stand = Stand::new().await;

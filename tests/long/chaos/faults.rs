@@ -54,8 +54,17 @@ pub struct Stage {
     places: Places,
     began: Instant,
     log: Vec<Fault>,
-    /// Units that were presumed spent, as far as nodes that are gone said.
-    lapsed: f64,
+    /// Units that were presumed spent, and heads that were written late, as far as nodes that are gone said.
+    gone: Losses,
+}
+
+/// What nodes count of what went wrong.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Losses {
+    /// Units presumed spent.
+    pub lapsed: f64,
+    /// Heads written later than D.
+    pub late: f64,
 }
 
 impl Stage {
@@ -67,7 +76,7 @@ impl Stage {
             places,
             began,
             log: Vec::new(),
-            lapsed: 0.0,
+            gone: Losses::default(),
         }
     }
 
@@ -99,7 +108,7 @@ impl Stage {
         let (mut killed, mut bus) = (None, false);
         let what = match kind {
             0 => {
-                self.lapsed += self.presumed(node).await;
+                self.remember(node).await;
                 killed = Some(node);
                 self.nodes[node].kill();
                 self.takes(node, false);
@@ -108,6 +117,7 @@ impl Stage {
                 format!("node {node} killed and started again")
             }
             1 => {
+                self.remember(node).await;
                 let ended = self.drain(node).await;
                 self.restart(node).await;
                 format!("node {node} ended ({ended}) and started again")
@@ -192,53 +202,58 @@ impl Stage {
         self.places.lock()[node].takes = takes;
     }
 
-    /// Units that this node's shards presumed spent, by its own count.
-    async fn presumed(&self, node: usize) -> f64 {
-        let Ok(got) = self.nodes[node]
-            .http()
-            .try_send(http::Method::GET, "/metrics", &[], "")
-            .await
-        else {
-            return 0.0;
+    /// What this life of a node has counted.
+    async fn losses_of(&self, node: usize) -> Losses {
+        let metrics = self.nodes[node].http().try_send(http::Method::GET, "/metrics", &[], "");
+        let text = metrics.await.map(|got| got.text()).unwrap_or_default();
+        let read = |name: &str| {
+            let mut lines = text.lines().filter_map(|line| line.strip_prefix(name));
+            lines.find_map(|value| value.trim().parse().ok()).unwrap_or(0.0)
         };
-        let text = got.text();
-        let mut lines = text
-            .lines()
-            .filter(|line| line.starts_with("grok2api_ledger_presumed_total"));
-        lines
-            .find_map(|line| line.rsplit(' ').next()?.parse().ok())
-            .unwrap_or(0.0)
-    }
-
-    /// Units lost to lapses, over all nodes and their lives that were seen.
-    pub async fn lapsed(&self) -> f64 {
-        let mut lapsed = self.lapsed;
-        for node in 0..NODES {
-            lapsed += self.presumed(node).await;
+        Losses {
+            lapsed: read("grok2api_ledger_lapsed_units_total"),
+            late: read("grok2api_ledger_late_total"),
         }
-        lapsed
     }
 
-    /// The record of every request that failed, as one node tells it.
-    pub async fn records(&self) -> Vec<Value> {
+    /// This life of a node is about to end.
+    async fn remember(&mut self, node: usize) {
+        let losses = self.losses_of(node).await;
+        self.gone.lapsed += losses.lapsed;
+        self.gone.late += losses.late;
+    }
+
+    /// Over all nodes and all of their lives.
+    pub async fn losses(&self) -> Losses {
+        let mut all = self.gone;
+        for node in 0..NODES {
+            let losses = self.losses_of(node).await;
+            all.lapsed += losses.lapsed;
+            all.late += losses.late;
+        }
+        all
+    }
+
+    /// The record of every request that failed, as one node tells it, and how long answers took to begin, milliseconds.
+    pub async fn records(&self) -> (Vec<Value>, Vec<u64>) {
         let admin = self.nodes[0].admin().await;
-        let mut records = Vec::new();
+        let (mut records, mut answered_after) = (Vec::new(), Vec::new());
         let mut cursor = String::new();
         for _ in 0..2_000 {
             let got = admin.get(&format!("/requests?limit=1000{cursor}")).await.ok().json();
-            records.extend(
-                got["items"]
-                    .as_array()
-                    .unwrap()
-                    .iter()
-                    .filter(|one| one["status"] != 200)
-                    .cloned(),
-            );
+            for one in got["items"].as_array().unwrap() {
+                let attempts = one["attempts"].as_array().into_iter().flatten();
+                let answered = attempts.filter(|attempt| !attempt["status"].is_null());
+                answered_after.extend(answered.filter_map(|attempt| attempt["took_ms"].as_u64()));
+                if one["status"] != 200 {
+                    records.push(one.clone());
+                }
+            }
             match got["next_cursor"].as_str() {
                 Some(next) => cursor = format!("&cursor={next}"),
                 None => break,
             }
         }
-        records
+        (records, answered_after)
     }
 }

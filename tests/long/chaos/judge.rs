@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::faults::Fault;
-use super::{Limits, MODEL, RATE};
+use super::{Limits, MODEL, RATE, SLACK_MS};
 use crate::support::Sim;
 use crate::support::http::Got;
 
@@ -15,6 +15,9 @@ use crate::support::http::Got;
 const LEAST_USED: f64 = 0.7;
 /// How long after the bus came back an answer may still tell of its absence.
 const AFTER: Duration = Duration::from_secs(12);
+
+/// How long a record may wait on its node before it is where a kill does not reach it.
+const BATCH: Duration = Duration::from_secs(5);
 
 /// One client's call.
 #[derive(Debug)]
@@ -40,9 +43,8 @@ enum Why {
     NodeKilled,
     /// No team had a free unit: the decision record says so.
     NoUnits,
-    /// It stood in line for a unit until its time was up, or found the line full: such a record names no token yet, so only the
-    /// share of the limits that was used says that there was none.
-    StoodInLine,
+    /// A team's owner had not answered yet, soon after a fault took it away.
+    OwnerAway,
     /// The bus was away while nothing was in hand.
     BusAway,
     /// Refused for want of units, and no record of it is left: the node was killed soon after.
@@ -83,7 +85,13 @@ pub struct Judge {
     pub took: Duration,
     pub arrivals: Value,
     pub records: Vec<Value>,
+    /// Units presumed spent, as the owners counted them.
     pub lapsed: f64,
+    /// Calls whose head was written later than D, as the nodes counted them.
+    pub late: f64,
+    /// How long the upstream took to answer each call, from the moment its token was chosen, milliseconds: a call reaches
+    /// the upstream's counter sooner than that.
+    pub answered_after: Vec<u64>,
 }
 
 impl Judge {
@@ -95,20 +103,34 @@ impl Judge {
             return if is_excused { Why::NodeKilled } else { Why::Wrong };
         }
         let is_excused_by_bus = self.faults.iter().any(|fault| fault.bus && met(&fault, AFTER));
+        let tells_of_bus = failed.said.contains("bus_away");
+        if tells_of_bus && is_excused_by_bus {
+            return Why::BusAway;
+        }
         let Some(record) = records.get(failed.request.as_str()) else {
-            return if failed.status == 429 {
+            // Records travel in batches: a killed node takes its last ones with it.
+            let dies_soon = |fault: &Fault| {
+                fault.killed == Some(call.node) && fault.from >= call.until && fault.from <= call.until + BATCH
+            };
+            let is_lost = self.faults.iter().any(dies_soon);
+            return if failed.status == 429 && is_lost {
                 Why::NoRecord
             } else {
                 Why::Wrong
             };
         };
-        let tells_of_bus = failed.said.contains("bus_away") || record["candidates"].to_string().contains("bus away");
+        let last_look = last_look(record);
+        let is_excused_by_fault = self.faults.iter().any(|fault| met(&fault, AFTER));
+        let says = |words: &str| {
+            last_look
+                .iter()
+                .any(|one| one["detail"].as_str().is_some_and(|said| said.contains(words)))
+        };
         match failed.status {
-            429 | 503 if tells_of_bus && is_excused_by_bus => Why::BusAway,
-            429 if has_no_units(record) => Why::NoUnits,
-            429 if record["candidates"] == serde_json::json!([]) && failed.said.contains("upstream quota") => {
-                Why::StoodInLine
-            }
+            _ if !is_excused(&last_look) => Why::Wrong,
+            429 | 503 if says("bus away") && is_excused_by_bus => Why::BusAway,
+            429 if says("not granted yet") && is_excused_by_fault => Why::OwnerAway,
+            429 if !says("bus away") && !says("not granted yet") => Why::NoUnits,
             _ => Why::Wrong,
         }
     }
@@ -147,13 +169,9 @@ impl Judge {
         arrived as f64 / (allowed as f64 * minutes)
     }
 
-    /// How long the gateway waited for first bytes: more than a call needs to arrive. p99.9 and the longest, milliseconds.
-    fn delays(&self) -> (u64, u64) {
-        let attempts = self
-            .records
-            .iter()
-            .flat_map(|record| record["attempts"].as_array().into_iter().flatten());
-        let mut delays: Vec<u64> = attempts.filter_map(|attempt| attempt["took_ms"].as_u64()).collect();
+    /// How long answers took to begin: p50, p99.9 and the longest, milliseconds.
+    fn delays(&self) -> (u64, u64, u64) {
+        let mut delays = self.answered_after.clone();
         delays.sort_unstable();
         let at = |q: f64| {
             delays
@@ -161,7 +179,7 @@ impl Judge {
                 .copied()
                 .unwrap_or(0)
         };
-        (at(0.999), at(1.0))
+        (at(0.5), at(0.999), at(1.0))
     }
 
     /// For a person.
@@ -214,13 +232,20 @@ impl Judge {
                 windows.join(", ")
             );
         }
-        let (most, longest) = self.delays();
+        let (middle, most, longest) = self.delays();
         let _ = writeln!(
             text,
-            "limits used {:.1} %, {} units presumed spent by lapses, failed attempts took {most} ms (p99.9), {longest} ms at most; overspend {}",
+            "limits used {:.1} %, {} units presumed spent by lapses and silence; overspend {}",
             100.0 * self.used(),
             self.lapsed,
             self.arrivals["over"]
+        );
+        let _ = writeln!(
+            text,
+            "D is {SLACK_MS} ms; {} heads were written later than that; {} answers began {middle} ms (p50), {most} ms (p99.9), \
+             {longest} ms (most) after their token was chosen, so no call was on its way for longer",
+            self.late,
+            self.answered_after.len(),
         );
         text
     }
@@ -238,9 +263,15 @@ impl Judge {
     }
 }
 
-/// Whether the record says of every token that was looked at that it had no units.
-fn has_no_units(record: &Value) -> bool {
+/// What the record says of the look that led to the refusal: whoever was chosen before did not come to anything.
+fn last_look(record: &Value) -> Vec<&Value> {
     let candidates = record["candidates"].as_array().unwrap();
+    let chosen = candidates.iter().rposition(|one| one["reason"] == "chosen");
+    candidates.iter().skip(chosen.map_or(0, |at| at + 1)).collect()
+}
+
+/// Whether every token that was looked at had no units, or rested.
+fn is_excused(candidates: &[&Value]) -> bool {
     let excused = [
         "no_units",
         "no_slots",
