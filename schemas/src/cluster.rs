@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::ids::SessionId;
 use crate::ledger::{OwnerReply, OwnerRequest};
+use crate::meter::Meter;
 
 /// A node says that it lives. Published every second, and at once when something in it changed that others act on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,6 +72,11 @@ pub enum NodeRequest {
     },
     /// Hand everything over and end.
     Drain,
+    /// Give back what is not needed of these meters: another node starves.
+    Recall {
+        /// Which.
+        meters: Vec<Meter>,
+    },
 }
 
 /// A holder's request to the owner of one shard.

@@ -52,6 +52,9 @@ pub enum EntryBody {
     Changes(Changes),
     /// Part of a snapshot: replaces what was known of these meters.
     Snapshot(SnapshotChunk),
+    /// The journal is not the one that was written before: no grants until the upstream can have forgotten what the lost
+    /// one granted. Also a takeover, or said again before a snapshot.
+    Suspect(Suspicion),
 }
 
 /// The first entry of an owner.
@@ -61,6 +64,15 @@ pub struct Takeover {
     pub incarnation: u64,
     /// No other process can live (the store was locked exclusively): grants of every other session are lapsed from here on.
     pub predecessors_are_dead: bool,
+}
+
+/// A takeover of a journal that was wiped or restored.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Suspicion {
+    /// The new owner.
+    pub takeover: Takeover,
+    /// When it was found, Unix milliseconds of the writer.
+    pub since_ms: u64,
 }
 
 /// Many meters' changes in one entry.

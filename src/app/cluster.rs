@@ -22,6 +22,7 @@ const AWAY_MS: u64 = 10_000;
 /// Names of blockers in `/readyz`.
 const BUS: &str = "bus";
 const CLOCK: &str = "clock";
+const JOURNAL: &str = "journal";
 
 /// What people call this node, everywhere: as configured, else the host with a mark of the node's own key pair, which is
 /// kept in its data directory: one host may have several nodes, and each keeps its name.
@@ -100,6 +101,15 @@ pub(super) fn watch(app: &Arc<App>, door: DoorHandle, end: ShutdownTrigger) {
 }
 
 fn look(app: &App) {
+    match app.ledger.distrusted() {
+        Some((shards, reason)) => app.readiness.block(
+            JOURNAL,
+            format!(
+                "{reason}: no grants of {shards} shards until the upstream has forgotten what the lost one granted"
+            ),
+        ),
+        None => app.readiness.clear(JOURNAL),
+    }
     if !app.membership.is_clustered() {
         return;
     }

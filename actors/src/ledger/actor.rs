@@ -8,15 +8,17 @@ use std::time::Duration;
 
 use actix::fut::ActorFutureExt;
 use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message, WrapFuture};
+use grok2api_schemas::cluster::NodeRequest;
 use grok2api_schemas::ledger::{OwnerReply, OwnerRequest};
 use grok2api_schemas::meter::Meter;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::counters::LedgerCounters;
+use super::memory::JournalMemory;
+use super::node::Node;
 use super::owner::{Append, Owner};
 use super::rules::Moment;
-use super::{LedgerError, LedgerOptions};
+use super::{LedgerError, LedgerOptions, remote};
 use crate::bus::{BusErrorKind, BusHandle};
 use crate::clock::{Clock, Mono};
 use crate::cluster::Membership;
@@ -30,6 +32,8 @@ const TICK_MS: u64 = 2_000;
 const PAUSES_MS: (u64, u64) = (20, 500);
 /// How often it is looked for sessions that fell silent: their slots are free within 10 s.
 const LOOK_FOR_SILENT: Duration = Duration::from_millis(250);
+/// How long a holder has to hear that another starves.
+const RECALL_WITHIN: Duration = Duration::from_millis(500);
 /// Times that a takeover is tried against others who append.
 const TAKEOVER_TRIES: u32 = 4;
 
@@ -77,7 +81,9 @@ pub(super) struct ShardContext {
     pub(super) bus: BusHandle,
     pub(super) clock: Clock,
     pub(super) options: LedgerOptions,
-    pub(super) counters: Arc<LedgerCounters>,
+    pub(super) node: Arc<Node>,
+    /// What this node remembers of the journals.
+    pub(super) memory: Arc<JournalMemory>,
     /// Set when another session took the shard over: it is left alone for a while.
     pub(super) stepped_down: Arc<AtomicBool>,
     /// Who shares the quotas, and who is known to be silent.
@@ -124,11 +130,14 @@ pub(super) async fn open(context: ShardContext, arbiter: &actix_rt::ArbiterHandl
         let moment = Moment::now(&context.clock);
         let mut owner = Owner::replay(context.options.session, context.options, moment, head, &entries)
             .map_err(|unreadable| LedgerError::Unreadable { shard, unreadable })?;
+        owner.compare(moment, context.memory.of(shard));
         let append = owner.take_over(moment, head.incarnation);
         match send(&context, append).await {
             Ok(sequence) => {
                 owner.appended(sequence);
-                context.counters.appends.fetch_add(1, Ordering::Relaxed);
+                context.memory.note(shard, owner.remember());
+                context.memory.distrust(shard, owner.shows_distrust(moment));
+                context.node.counters.appends.fetch_add(1, Ordering::Relaxed);
                 let snapshot = context.membership.snapshot();
                 for node in snapshot.nodes.iter().filter(|node| !node.live) {
                     let silent_us = node.heard_ms_ago * 1000;
@@ -191,7 +200,7 @@ impl ShardActor {
     }
 
     fn appended(&mut self, ctx: &mut Context<Self>, result: Result<u64, crate::bus::BusError>) {
-        let counters = &self.context.counters;
+        let counters = &self.context.node.counters;
         match result {
             Ok(sequence) => {
                 counters.appends.fetch_add(1, Ordering::Relaxed);
@@ -199,6 +208,7 @@ impl ShardActor {
                     self.owner.recovered(Moment::now(&self.context.clock));
                 }
                 let released = self.owner.appended(sequence);
+                self.context.memory.note(self.context.shard, self.owner.remember());
                 for (reply, answer) in released.replies {
                     let _ = reply.send(answer);
                 }
@@ -271,6 +281,8 @@ impl ShardActor {
 
     /// Brings what the membership shows of this shard up to date.
     fn show(&self) {
+        let distrust = self.owner.shows_distrust(Moment::now(&self.context.clock));
+        self.context.memory.distrust(self.context.shard, distrust);
         let state = self.owner.state();
         let (mut grants, mut outstanding, mut meters) = (0, 0, 0);
         for (_, meter) in state.meters() {
@@ -284,9 +296,26 @@ impl ShardActor {
         self.gauge.meters.store(small(meters), Ordering::Relaxed);
     }
 
+    /// Tells holders at once that another starves.
+    fn recall(&mut self, ctx: &mut Context<Self>, moment: Moment) {
+        for (session, meters) in self.owner.take_recalls(moment) {
+            self.context.node.counters.recalls.fetch_add(1, Ordering::Relaxed);
+            if session == self.context.options.session {
+                self.context.node.recall(moment.mono, &meters);
+                continue;
+            }
+            let bus = self.context.bus.clone();
+            let told = async move {
+                // Who does not hear it is told with its next answer.
+                let _ = remote::ask(&bus, session, &NodeRequest::Recall { meters }, RECALL_WITHIN).await;
+            };
+            ctx.spawn(told.into_actor(self));
+        }
+    }
+
     fn report_counts(&mut self) {
         let tally = self.owner.take_tally();
-        self.context.counters.tally(tally);
+        self.context.node.counters.tally(tally);
     }
 }
 
@@ -310,6 +339,8 @@ impl Actor for ShardActor {
     }
 
     fn stopped(&mut self, _: &mut Self::Context) {
+        // The next owner shows it.
+        self.context.memory.distrust(self.context.shard, None);
         self.context.ended.notify_one();
     }
 }
@@ -333,6 +364,7 @@ impl Handler<Exchange> for ShardActor {
         if message.urgent {
             self.flush(ctx);
         }
+        self.recall(ctx, moment);
     }
 }
 

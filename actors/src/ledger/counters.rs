@@ -33,6 +33,8 @@ pub struct LedgerCounters {
     pub remote_requests: AtomicU64,
     /// Of those, without an answer.
     pub remote_lost: AtomicU64,
+    /// Holders that were told at once to give back what another starves of.
+    pub recalls: AtomicU64,
     /// Settlements for grants that a journal never made: it was rolled back.
     pub strangers: AtomicU64,
 }

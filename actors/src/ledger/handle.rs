@@ -21,7 +21,9 @@ use super::actor::{self, Inspect, OwnerStanding, ShardContext};
 use super::counters::LedgerCounters;
 use super::holder::HeldMeter;
 use super::lease::CallLease;
+use super::memory::{self, JournalMemory};
 use super::node::Node;
+use super::owner::Distrust;
 use super::pump::{Pump, PumpParts};
 use super::remote;
 use super::shards::{ShardLink, Shards};
@@ -53,6 +55,7 @@ struct Inner {
     shards: Arc<Shards>,
     bus: BusHandle,
     spooled: Arc<AtomicU64>,
+    memory: Arc<JournalMemory>,
     meters: DashMap<Arc<Meter>, Arc<HeldMeter>>,
     stop: CancellationToken,
 }
@@ -139,6 +142,13 @@ impl Ledger {
         let node = Arc::new(Node::new(clock.clone(), options));
         let stop = CancellationToken::new();
         let ended = Arc::new(Notify::new());
+        let is_clustered = membership.is_clustered();
+        // Alone, journals and what would be remembered of them are one store.
+        let memory = match store {
+            Some(store) if is_clustered => JournalMemory::open(store)?,
+            _ => JournalMemory::default(),
+        };
+        let memory = Arc::new(memory);
         let mut links = Vec::with_capacity(usize::from(SHARDS));
         for shard in 0..SHARDS {
             let arbiter = arbiters.get(usize::from(shard) % arbiters.len().max(1)).cloned();
@@ -147,7 +157,8 @@ impl Ledger {
                 bus: bus.clone(),
                 clock: clock.clone(),
                 options,
-                counters: node.counters.clone(),
+                node: node.clone(),
+                memory: memory.clone(),
                 stepped_down: Arc::new(AtomicBool::new(false)),
                 membership: membership.clone(),
                 ended: ended.clone(),
@@ -155,7 +166,6 @@ impl Ledger {
             };
             links.push((context, arbiter.ok_or(LedgerError::NoArbiter)?));
         }
-        let is_clustered = membership.is_clustered();
         let opening = links.into_iter().map(|(context, arbiter)| async move {
             let open = if is_clustered {
                 None
@@ -166,7 +176,10 @@ impl Ledger {
         });
         let links = futures::future::try_join_all(opening).await?;
         let spool = match store {
-            Some(store) if is_clustered => Some(Spool::open(store, options.session, &tracker, stop.clone())?),
+            Some(store) if is_clustered => {
+                tracker.spawn(memory::keep(memory.clone(), store.clone(), stop.clone()));
+                Some(Spool::open(store, options.session, &tracker, stop.clone())?)
+            }
             _ => None,
         };
         let spooled = spool.as_ref().map(|(spool, _)| spool.size()).unwrap_or_default();
@@ -194,6 +207,7 @@ impl Ledger {
                 shards,
                 bus,
                 spooled,
+                memory,
                 meters: DashMap::new(),
                 stop,
             }),
@@ -329,6 +343,11 @@ impl Ledger {
     /// How many shards have an owner that does not answer what somebody waits for.
     pub fn shards_away(&self) -> usize {
         self.inner.node.shards_away()
+    }
+
+    /// How many shards of this node grant nothing because their journals were wiped or restored, and what was found.
+    pub fn distrusted(&self) -> Option<(usize, Distrust)> {
+        self.inner.memory.distrusted(self.inner.node.clock.now())
     }
 
     /// How many meters this node has used.

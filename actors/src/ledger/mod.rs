@@ -9,7 +9,8 @@
 //! - [`actor`]: the actor around it, with the journal;
 //! - [`demand`], [`held`]: the holder's side, pure;
 //! - [`holder`], [`lease`]: meters and leases, as callers see them; [`pump`]: what carries asks and settlements;
-//! - [`shards`], [`remote`], [`spool`]: who owns what here, how other nodes are reached, what outlives the process.
+//! - [`shards`], [`remote`], [`spool`], [`memory`]: who owns what here, how other nodes are reached, what outlives the
+//!   process.
 
 mod actor;
 mod charges;
@@ -20,6 +21,7 @@ mod handle;
 mod held;
 mod holder;
 mod lease;
+mod memory;
 mod meter;
 mod mutants;
 mod node;
@@ -42,6 +44,7 @@ pub use error::LedgerError;
 pub use handle::{Ledger, MeterStatus};
 pub use holder::HeldMeter;
 pub use lease::CallLease;
+pub use owner::Distrust;
 pub(crate) use rules::Moment;
 pub use shortage::{Actual, LeaseLapsed, Shortage, ShortageKind, Want};
 

@@ -31,6 +31,8 @@ pub enum Mutant {
     RestartReuses,
     /// Two processes of one node id share their grants (in the simulation).
     GrantsOfANodeId,
+    /// A share whose answer got lost is free at once, though it took the place of one that was spent.
+    ForgoneShareIsFree,
     /// A paced share counts over T alone on the holder's clock.
     PaceWithoutSlack,
     /// The journal takes an append whatever its writer saw last (in the model).

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use grok2api_schemas::bus::subjects::SHARDS;
+use grok2api_schemas::meter::Meter;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use super::LedgerOptions;
 use super::counters::LedgerCounters;
 use super::holder::HeldMeter;
-use crate::clock::Clock;
+use crate::clock::{Clock, Mono};
 
 /// Shared by every [`HeldMeter`] and the pump.
 pub(super) struct Node {
@@ -65,6 +66,20 @@ impl Node {
             if first {
                 self.wake.notify_one();
             }
+        }
+    }
+
+    /// Another node starves of these meters: what is not needed here goes back at once.
+    pub(super) fn recall(&self, now: Mono, meters: &[Meter]) {
+        // A meter with anything in hand is in use.
+        let held: Vec<_> = {
+            let active = self.active.lock();
+            let recalled = active.iter().filter(|held| meters.contains(held.meter()));
+            recalled.cloned().collect()
+        };
+        for meter in held {
+            meter.state.lock().recall(now);
+            self.hurry(&meter, false);
         }
     }
 

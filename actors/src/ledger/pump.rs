@@ -482,19 +482,8 @@ impl Pump {
                 meter.state.lock().gone(*grant);
             }
         }
-        for name in &reply.recalled {
-            // A meter with anything in hand is in use.
-            let held = self
-                .node
-                .active
-                .lock()
-                .iter()
-                .find(|meter| meter.meter() == name)
-                .cloned();
-            if let Some(meter) = held {
-                meter.state.lock().recall(now);
-                self.node.hurry(&meter, false);
-            }
+        if !reply.recalled.is_empty() {
+            self.node.recall(now, &reply.recalled);
         }
         for answer in &reply.answers {
             let Some((meter, _)) = sent

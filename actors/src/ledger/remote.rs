@@ -93,6 +93,10 @@ async fn answer(shards: &Shards, payload: &[u8]) -> Option<Bytes> {
             shards.let_go(usize::from(shard)).await;
             NodeReply::Done
         }
+        NodeRequest::Recall { meters } => {
+            shards.recall(&meters);
+            NodeReply::Done
+        }
         NodeRequest::Drain => {
             shards.asked_to_drain.cancel();
             NodeReply::Done

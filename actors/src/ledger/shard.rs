@@ -13,10 +13,13 @@ use super::LedgerOptions;
 use super::charges::Charges;
 use super::meter::{Grant, OwnerMeter};
 use super::rules::{Anchor, Moment, Rules};
-use crate::clock::Mono;
+use crate::clock::{Mono, WallMs};
 
 /// How many owners' grant counts are remembered, to tell an old grant from one that was never made.
 const OWNERS_REMEMBERED: usize = 256;
+
+/// The window that a journal's distrust is shown for at least, milliseconds: no meter may be known yet.
+const SHOWN_WINDOW_MS: u64 = 60_000;
 
 /// All meters of a shard.
 #[derive(Debug)]
@@ -56,7 +59,27 @@ impl ShardState {
         }
     }
 
+    /// Since when the journal is not trusted, if it is not.
+    pub fn distrusted_at(&self) -> Option<Moment> {
+        self.distrusted_at
+    }
+
+    /// Until when the journal's distrust is worth being shown: grants of the shard's short windows may be seen that long.
+    /// A meter by the day or of a long window is refused for longer, and says so itself.
+    pub fn distrust_shows_until(&self) -> Option<Mono> {
+        let since = self.distrusted_at?;
+        let short = self.meters.values().map(|meter| meter.rules);
+        let short = short.filter(|rules| !rules.is_long()).map(|rules| rules.window_ms);
+        let window_ms = short.max().unwrap_or(0).max(SHOWN_WINDOW_MS);
+        Some(
+            since
+                .mono
+                .plus_ms(self.foreign_life_ms() + window_ms + self.options.delivery_slack_ms),
+        )
+    }
+
     /// Until when a meter that nothing is known of is refused, if the journal is not trusted.
+    #[cfg(test)]
     pub fn refused_until(&self, meter: &Meter) -> Option<Mono> {
         let since = self.distrusted_at?;
         let mut unknown = OwnerMeter::new(Rules::of(meter, &self.options));
@@ -210,6 +233,13 @@ impl ShardState {
             EntryBody::Takeover(takeover) => {
                 self.apply_takeover(entry.writer, anchor.mono(entry.at_ms), takeover);
             }
+            EntryBody::Suspect(suspicion) => {
+                self.apply_takeover(entry.writer, anchor.mono(entry.at_ms), &suspicion.takeover);
+                self.distrust(Moment {
+                    mono: anchor.mono(suspicion.since_ms),
+                    wall: WallMs(suspicion.since_ms),
+                });
+            }
             EntryBody::Changes(changes) => self.apply_changes(changes, &anchor),
             EntryBody::Snapshot(chunk) => self.restore(chunk, &anchor),
         }
@@ -220,7 +250,10 @@ impl ShardState {
             self.remember_owner(*owner);
         }
         for stored in &chunk.meters {
-            let meter = self.restored(stored, anchor);
+            let mut meter = self.restored(stored, anchor);
+            if let Some(since) = self.distrusted_at {
+                meter.refuse(since, self.foreign_life_ms());
+            }
             self.meters.insert(stored.meter.clone(), meter);
         }
     }

@@ -8,12 +8,15 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use grok2api_schemas::cluster::{NodeRequest, ShardClaim};
 use grok2api_schemas::ids::SessionId;
+use grok2api_schemas::meter::Meter;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::actor::{self, Finish, OpenShard, ShardContext};
-use super::remote;
+use super::owner::Owner;
+use super::rules::Moment;
+use super::{LedgerError, remote};
 use crate::clock::Mono;
 use crate::cluster::{Membership, Snapshot};
 
@@ -23,6 +26,8 @@ const REOPEN_AFTER_MS: u64 = 5_000;
 const REBUILD_AFTER_MS: u64 = 100;
 /// How long a shard that could not be opened waits for the next try.
 const TRY_AGAIN_MS: u64 = 500;
+/// A journal that could not be compared is looked at again after so long.
+const CHECK_AGAIN: Duration = Duration::from_secs(5);
 /// The keeper looks at least this often.
 const LOOK: Duration = Duration::from_millis(250);
 /// A join takes its shards over at least this long, and one after the other.
@@ -38,6 +43,8 @@ pub(super) struct ShardLink {
     opening: AtomicBool,
     /// Not opened before; microseconds on our clock.
     rests_until: AtomicU64,
+    /// The epoch of another node's turn in which the journal was last compared with what is remembered.
+    checked: AtomicU64,
 }
 
 /// Where a request for a shard goes.
@@ -70,6 +77,7 @@ impl ShardLink {
             open: ArcSwapOption::from(open.map(Arc::new)),
             opening: AtomicBool::new(false),
             rests_until: AtomicU64::new(0),
+            checked: AtomicU64::new(0),
         }
     }
 
@@ -214,6 +222,9 @@ impl Shards {
                 let is_lost = link.context.stepped_down.swap(false, Ordering::AcqRel);
                 link.rest(if is_lost { REOPEN_AFTER_MS } else { REBUILD_AFTER_MS });
             }
+            if let Some((owner, claim)) = claim.filter(|(owner, _)| *owner != snapshot.me) {
+                self.check(shard, owner, claim.epoch);
+            }
             let rests = link.now().0 < link.rests_until.load(Ordering::Acquire);
             if snapshot.named(link.context.shard) != Some(snapshot.me) || rests {
                 continue;
@@ -226,6 +237,71 @@ impl Shards {
         let now = self.links.first().map_or(Mono(0), ShardLink::now);
         if let Some((shard, owner)) = planner.next(now, &planned) {
             self.open(shard, Some(owner));
+        }
+    }
+
+    /// Another node decides for a shard in a new epoch: looks in the background whether its journal is still the one that
+    /// this node knows. The owner may be new here, and know nothing against a journal that was wiped.
+    fn check(self: &Arc<Self>, shard: usize, owner: SessionId, epoch: u64) {
+        let Some(link) = self.links.get(shard) else {
+            return;
+        };
+        if link.checked.swap(epoch, Ordering::AcqRel) == epoch {
+            return;
+        }
+        let shards = self.clone();
+        self.tracker.spawn(async move {
+            let stop = shards.stop.clone();
+            let suspect = tokio::select! {
+                () = stop.cancelled() => return,
+                suspect = shards.is_suspect(shard) => suspect,
+            };
+            match suspect {
+                Ok(false) => {}
+                // What is noted in the journal binds whoever decides for it next.
+                Ok(true) => shards.open(shard, Some(owner)),
+                Err(error) => {
+                    tracing::debug!(shard, %error, "the journal of another node's shard was not compared");
+                    tokio::time::sleep(CHECK_AGAIN).await;
+                    if let Some(link) = shards.links.get(shard) {
+                        link.checked.store(0, Ordering::Release);
+                    }
+                }
+            }
+        });
+    }
+
+    /// Whether a journal is not what this node remembers, and does not say so itself. What is right is remembered.
+    async fn is_suspect(&self, shard: usize) -> Result<bool, LedgerError> {
+        let Some(ShardLink { context, .. }) = self.links.get(shard) else {
+            return Ok(false);
+        };
+        let (number, memory) = (context.shard, &context.memory);
+        let head = context.bus.journal_head(number).await?;
+        let known = memory.of(number);
+        let is_same = known
+            .is_none_or(|known| known.incarnation == head.incarnation && known.last_sequence <= head.last_sequence);
+        if !is_same {
+            let entries = context.bus.journal_read(number, 0).await?;
+            let moment = Moment::now(&context.clock);
+            let replayed = Owner::<()>::replay(context.options.session, context.options, moment, head, &entries);
+            let mut owner = replayed.map_err(|unreadable| LedgerError::Unreadable {
+                shard: number,
+                unreadable,
+            })?;
+            owner.compare(moment, known);
+            if owner.found_suspect() {
+                return Ok(true);
+            }
+        }
+        memory.note(number, head);
+        Ok(false)
+    }
+
+    /// Another node starves of these meters.
+    pub(super) fn recall(&self, meters: &[Meter]) {
+        if let Some(ShardLink { context, .. }) = self.links.first() {
+            context.node.recall(context.clock.now(), meters);
         }
     }
 

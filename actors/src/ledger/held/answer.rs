@@ -17,6 +17,8 @@ const RECALL_IDLE_MS: u64 = 500;
 const RECALL_KEEPS_MS: u64 = 1_000;
 /// After a recall nothing is asked for ahead of demand for so long, milliseconds.
 const RECALL_REST_MS: u64 = 2_000;
+/// After something was given back, and is where it should go, a recall says nothing new for so long, milliseconds.
+const RECALL_AGAIN_MS: u64 = 1_000;
 /// The pause before units are asked for ahead of demand again, if there were none, milliseconds.
 const AHEAD_AGAIN_MS: u64 = 1_000;
 
@@ -136,11 +138,21 @@ impl Held {
     }
 
     /// Another holder starves: what is not needed at once goes back. A share gives up what is idle, or else half.
+    /// Comes twice, by message and with an answer: the second time changes nothing.
     pub fn recall(&mut self, now: Mono) {
+        let moves_ms = match self.rules.class {
+            Class::Share => self.rules.window_ms + self.rules.slack_ms,
+            _ => 0,
+        };
+        let again_ms = RECALL_AGAIN_MS + moves_ms;
+        if self.recalled_at.is_some_and(|at| now.ms_since(at) < again_ms) {
+            return;
+        }
         let busy = self.queued > 0 || !self.demand.is_idle(now, RECALL_IDLE_MS);
         if self.rules.class == Class::Share {
             let keep = if busy { self.share(now).div_ceil(2).max(1) } else { 0 };
             let mut excess = self.share(now).saturating_sub(keep);
+            self.gave_back(now, excess);
             for grant in self.grants.iter_mut().filter(|grant| !grant.retired) {
                 let back = excess.min(grant.units.saturating_sub(grant.report.returned));
                 grant.report.returned += back;
@@ -151,6 +163,7 @@ impl Held {
         let soon = (self.demand.per_second() * RECALL_KEEPS_MS as f64 / 1000.0).ceil() as u64;
         let keep = if busy { soon.max(self.queued) } else { 0 };
         let mut excess = self.stock(now).saturating_sub(keep);
+        self.gave_back(now, excess);
         for grant in self.grants.iter_mut().filter(|grant| usable(grant, now)) {
             let back = excess.min(grant.stock());
             grant.report.returned += back;
@@ -158,6 +171,13 @@ impl Held {
         }
         // What was given up for another is not asked for again at the next turn.
         self.ahead_after = now.plus_ms(RECALL_REST_MS);
+    }
+
+    fn gave_back(&mut self, now: Mono, units: u64) {
+        if units > 0 {
+            self.recalled_at = Some(now);
+            self.hastens = true;
+        }
     }
 
     /// The ask got lost: the owner may be asked again.

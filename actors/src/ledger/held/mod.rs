@@ -90,6 +90,9 @@ pub struct Held {
     /// What the upstream says is used, if it is more than is known here, and not told yet.
     seen: Option<u64>,
     foreign: Foreign,
+    /// Units went back for another holder, when; and the owner is to hear of it at once.
+    recalled_at: Option<Mono>,
+    hastens: bool,
 }
 
 impl Held {
@@ -127,6 +130,8 @@ impl Held {
             next_day_after: Mono(0),
             seen: None,
             foreign: Foreign::default(),
+            recalled_at: None,
+            hastens: false,
         }
     }
 

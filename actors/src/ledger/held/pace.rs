@@ -28,7 +28,7 @@ impl Held {
     pub(super) fn forget_stamps(&mut self, now: Mono) {
         let pace_ms = self.pace_ms();
         while let Some((at, units)) = self.stamps.front().copied()
-            && (at.plus_ms(pace_ms) <= now || self.stamps.len() > STAMPS_KEPT)
+            && (at.plus_ms(pace_ms) <= now || (self.limit.is_none() && self.stamps.len() > STAMPS_KEPT))
         {
             self.stamps.pop_front();
             self.stamped -= units;

@@ -63,6 +63,7 @@ impl Held {
             self.ask(now, meter, &mut out);
         }
         self.tell(now, meter, &mut out);
+        out.urgent |= std::mem::take(&mut self.hastens) && !out.settlements.is_empty();
         out.at_rest =
             self.grants.is_empty() && self.asked.is_none() && self.queued == 0 && self.demand.is_idle(now, IDLE_MS);
         if out.at_rest {

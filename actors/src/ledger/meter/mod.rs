@@ -3,7 +3,7 @@
 
 mod apply;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use grok2api_schemas::ids::SessionId;
 use grok2api_schemas::ledger::{Ask, Change, GrantId, Report, Standing};
@@ -215,12 +215,27 @@ impl OwnerMeter {
         own.any(|grant| grant.ask >= ask.number)
     }
 
-    /// Grants for earlier asks of this holder that it does not have: their answers got lost.
-    pub fn forgone(&self, holder: SessionId, ask: &Ask) -> Vec<Change> {
+    /// Grants for earlier asks of this holder that it does not have: their answers got lost. Nothing was sent of them. But a
+    /// share may have been granted in the place of one that its holder gave back ([`OwnerMeter::own_former_shares`]), and
+    /// what was sent of that one is still seen: so a share counts as given back, not as never made.
+    pub fn forgone(&self, moment: Moment, holder: SessionId, ask: &Ask) -> Vec<Change> {
         let own = self.grants.iter().filter(|(_, grant)| grant.holder == holder);
-        own.filter(|(id, grant)| !grant.lapsed && grant.report == Report::default() && !ask.holding.contains(id))
-            .map(|(id, _)| Change::Forgone { grant: *id })
-            .collect()
+        let lost =
+            own.filter(|(id, grant)| !grant.lapsed && grant.report == Report::default() && !ask.holding.contains(id));
+        let is_share = self.rules.class == Class::Share && !active(Mutant::ForgoneShareIsFree);
+        lost.map(|(id, grant)| match is_share {
+            true => Change::Settled {
+                grant: *id,
+                report: Report {
+                    returned: grant.units,
+                    closed: true,
+                    ..Report::default()
+                },
+                until_ms: moment.wall_at(self.rules.seen_until(moment.mono)),
+            },
+            false => Change::Forgone { grant: *id },
+        })
+        .collect()
     }
 
     /// Shares of this holder that may live on.
@@ -326,6 +341,21 @@ impl OwnerMeter {
     pub fn could_give(&self, holder: SessionId) -> bool {
         let mut own = self.grants.values().filter(|grant| grant.holder == holder);
         own.any(|grant| grant.held > 0)
+    }
+
+    /// Sessions other than this one that have units in hand.
+    pub fn givers(&self, starving: SessionId) -> BTreeSet<SessionId> {
+        let others = self.grants.values().filter(|grant| grant.holder != starving);
+        others
+            .filter(|grant| grant.held > 0)
+            .map(|grant| grant.holder)
+            .collect()
+    }
+
+    /// Whether others than this session have units in hand.
+    pub fn others_could_give(&self, starving: SessionId) -> bool {
+        let mut others = self.grants.values().filter(|grant| grant.holder != starving);
+        others.any(|grant| grant.held > 0)
     }
 
     /// How much of an ask can be granted: never so much that `charged + outstanding` passes the limit.

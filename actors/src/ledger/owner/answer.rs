@@ -1,12 +1,13 @@
 //! What an owner makes of settlements and asks.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use grok2api_schemas::ids::SessionId;
 use grok2api_schemas::ledger::{Answer, Ask, Change, GrantId, Granted, OwnerReply, OwnerRequest, Settlement, Standing};
 use grok2api_schemas::meter::Meter;
 
-use super::Owner;
+use super::{Owner, Starving};
 use crate::ledger::meter::{Decision, OwnerMeter, Question};
 use crate::ledger::rules::{Class, Moment};
 
@@ -14,6 +15,11 @@ use crate::ledger::rules::{Class, Moment};
 const HEARD_EVERY_MS: u64 = 2_000;
 /// For how long others are asked to give back after a session got less than its part, milliseconds.
 const STARVES_FOR_MS: u64 = 2_500;
+/// The holders of a meter are told no more often than this that another starves, milliseconds.
+const RECALL_EVERY_MS: u64 = 500;
+/// When a holder that starves should ask again while others have what it needs, milliseconds: they are asked to give back,
+/// which takes a message and an append.
+const GIVEN_BACK_MS: u64 = 250;
 /// Grant numbers of this process: one count for all shards and all turns as owner, so that none is ever reused.
 static GRANTS_MADE: AtomicU64 = AtomicU64::new(0);
 
@@ -75,7 +81,7 @@ impl<T> Owner<T> {
                 standing: self.standing(moment, &ask.meter, ask.least),
             };
         }
-        for change in self.state.meter_mut(&ask.meter).forgone(session, ask) {
+        for change in self.state.meter_mut(&ask.meter).forgone(moment, session, ask) {
             self.make(moment, &ask.meter, Some(change));
         }
         let renewals = self.state.meter_mut(&ask.meter).renewals(moment, session, ask);
@@ -112,8 +118,19 @@ impl<T> Owner<T> {
                 })
             }
         };
-        if granted.is_none_or(|granted| granted.units < ask.need) && ask.need > 0 && meter.starves(session, nodes) {
-            self.starving.insert(ask.meter.clone(), (session, moment.mono));
+        let is_short = ask.need > 0 && granted.is_none_or(|granted| granted.units < ask.need);
+        // A share on its way from one holder to the next is charged until it is there: no more is called back meanwhile.
+        let is_coming = meter.rules.class == Class::Share && meter.charges.total() > 0;
+        let may_starve = is_short && !is_coming && moment.mono >= meter.refuse_until;
+        let starves = may_starve && meter.starves(session, nodes);
+        let is_held_by_others = starves && meter.others_could_give(session);
+        if starves {
+            let starving = self.starving.entry(ask.meter.clone()).or_insert(Starving {
+                session,
+                since: moment.mono,
+                told_at: None,
+            });
+            (starving.session, starving.since) = (session, moment.mono);
         }
         if let Some(granted) = granted {
             let change = Change::Granted {
@@ -126,12 +143,18 @@ impl<T> Owner<T> {
             };
             self.make(moment, &ask.meter, Some(change));
         }
+        let mut standing = self.standing(moment, &ask.meter, ask.least);
+        if is_held_by_others {
+            // Not when charges are released, but when the others give back.
+            let release = standing.next_release_ms.unwrap_or(GIVEN_BACK_MS);
+            standing.next_release_ms = Some(release.min(GIVEN_BACK_MS));
+        }
         Answer {
             meter: ask.meter.clone(),
             ask: ask.number,
             granted,
             renewed,
-            standing: self.standing(moment, &ask.meter, ask.least),
+            standing,
         }
     }
 
@@ -142,13 +165,33 @@ impl<T> Owner<T> {
         }
         let state = &self.state;
         self.starving
-            .retain(|_, (_, since)| moment.mono.ms_since(*since) < STARVES_FOR_MS);
-        for (name, (starving, _)) in &self.starving {
+            .retain(|_, starving| moment.mono.ms_since(starving.since) < STARVES_FOR_MS);
+        for (name, starving) in &self.starving {
             let gives = state.meter(name).is_some_and(|meter| meter.could_give(session));
-            if *starving != session && gives {
+            if starving.session != session && gives {
                 reply.recalled.push(name.clone());
             }
         }
+    }
+
+    /// Whom to tell at once that another starves of meters that they hold, and of which. What gets lost is told again with
+    /// the next answer; what comes twice changes nothing.
+    pub fn take_recalls(&mut self, moment: Moment) -> BTreeMap<SessionId, Vec<Meter>> {
+        let mut recalls = BTreeMap::<SessionId, Vec<Meter>>::new();
+        for (name, starving) in &mut self.starving {
+            let is_told = starving
+                .told_at
+                .is_some_and(|at| moment.mono.ms_since(at) < RECALL_EVERY_MS);
+            let is_over = moment.mono.ms_since(starving.since) >= STARVES_FOR_MS;
+            let Some(meter) = self.state.meter(name).filter(|_| !is_told && !is_over) else {
+                continue;
+            };
+            starving.told_at = Some(moment.mono);
+            for holder in meter.givers(starving.session) {
+                recalls.entry(holder).or_default().push(name.clone());
+            }
+        }
+        recalls
     }
 
     /// What the upstream was asked, and a mark of how the meter stood before.

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use grok2api_schemas::ids::SessionId;
-use grok2api_schemas::ledger::{Entry, EntryBody, OwnerReply};
+use grok2api_schemas::ledger::{Entry, EntryBody, OwnerReply, Takeover};
 use grok2api_schemas::meter::Meter;
 
 use super::{Append, InFlight, Owner, Part, Released};
@@ -116,6 +116,15 @@ impl<T> Owner<T> {
                 index: 0,
                 first_sequence: None,
             });
+            let takeover = Takeover {
+                incarnation: self.head.incarnation,
+                predecessors_are_dead: false,
+            };
+            if let Some(suspicion) = self.suspicion(moment, takeover) {
+                // What is purged with the entries before it must not be forgotten.
+                let part = Part::Snapshot { last: false };
+                return Some(self.compose(moment, EntryBody::Suspect(suspicion), Vec::new(), part));
+            }
         }
         let work = self.snapshot.as_mut()?;
         let take = work.left.len().min(self.chunk_meters);

@@ -9,7 +9,9 @@ use std::collections::HashMap;
 
 use bytes::Bytes;
 use grok2api_schemas::ids::SessionId;
-use grok2api_schemas::ledger::{Change, Changes, Entry, EntryBody, MeterChanges, OwnerReply, OwnerRequest, Takeover};
+use grok2api_schemas::ledger::{
+    Change, Changes, Entry, EntryBody, MeterChanges, OwnerReply, OwnerRequest, Suspicion, Takeover,
+};
 use grok2api_schemas::meter::Meter;
 
 use self::append::{CHUNK_METERS, SNAPSHOT_ENTRIES, SnapshotWork};
@@ -23,6 +25,9 @@ use crate::ledger::shard::ShardState;
 
 /// A session silent for this long has lost its slots, milliseconds (`ledger.md` §1: slots free in ≤ 10 s).
 pub const SILENCE_MS: u64 = 8_000;
+/// For how long it is handed on that a journal is not trusted, milliseconds: longer than a window and a day.
+const DISTRUST_LASTS_MS: u64 = 3 * 86_400_000;
+
 /// Where an append must go, byte for byte, however often it is tried.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Append {
@@ -71,7 +76,7 @@ pub struct Owner<T> {
     in_flight: Option<InFlight<T>>,
     heard_written: HashMap<SessionId, Mono>,
     /// Meters of which a session got less than it needs and than its part, and when.
-    starving: HashMap<Meter, (SessionId, Mono)>,
+    starving: HashMap<Meter, Starving>,
     entries_since_snapshot: u64,
     bytes_since_snapshot: usize,
     snapshot: Option<SnapshotWork>,
@@ -81,6 +86,15 @@ pub struct Owner<T> {
     distrust: Option<Distrust>,
     /// The journal as it was replayed.
     head: JournalHead,
+}
+
+/// A session that got less of a meter than it needs and than its part.
+#[derive(Clone, Copy, Debug)]
+struct Starving {
+    session: SessionId,
+    since: Mono,
+    /// When the holders were last told so.
+    told_at: Option<Mono>,
 }
 
 /// An append on its way, and the answers that it releases.
@@ -117,6 +131,8 @@ pub enum Distrust {
         /// The last sequence.
         through: u64,
     },
+    /// An owner before this one found that out.
+    Inherited,
 }
 
 impl std::fmt::Display for Distrust {
@@ -133,6 +149,7 @@ impl std::fmt::Display for Distrust {
                     "the ledger's journal was written up to {through}, and nothing is left of it"
                 )
             }
+            Distrust::Inherited => f.write_str("the ledger's journal was wiped or restored, as another node found"),
         }
     }
 }
@@ -179,6 +196,8 @@ impl<T> Owner<T> {
                 through: head.last_sequence,
             });
         }
+        // What an owner before noted in this life of the journal is known.
+        let is_marked = state.distrusted_at().is_some();
         if let Some(reason) = distrust {
             tracing::error!(%reason, "the journal is not the one that was written here: no grants for one window");
             state.distrust(moment);
@@ -201,7 +220,7 @@ impl<T> Owner<T> {
             snapshot_entries: SNAPSHOT_ENTRIES,
             chunk_meters: CHUNK_METERS,
             tally: Tally::default(),
-            distrust,
+            distrust: distrust.or(is_marked.then_some(Distrust::Inherited)),
             head,
         })
     }
@@ -209,12 +228,16 @@ impl<T> Owner<T> {
     /// Compares the journal with what this node remembers of it from before ([`Owner::remember`]); call it after the replay.
     /// A journal that has another life or fewer entries was wiped or restored. A node that remembers nothing is new here,
     /// and knows nothing against it.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no node keeps a memory of journals yet"))]
     pub fn compare(&mut self, moment: Moment, remembered: Option<JournalHead>) {
-        let Some(remembered) = remembered.filter(|_| self.distrust.is_none()) else {
+        let is_known = self.distrust.is_some();
+        let is_inherited = self.distrust == Some(Distrust::Inherited);
+        let Some(remembered) = remembered.filter(|_| !is_known || is_inherited) else {
             return;
         };
         let reason = if remembered.incarnation != self.head.incarnation {
+            if is_inherited {
+                return;
+            }
             Distrust::AnotherLife
         } else if remembered.last_sequence > self.head.last_sequence {
             Distrust::Older {
@@ -230,7 +253,6 @@ impl<T> Owner<T> {
     }
 
     /// What this node should remember of the journal, beyond its own life.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no node keeps a memory of journals yet"))]
     pub fn remember(&self) -> JournalHead {
         JournalHead {
             last_sequence: self.last_sequence,
@@ -238,8 +260,19 @@ impl<T> Owner<T> {
         }
     }
 
-    /// Why the journal is not trusted, for `/readyz`, and until when a meter is refused for it.
-    #[cfg_attr(not(test), expect(dead_code, reason = "no node keeps a memory of journals yet"))]
+    /// Why the journal is not trusted, for `/readyz`, and until when that is worth being shown.
+    pub fn shows_distrust(&self, moment: Moment) -> Option<(Distrust, Mono)> {
+        let until = self.state.distrust_shows_until().filter(|until| *until > moment.mono)?;
+        Some((self.distrust?, until))
+    }
+
+    /// Whether the journal is not what this node knows of it, and nobody before has noted so in it.
+    pub fn found_suspect(&self) -> bool {
+        self.distrust.is_some_and(|reason| reason != Distrust::Inherited)
+    }
+
+    /// Why the journal is not trusted, and until when a meter is refused for it.
+    #[cfg(test)]
     pub fn distrusts(&self, moment: Moment, meter: &Meter) -> Option<(Distrust, Mono)> {
         let until = self.state.refused_until(meter).filter(|until| *until > moment.mono)?;
         Some((self.distrust?, until))
@@ -255,7 +288,23 @@ impl<T> Owner<T> {
         let before = self.state.charged();
         self.state.apply_takeover(self.session, moment.mono, &takeover);
         self.tally.presumed += self.state.charged().saturating_sub(before);
-        self.compose(moment, EntryBody::Takeover(takeover), Vec::new(), Part::Takeover)
+        // What is in the journal already is not said again: each reading of it adds the skew of clocks.
+        let suspicion = self.suspicion(moment, takeover).filter(|_| self.found_suspect());
+        let body = match suspicion {
+            Some(suspicion) => EntryBody::Suspect(suspicion),
+            None => EntryBody::Takeover(takeover),
+        };
+        self.compose(moment, body, Vec::new(), Part::Takeover)
+    }
+
+    /// The note that the journal is not trusted, as long as it says anything.
+    fn suspicion(&self, moment: Moment, takeover: Takeover) -> Option<Suspicion> {
+        let since = self.state.distrusted_at()?;
+        let is_young = moment.mono.ms_since(since.mono) < DISTRUST_LASTS_MS;
+        is_young.then_some(Suspicion {
+            takeover,
+            since_ms: moment.wall_at(since.mono),
+        })
     }
 
     /// The sequence of the takeover; 0 before it stands.

@@ -12,5 +12,6 @@ mod nodes;
 mod properties;
 mod restart;
 mod saturation;
+mod shares;
 mod simulation;
 mod traces;

@@ -20,6 +20,9 @@ use crate::ledger::handle::shard_of;
 use crate::ledger::{Actual, HeldMeter, Ledger, LedgerOptions, ShortageKind, Want};
 use crate::store::Store;
 
+mod joins;
+mod journals;
+
 const WAIT: Duration = Duration::from_secs(2);
 
 /// One bus, and whoever joins it.

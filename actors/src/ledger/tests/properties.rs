@@ -32,9 +32,16 @@ fn scenario(kind: MeterKind, limit: u64, nodes: usize, seed: u64) -> Scenario {
     }
 }
 
+/// How many times as many schedules as in the suite: `GROK2API_TEST_SCHEDULES=50`.
+fn thoroughness() -> u64 {
+    let factor = std::env::var("GROK2API_TEST_SCHEDULES").ok();
+    factor.and_then(|factor| factor.parse().ok()).unwrap_or(1)
+}
+
 /// Runs many schedules; answers how many units were sent in all.
 fn hold(kind: MeterKind, limits: &[u64], nodes: usize, schedules: u64) -> u64 {
     let mut sent = 0;
+    let schedules = schedules * thoroughness();
     for seed in 0..schedules {
         for limit in limits {
             let scenario = scenario(kind, *limit, nodes, seed);
@@ -103,7 +110,7 @@ fn a_day_is_never_passed() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 48, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48 * thoroughness() as u32, failure_persistence: None, ..ProptestConfig::default() })]
 
     /// Any kind, any number of nodes, any weather.
     #[test]
@@ -191,3 +198,13 @@ mutant!(finds_a_restart_that_reuses_grants, RestartReuses, REQUESTS, None);
 mutant!(finds_grants_bound_to_a_node_id, GrantsOfANodeId, REQUESTS, None);
 mutant!(finds_a_share_that_moves_at_once, ShareMovesAtOnce, PACED, None);
 mutant!(finds_a_pace_without_slack, PaceWithoutSlack, PACED, None);
+
+#[test]
+fn finds_a_lost_share_that_is_free() {
+    // Takes shares of more than one unit, and messages that are lost.
+    let most = |seed| Simulation::run(scenario(PACED, 4, 3, seed)).most;
+    let seed = mutants::with(Some(Mutant::ForgoneShareIsFree), || {
+        (0..SCHEDULES).find(|seed| most(*seed) > 4)
+    });
+    assert!(seed.is_some(), "not found: the simulation proves nothing about it");
+}
