@@ -18,6 +18,7 @@ use crate::telemetry::SetLogLevel;
 /// Rests and their caps.
 pub(super) fn cooling(config: &Config) -> CoolingPolicy {
     CoolingPolicy {
+        soft_failures: config.token.fail_threshold,
         cap_ms: config.xai.max_cooling_secs * 1000,
         ..CoolingPolicy::default()
     }

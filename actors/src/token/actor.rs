@@ -6,7 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use actix::{Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, ResponseFuture, WrapFuture};
+use actix::{
+    Actor, ActorContext, ActorFutureExt, AsyncContext, Context, Handler, Message, ResponseActFuture, ResponseFuture,
+    WrapFuture,
+};
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use futures::StreamExt;
@@ -30,6 +33,8 @@ const MAILBOX: usize = 8;
 const USES_EVERY: Duration = Duration::from_secs(60);
 /// An actor that nothing happens to for this long goes.
 const IDLE: Duration = Duration::from_secs(5);
+/// One that was made for a probe goes this soon after it: its answer, and what it has to write, are on their way by then.
+const AFTER_PROBE: Duration = Duration::from_millis(50);
 /// A failed write is tried again after this long.
 const RETRY_WRITE: Duration = Duration::from_secs(1);
 /// A probe makes three calls of at most 10 s each.
@@ -104,7 +109,7 @@ impl TokenActors {
                 token,
                 dirty: false,
                 writing: false,
-                busy: true,
+                busy: false,
             }
         });
         Arc::new(Mailbox::new(address, arbiter, MAILBOX))
@@ -246,7 +251,7 @@ impl Actor for TokenActor {
                 actor.dirty = true;
                 actor.write(ctx);
             }
-            let is_idle = !actor.busy && !actor.writing && !actor.token.is_unsaved();
+            let is_idle = actor.is_idle();
             actor.busy = false;
             if is_idle || (is_gone && !actor.writing) {
                 actor.go(ctx);
@@ -262,6 +267,10 @@ impl Actor for TokenActor {
 }
 
 impl TokenActor {
+    fn is_idle(&self) -> bool {
+        !self.busy && !self.writing && !self.token.is_unsaved()
+    }
+
     /// Leaves. A note that comes from now on makes a new actor; one that came just before may never be read, and then
     /// what it was about shows in the token.
     fn go(&mut self, ctx: &mut Context<Self>) {
@@ -319,12 +328,11 @@ impl Handler<Note> for TokenActor {
 }
 
 impl Handler<Probe> for TokenActor {
-    type Result = ResponseFuture<ProbeReport>;
+    type Result = ResponseActFuture<Self, ProbeReport>;
 
     fn handle(&mut self, _: Probe, _: &mut Context<Self>) -> Self::Result {
-        self.busy = true;
         let (pool, token) = (self.pool.clone(), self.token.clone());
-        Box::pin(async move {
+        let probe = async move {
             let proxy = token
                 .record()
                 .proxy
@@ -337,7 +345,16 @@ impl Handler<Probe> for TokenActor {
                 pool.apply_probe(&token, &report, &before);
             }
             report
-        })
+        };
+        Box::pin(probe.into_actor(self).map(|report, _, ctx| {
+            // Nobody else may want it: a hundred thousand are probed after an import, and none of them need stay.
+            ctx.run_later(AFTER_PROBE, |actor, ctx| {
+                if actor.is_idle() {
+                    actor.go(ctx);
+                }
+            });
+            report
+        }))
     }
 }
 

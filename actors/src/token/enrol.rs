@@ -81,6 +81,7 @@ impl Pool {
         if added.is_empty() {
             return Ok(outcomes);
         }
+        self.0.probe_pace.enrols(added.len(), self.0.clock.now());
         // The secret before the record: whoever sees the record finds it.
         self.0.bus.kv_write(secrets).await?;
         let written: Vec<Result<Enrolment, BusError>> = futures::stream::iter(added)
@@ -108,6 +109,7 @@ impl Pool {
                 Err(error) => failed = Some(error),
             }
         }
+        self.0.probe_pace.enrols(tokens.len(), self.0.clock.now());
         for token in &tokens {
             self.plan_probe(token, 0);
         }

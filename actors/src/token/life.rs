@@ -241,11 +241,9 @@ impl Pool {
                     tokio::select! {
                         () = stop.cancelled() => return,
                         token = pool.0.probes.next() => {
-                            if let Some(token) = pool.find(token) {
-                                tokio::select! {
-                                    () = stop.cancelled() => return,
-                                    () = pool.probe_and_plan(&token) => {}
-                                }
+                            tokio::select! {
+                                () = stop.cancelled() => return,
+                                () = pool.probe_in_turn(token) => {}
                             }
                         }
                     }
@@ -359,11 +357,25 @@ impl Pool {
         }
     }
 
-    /// Probes a token and plans its next probe.
-    async fn probe_and_plan(&self, token: &Arc<Token>) {
+    /// Probes a token as soon as probes are welcome, and rests where the upstream is away.
+    async fn probe_in_turn(&self, id: TokenId) {
+        let pace = &self.0.probe_pace;
+        while let Some(wait) = pace.waits_for_import(self.0.clock.now()) {
+            tokio::time::sleep(wait).await;
+        }
+        let Some(token) = self.find(id) else { return };
+        let is_away = self.probe_and_plan(&token).await;
+        if let Some(pause) = pace.found(is_away) {
+            pace.rest(pause).await;
+        }
+    }
+
+    /// Probes a token and plans its next probe; answers whether the upstream was away.
+    async fn probe_and_plan(&self, token: &Arc<Token>) -> bool {
         let report = self.0.actors.probe(self, token).await;
+        let is_away = matches!(report, Some(ProbeReport::Unreachable(_)));
         if token.is_gone() {
-            return;
+            return is_away;
         }
         let fails = token.probe_failures.load(Ordering::Relaxed);
         let next = match report {
@@ -388,6 +400,7 @@ impl Pool {
         if let Some(in_ms) = next {
             self.plan_probe(token, in_ms);
         }
+        is_away
     }
 
     /// One line for an upstream that is away, however many tokens find it so.

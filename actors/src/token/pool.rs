@@ -25,7 +25,7 @@ use super::limits::LimitBook;
 use super::model_lists::ModelLists;
 use super::probe::Prober;
 use super::share::Share;
-use super::timers::{ProbeQueue, Resting, Timers};
+use super::timers::{ProbePace, ProbeQueue, Resting, Timers};
 use crate::bus::BusHandle;
 use crate::clock::Clock;
 use crate::egress::ProxySpec;
@@ -121,6 +121,7 @@ pub(super) struct Inner {
     pub(super) roster: tokio::sync::Mutex<()>,
     pub(super) timers: Timers,
     pub(super) probes: ProbeQueue,
+    pub(super) probe_pace: ProbePace,
     /// When the log was last told that the upstream is away, microseconds; 0 = never.
     pub(super) told_away: AtomicU64,
     pub(super) actors: TokenActors,
@@ -165,6 +166,7 @@ impl Pool {
             roster: tokio::sync::Mutex::new(()),
             timers: Timers::default(),
             probes: ProbeQueue::default(),
+            probe_pace: ProbePace::default(),
             told_away: AtomicU64::new(0),
             changed: tokio::sync::Notify::new(),
             counters: PoolCounters::default(),
