@@ -1,7 +1,7 @@
 //! Passwords: argon2id, off the async workers, a bounded number at a time.
 
-use argon2::password_hash::{PasswordHash, SaltString};
-use argon2::{Argon2, PasswordHasher, PasswordVerifier};
+use argon2::password_hash::{Output, ParamsString, PasswordHash, Salt, SaltString};
+use argon2::{ARGON2ID_IDENT, Algorithm, Argon2, Block, Params, Version};
 use tokio::sync::Semaphore;
 use zeroize::Zeroizing;
 
@@ -11,6 +11,9 @@ use crate::engine::error::{ErrorKind, GatewayError};
 const AT_A_TIME: usize = 2;
 /// Who may wait for one; more are sent away.
 const WAITING: usize = 32;
+/// Room that is asked for at least, in blocks of 1 KiB, whatever is used of it: glibc maps what is over 32 MiB by itself and
+/// gives it back at once, while 19 MiB would stay with the process for good (measured, at every start).
+const BLOCKS_MAPPED: usize = 33 * 1024;
 
 /// The one place that hashes passwords.
 pub struct Hasher {
@@ -37,10 +40,16 @@ impl Hasher {
             let mut salt = [0u8; 16];
             getrandom::fill(&mut salt).map_err(|error| error.to_string())?;
             let salt = SaltString::encode_b64(&salt).map_err(|error| error.to_string())?;
-            Argon2::default()
-                .hash_password(password.as_bytes(), &salt)
-                .map(|hash| hash.to_string())
-                .map_err(|error| error.to_string())
+            let params = Params::default();
+            let hash = digest(&params, password.as_bytes(), salt.as_salt(), Params::DEFAULT_OUTPUT_LEN);
+            let phc = PasswordHash {
+                algorithm: ARGON2ID_IDENT,
+                version: Some(Version::V0x13.into()),
+                params: ParamsString::try_from(&params).map_err(|error| error.to_string())?,
+                salt: Some(salt.as_salt()),
+                hash: Some(hash?),
+            };
+            Ok(phc.to_string())
         })
         .await
     }
@@ -57,8 +66,15 @@ impl Hasher {
                 None => (NOBODY, false),
             };
             let parsed = PasswordHash::new(phc).map_err(|error| error.to_string())?;
-            let right = Argon2::default().verify_password(password.as_bytes(), &parsed).is_ok();
-            Ok(right && counts)
+            let params = Params::try_from(&parsed).map_err(|error| error.to_string())?;
+            let (Some(salt), Some(right)) = (parsed.salt, parsed.hash) else {
+                return Err("a stored hash lacks its salt or its digest".to_owned());
+            };
+            if parsed.algorithm != ARGON2ID_IDENT || parsed.version != Some(Version::V0x13.into()) {
+                return Err("a stored hash is not of argon2id, version 19".to_owned());
+            }
+            // Outputs compare in constant time.
+            Ok(digest(&params, password.as_bytes(), salt, right.len())? == right && counts)
         })
         .await
     }
@@ -71,13 +87,11 @@ impl Hasher {
         &self,
         passphrase: Zeroizing<String>,
         salt: [u8; 16],
-        params: argon2::Params,
+        params: Params,
     ) -> Result<Zeroizing<[u8; 32]>, GatewayError> {
         self.off_thread(move || {
             let mut key = Zeroizing::new([0u8; 32]);
-            Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params)
-                .hash_password_into(passphrase.as_bytes(), &salt, key.as_mut())
-                .map_err(|error| error.to_string())?;
+            hash_into(&params, passphrase.as_bytes(), &salt, key.as_mut()).map_err(|error| error.to_string())?;
             Ok(key)
         })
         .await
@@ -101,6 +115,24 @@ impl Hasher {
             .and_then(|done| done)
             .map_err(|error| GatewayError::internal(format!("password hashing: {error}")))
     }
+}
+
+/// The digest of a password.
+fn digest(params: &Params, password: &[u8], salt: Salt<'_>, length: usize) -> Result<Output, String> {
+    let mut bytes = [0; Salt::MAX_LENGTH];
+    let salt = salt.decode_b64(&mut bytes).map_err(|error| error.to_string())?;
+    Output::init_with(length, |out| Ok(hash_into(params, password, salt, out)?)).map_err(|error| error.to_string())
+}
+
+fn hash_into(params: &Params, password: &[u8], salt: &[u8], out: &mut [u8]) -> argon2::Result<()> {
+    let mut blocks: Vec<Block> = Vec::with_capacity(params.block_count().max(BLOCKS_MAPPED));
+    blocks.resize(params.block_count(), Block::default());
+    Argon2::new(Algorithm::Argon2id, Version::V0x13, params.clone()).hash_password_into_with_memory(
+        password,
+        salt,
+        out,
+        &mut blocks,
+    )
 }
 
 /// A hash that no password has (its digest is all zero), with the parameters of the others.

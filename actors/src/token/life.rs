@@ -78,21 +78,23 @@ impl Pool {
         }
         drop(teams);
         let mut refused = 0_u64;
-        // Pages come in no order that two buckets share: over NATS a record that was written again stands behind younger
-        // ones, while its secret does not.
+        // Both buckets are read side by side: over the local bus they come in the same order, and what is held here is a page.
+        // Over NATS a record that was written again stands behind younger ones while its secret does not, and secrets wait.
         let mut secrets: HashMap<Bytes, Bytes> = HashMap::new();
-        let mut pages = bus.kv_pages(buckets::SECRETS);
-        while let Some(page) = pages.next().await {
-            let copies = page?.into_iter().map(|entry| {
-                let copy = |bytes: &Bytes| Bytes::copy_from_slice(bytes);
-                (copy(&entry.key), copy(&entry.value))
-            });
-            secrets.extend(copies);
-        }
-        drop(pages);
+        let mut pages_of_secrets = bus.kv_pages(buckets::SECRETS).fuse();
         let mut tokens = bus.kv_pages(buckets::TOKENS);
         while let Some(page) = tokens.next().await {
             for entry in page? {
+                while !secrets.contains_key(&entry.key) {
+                    let Some(page) = pages_of_secrets.next().await else {
+                        break;
+                    };
+                    let copies = page?.into_iter().map(|entry| {
+                        let copy = |bytes: &Bytes| Bytes::copy_from_slice(bytes);
+                        (copy(&entry.key), copy(&entry.value))
+                    });
+                    secrets.extend(copies);
+                }
                 let sealed = match secrets.remove(&entry.key) {
                     Some(sealed) => Some(sealed),
                     // Enrolled between the two readings.
