@@ -13,6 +13,7 @@ pub mod store;
 pub mod vault;
 pub mod mirror;
 pub mod egress;
+pub mod media;
 pub mod mailbox;
 pub mod supervise;
 pub mod runtime;

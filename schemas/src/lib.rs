@@ -11,6 +11,7 @@ pub mod cluster;
 pub mod config;
 pub mod ids;
 pub mod ledger;
+pub mod media;
 pub mod meter;
 pub mod openai;
 pub mod rare;

@@ -8,6 +8,7 @@
 
 mod dial;
 mod exchange;
+pub mod guard;
 mod pool;
 mod shared;
 mod stamp;

@@ -16,8 +16,10 @@ pub mod buckets {
     pub const BINDINGS: &str = "bindings";
     /// Cluster-wide facts: fingerprints, first-start marks.
     pub const CLUSTER: &str = "cluster";
+    /// Which node fetches an object of the upstream, by a hash of the object.
+    pub const MEDIA: &str = "media";
     /// Every bucket, for creation and checks.
-    pub const ALL: [&str; 7] = [TOKENS, SECRETS, KEYS, TEAMS, ADMIN, BINDINGS, CLUSTER];
+    pub const ALL: [&str; 8] = [TOKENS, SECRETS, KEYS, TEAMS, ADMIN, BINDINGS, CLUSTER, MEDIA];
 }
 
 /// Names of JetStream streams and of the subjects they take, behind the configured prefix. Few streams, because each one
