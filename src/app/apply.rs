@@ -60,6 +60,7 @@ pub(super) fn follow(app: &Arc<App>, upstream: Arc<XaiUpstream>, set_log_level: 
         if app.live_config().is_shared() {
             codec::speak(new.cluster.codec_version);
         }
+        app.media.set_limits(super::media::limits(new));
         app.accounts.set_session_hours(new.security.session_hours);
         app.accounts.set_throttle(throttle(new));
         let telemetry = &new.telemetry;

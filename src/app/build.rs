@@ -11,6 +11,7 @@ use grok2api_actors::clock::Clock;
 use grok2api_actors::cluster::Membership;
 use grok2api_actors::egress::{Egress, EgressOptions, ProxySpec};
 use grok2api_actors::ledger::{Ledger, LedgerOptions};
+use grok2api_actors::media::MediaParts;
 use grok2api_actors::runtime::ArbiterPool;
 use grok2api_actors::store::{Store, StoreOptions};
 use grok2api_actors::token::limits::LimitBook;
@@ -27,7 +28,7 @@ use zeroize::Zeroizing;
 use super::bus::{self, OpenBus, Wait};
 use super::listed::ListedNames;
 use super::master_key::{ClusterKeys, KeySources, answer_joiners, find_master_key};
-use super::{App, apply, cluster};
+use super::{App, apply, cluster, media};
 use crate::bindings::Bindings;
 use crate::catalogue::Catalogue;
 use crate::door::health::Readiness;
@@ -61,7 +62,7 @@ impl fmt::Display for BuildError {
 
 impl std::error::Error for BuildError {}
 
-fn cannot(what: &'static str) -> impl Fn(&dyn fmt::Display) -> BuildError {
+pub(super) fn cannot(what: &'static str) -> impl Fn(&dyn fmt::Display) -> BuildError {
     move |error| BuildError(format!("{what}: {error}"))
 }
 
@@ -210,7 +211,7 @@ pub async fn build(sources: Sources, metrics: Arc<Metrics>, readiness: Readiness
     listed.keep(&tracker, stop.clone());
     let prober = XaiProber::new(
         &config.xai.base_url,
-        egress,
+        egress.clone(),
         upstream.clone(),
         listed.listener(),
         management,
@@ -269,7 +270,22 @@ pub async fn build(sources: Sources, metrics: Arc<Metrics>, readiness: Readiness
     let engine = Engine::start(parts, stop.clone());
     let bindings = Bindings::new(bus.clone(), session, is_shared);
     bindings.start(&tracker, &stop);
+    let media = media::open(
+        &egress,
+        &live_config,
+        MediaParts {
+            bus: bus.clone(),
+            store: store.clone(),
+            clock: clock.clone(),
+            arbiters: arbiters.clone(),
+        },
+        data_dir,
+        session,
+    )
+    .await?;
+    media.start(&tracker, &stop);
     let app = Arc::new(App {
+        media,
         started_secs: clock.wall().0 / 1000,
         clock,
         config: live_config.current(),

@@ -8,6 +8,7 @@ mod first_start;
 mod listed;
 mod master_key;
 mod gauges;
+mod media;
 mod watch;
 mod control;
 mod demo;
@@ -23,6 +24,7 @@ use grok2api_actors::clients::{ClientKeys, Identity};
 use grok2api_actors::clock::Clock;
 use grok2api_actors::cluster::Membership;
 use grok2api_actors::ledger::Ledger;
+use grok2api_actors::media::Media;
 use grok2api_actors::runtime::ArbiterPool;
 use grok2api_actors::store::Store;
 use grok2api_actors::token::Pool;
@@ -90,6 +92,8 @@ pub struct App {
     generated_password: Mutex<Option<Zeroizing<String>>>,
     /// Which token made which object.
     pub bindings: Bindings,
+    /// Images and videos.
+    pub media: Media,
     /// Answers requests.
     pub engine: Arc<Engine>,
     /// What became of requests.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::Stream;
 use grok2api_actors::egress::UpstreamBody;
+use grok2api_actors::ledger::CallLease;
 use grok2api_actors::token::cooling::SoftFailure;
 use grok2api_schemas::admin::requests::Outcome;
 use grok2api_schemas::client_key::DisconnectPolicy;
@@ -35,6 +36,8 @@ pub enum Answer {
         body: Bytes,
         /// The token that served it.
         served_by: Option<TokenId>,
+        /// What the client key's budget was reserved, where the cost is not known yet.
+        unsettled: Option<CallLease>,
         /// Our own share of the time, microseconds.
         overhead_us: u64,
     },

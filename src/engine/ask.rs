@@ -109,6 +109,11 @@ pub struct Ask {
     pub output_cap: Option<u64>,
     /// Answers asked for.
     pub answers: u64,
+    /// What it costs by the price table, USD ticks, where it is paid for by the piece.
+    pub price: Option<u64>,
+    /// The upstream says what it cost only when what it made is fetched: until then the reservation stands, in the hands of
+    /// whoever waits for that ([`super::answer::Answer::Whole`]'s `unsettled`).
+    pub settles_later: bool,
     /// How the client's dialect reads and writes answers.
     pub dialect: Arc<dyn Dialect>,
 }
@@ -147,6 +152,8 @@ impl Ask {
             max_output: None,
             output_cap: resolved.entry.and_then(|entry| entry.max_output),
             answers: 1,
+            price: None,
+            settles_later: false,
             dialect,
         }
     }

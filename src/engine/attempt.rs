@@ -133,11 +133,11 @@ impl Engine {
             return Err(Failure::Lapsed);
         };
         lease.confirm_send().map_err(|_| Failure::Lapsed)?;
-        if !call.sent
-            && let Some(lease) = call.key_lease.as_mut()
-        {
-            // A key's own units are counted here, not upstream: late ones stay charged by presumption.
-            let _ = lease.confirm_send();
+        if !call.sent {
+            for lease in [&mut call.key_lease, &mut call.spend_lease].into_iter().flatten() {
+                // A key's own units are counted here, not upstream: late ones stay charged by presumption.
+                let _ = lease.confirm_send();
+            }
         }
         call.sent = true;
         call.reader.is_sent.store(true, Ordering::Release);

@@ -16,11 +16,11 @@ use grok2api_schemas::client_key::DisconnectPolicy;
 use grok2api_schemas::ids::RequestId;
 use tokio::time::Instant;
 
-use super::Engine;
 use super::ask::{Ask, Caller, Notes};
 use super::dialect::Told;
 use super::error::{ErrorKind, GatewayError};
 use super::failed::scope_of;
+use super::{Answered, Engine};
 use crate::http::arrival::Arrival;
 use crate::providers::Verdict;
 use crate::telemetry::AttemptOutcome;
@@ -44,6 +44,8 @@ pub(super) struct Call {
     pub(super) upstream_us: u64,
     /// What the client key was charged.
     pub(super) key_lease: Option<CallLease>,
+    /// Apart from that: its budget, where the cost becomes known later than the answer.
+    pub(super) spend_lease: Option<CallLease>,
     /// What the team was charged for the attempt under way.
     pub(super) team_lease: Option<CallLease>,
     /// The token of the attempt under way.
@@ -89,10 +91,10 @@ pub(super) struct Reservation {
 impl Call {
     pub(super) fn begin(engine: Arc<Engine>, ask: &Ask) -> Call {
         let settings = engine.settings();
-        let (key_id, key_name, on_disconnect) = match &ask.caller {
-            Caller::Key(Identity::Key(key)) => (Some(key.id), key.name.clone(), key.on_disconnect),
-            Caller::Key(Identity::Config) => (None, "app.api_key".to_owned(), settings.on_disconnect),
-            Caller::Anonymous => (None, "anonymous".to_owned(), settings.on_disconnect),
+        let (key_id, key_name) = named(&ask.caller);
+        let on_disconnect = match &ask.caller {
+            Caller::Key(Identity::Key(key)) => key.on_disconnect,
+            Caller::Key(Identity::Config) | Caller::Anonymous => settings.on_disconnect,
         };
         let record = Box::new(RequestRecord {
             key_id,
@@ -110,6 +112,7 @@ impl Call {
             queued_us: 0,
             upstream_us: 0,
             key_lease: None,
+            spend_lease: None,
             team_lease: None,
             pick: None,
             sent: false,
@@ -292,7 +295,7 @@ impl Call {
         if let Some(lease) = self.team_lease.take() {
             lease.settle(actual);
         }
-        if let Some(lease) = self.key_lease.take() {
+        for lease in [self.key_lease.take(), self.spend_lease.take()].into_iter().flatten() {
             // Sent and refused: it counts as a request, and cost nothing. Never sent: dropping the lease returns it.
             if self.sent {
                 lease.settle(if may_be_billed(outcome) { actual } else { FREE });
@@ -382,6 +385,35 @@ pub(super) fn refused(engine: &Engine, arrival: &Arrival, route: &'static str, e
     engine.telemetry.finished(&record, total_us);
     tracing::debug!(request = %record.id, route, outcome = record.outcome.as_str(), error = %error.message, "refused");
     engine.log.offer(record);
+}
+
+/// Writes down what was answered without a call: something kept, or what an earlier call turned out to cost.
+pub(super) fn answered(engine: &Engine, arrival: &Arrival, route: &'static str, about: &Answered<'_>) {
+    let (key_id, key_name) = named(about.caller);
+    let record = RequestRecord {
+        key_id,
+        key_name,
+        status: 200,
+        outcome: Outcome::Success,
+        model: about.model.to_owned(),
+        upstream_model: about.model.to_owned(),
+        cost_ticks: about.cost_ticks,
+        bytes_in: about.bytes_in,
+        ..blank(arrival, route)
+    };
+    engine
+        .telemetry
+        .finished(&record, engine.clock.now().us_since(arrival.received));
+    engine.log.offer(record);
+}
+
+/// The key's id, and its name for people.
+fn named(caller: &Caller) -> (Option<grok2api_schemas::ids::KeyId>, String) {
+    match caller {
+        Caller::Key(Identity::Key(key)) => (Some(key.id), key.name.clone()),
+        Caller::Key(Identity::Config) => (None, "app.api_key".to_owned()),
+        Caller::Anonymous => (None, "anonymous".to_owned()),
+    }
 }
 
 fn blank(arrival: &Arrival, route: &str) -> RequestRecord {

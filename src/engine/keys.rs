@@ -74,6 +74,9 @@ impl KeyMeters {
     }
 }
 
+/// What a call holds of its key's limits; the second part is its budget, where that is settled later.
+type Parts = (Option<CallLease>, Option<CallLease>);
+
 impl MetersOfKey {
     fn new(key: &KeyRecord, ledger: &Ledger) -> MetersOfKey {
         let meter = |kind: MeterKind, limit: Option<u64>| {
@@ -165,20 +168,37 @@ impl MetersOfKey {
         want(&self.spend, self.amount(ask, &self.spend, call.reserved.usd_ticks));
         wants
     }
+
+    /// The lease, and what of it is settled later than the rest. One take decides over both: what is taken apart is taken
+    /// again at once, when nobody else can have been served in between with more than was there.
+    fn parted(&self, engine: &Engine, ask: &Ask, call: &Call, lease: CallLease) -> Result<Parts, Shortage> {
+        if !ask.settles_later {
+            return Ok((Some(lease), None));
+        }
+        drop(lease);
+        let (spend, rest): (Vec<Want>, Vec<Want>) = self
+            .wants(ask, call)
+            .into_iter()
+            .partition(|want| Arc::ptr_eq(&want.meter, &self.spend));
+        let spend = engine.ledger.try_take(&spend)?;
+        let rest = engine.ledger.try_take(&rest)?;
+        Ok((Some(rest), Some(spend)))
+    }
 }
 
 impl Engine {
     /// Takes what the call uses of its client key's limits, waiting for a slot or a unit that comes back soon.
-    pub(super) async fn take_from_key(&self, call: &mut Call, ask: &Ask) -> Result<Option<CallLease>, GatewayError> {
+    pub(super) async fn take_from_key(&self, call: &mut Call, ask: &Ask) -> Result<Parts, GatewayError> {
         let Caller::Key(Identity::Key(key)) = &ask.caller else {
-            return Ok(None);
+            return Ok((None, None));
         };
         let meters = self.key_meters.of(key, &self.ledger);
         let room = RoomKey::ClientKey(*key.id.as_bytes());
         if !self.rooms.is_occupied(&room)
             && let Ok(lease) = self.ledger.try_take(&meters.wants(ask, call))
+            && let Ok(parts) = meters.parted(self, ask, call, lease)
         {
-            return Ok(Some(lease));
+            return Ok(parts);
         }
         let began = Instant::now();
         let deadline = began + self.settings().max_wait;
@@ -187,14 +207,14 @@ impl Engine {
         let result = loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let wants = meters.wants(ask, call);
-            let shortage = match self
+            let taken = self
                 .ledger
                 .take(&wants, left.min(std::time::Duration::from_millis(500)))
-                .await
-            {
-                Ok(lease) => {
+                .await;
+            let shortage = match taken.and_then(|lease| meters.parted(self, ask, call, lease)) {
+                Ok(parts) => {
                     self.rooms.call_next(&room);
-                    break Ok(Some(lease));
+                    break Ok(parts);
                 }
                 Err(shortage) => shortage,
             };

@@ -70,6 +70,18 @@ pub struct EngineParts {
     pub tracker: TaskTracker,
 }
 
+/// What is written down of a request that needed no call.
+pub struct Answered<'a> {
+    /// Who asked.
+    pub caller: &'a ask::Caller,
+    /// The model that it is about; may be empty.
+    pub model: &'a str,
+    /// What it cost, USD ticks.
+    pub cost_ticks: Option<u64>,
+    /// Bytes of its body.
+    pub bytes_in: u64,
+}
+
 /// Answers requests.
 pub struct Engine {
     clock: Clock,
@@ -182,6 +194,11 @@ impl Engine {
     /// A request that never became a call: it is written down and counted all the same.
     pub fn refused(&self, arrival: &Arrival, route: &'static str, error: &GatewayError) {
         call::refused(self, arrival, route, error);
+    }
+
+    /// A request that was answered without a call: it is written down and counted all the same.
+    pub fn answered(&self, arrival: &Arrival, route: &'static str, about: &Answered<'_>) {
+        call::answered(self, arrival, route, about);
     }
 
     /// Time limits for a model.

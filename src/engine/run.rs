@@ -83,7 +83,7 @@ impl Engine {
         call.deadline = Instant::now() + timeouts.request;
         let model = self.offered_model(call, ask, settings.max_wait).await?;
         call.reserved = self.reservation(ask, &settings);
-        call.key_lease = self.take_from_key(call, ask).await?;
+        (call.key_lease, call.spend_lease) = self.take_from_key(call, ask).await?;
         let mut effort = Effort::default();
         loop {
             let Room { pick, lease } = match self.find_room(call, ask, model, &effort.tried).await {
@@ -174,12 +174,14 @@ impl Engine {
             } => {
                 call.bytes_out = body.len() as u64;
                 let served_by = call.pick.as_ref().map(|pick| pick.token.id);
+                let unsettled = call.spend_lease.take();
                 call.finish(Outcome::Success, told);
                 Answer::Whole {
                     status,
                     headers,
                     body,
                     served_by,
+                    unsettled,
                     overhead_us,
                 }
             }
@@ -215,8 +217,9 @@ impl Engine {
             self.expectations
                 .output_tokens(&ask.upstream_model, ask.max_output, ask.output_cap, strict, default);
         let output = output.saturating_mul(ask.answers.max(1));
-        let usd_ticks = self
-            .estimate(&ask.upstream_model, input, output)
+        let usd_ticks = ask
+            .price
+            .or_else(|| self.estimate(&ask.upstream_model, input, output))
             .unwrap_or(settings.default_reservation_ticks);
         Reservation {
             tokens: input.saturating_add(output),

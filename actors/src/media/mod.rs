@@ -139,8 +139,6 @@ pub struct MediaParts {
     pub store: Store,
     /// Time.
     pub clock: Clock,
-    /// Brings what upstreams made.
-    pub fetcher: Fetcher,
     /// Where actors live.
     pub arbiters: ArbiterPool,
 }
@@ -197,7 +195,7 @@ impl Media {
     ///
     /// # Errors
     /// When the directory or the store cannot be used.
-    pub async fn open(parts: MediaParts, options: MediaOptions) -> Result<Media, MediaError> {
+    pub async fn open(parts: MediaParts, fetcher: Fetcher, options: MediaOptions) -> Result<Media, MediaError> {
         let disk = Disk::open(&options.dir).await?;
         let mut known = std::collections::HashMap::new();
         let mut stale = Vec::new();
@@ -241,7 +239,7 @@ impl Media {
             share,
             store: parts.store,
             clock: parts.clock,
-            fetcher: parts.fetcher,
+            fetcher,
             arbiters: parts.arbiters,
             limits: ArcSwap::from_pointee(options.limits),
             places: Arc::new(Semaphore::new(options.downloads.max(1))),
@@ -261,7 +259,7 @@ impl Media {
                 }
                 media.write_readings().await;
                 turn = turn.wrapping_add(1);
-                if turn % SWEEP_EVERY == 0
+                if turn.is_multiple_of(SWEEP_EVERY)
                     && let Err(error) = media.0.share.sweep().await
                 {
                     tracing::debug!(%error, "claims of downloads are not swept");

@@ -123,7 +123,6 @@ async fn node(dir: &Path, bus: &BusHandle, upstream: &Upstream, limits: MediaLim
         bus: bus.clone(),
         store: Store::temporary().unwrap(),
         clock: Clock::system(),
-        fetcher,
         arbiters: ArbiterPool::start(1).unwrap(),
     };
     let options = MediaOptions {
@@ -134,7 +133,7 @@ async fn node(dir: &Path, bus: &BusHandle, upstream: &Upstream, limits: MediaLim
         downloads: 4,
         limits,
     };
-    Media::open(parts, options).await.unwrap()
+    Media::open(parts, fetcher, options).await.unwrap()
 }
 
 fn bus() -> BusHandle {

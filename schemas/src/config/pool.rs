@@ -25,6 +25,8 @@ section! {
         enable_auto_clean: (flag) = true;
         /// Size of the cache, in MiB.
         limit_mb: (int u64 1..=10485760) = 1024;
+        /// Largest image or video that is fetched or taken, in MiB.
+        max_object_mb: (int u64 1..=10240) = 256;
         /// Keep a file that was handed out inline.
         keep_base64_cache: (flag) = true;
     }

@@ -70,6 +70,12 @@ section! {
         master_key: (secret) = "" [restart local];
         /// Lets everybody use /v1 without a key. Leave it off unless nobody else can reach this address.
         allow_anonymous: (flag) = false;
+        /// Links to images and videos are signed and end; otherwise whoever has the link can read the file until it is removed.
+        signed_media: (flag) = false;
+        /// How long a signed link is good, in seconds.
+        signed_media_secs: (int u64 60..=31536000) = 86400;
+        /// Addresses and networks that are fetched from for clients although they are not public, such as a store of pictures of your own.
+        fetch_private: (texts Network) = [];
         /// How long a login of the admin panel lasts, in hours.
         session_hours: (int u64 1..=8760) = 8;
         /// Failed logins for one name from one address before more have to wait; twice as many from one address with any name. They count together on all nodes.
