@@ -28,6 +28,8 @@ pub enum ObjectKind {
     Sealed,
     /// An uploaded file.
     File,
+    /// A video that is being made, or was; its content is what is known of it.
+    Video,
 }
 
 impl ObjectKind {
@@ -37,6 +39,7 @@ impl ObjectKind {
             ObjectKind::Response => "response/",
             ObjectKind::Sealed => "sealed/",
             ObjectKind::File => "file/",
+            ObjectKind::Video => "video/",
         }
     }
 }
@@ -214,6 +217,15 @@ impl Bindings {
             Some(entry) => codec::decode(&entry.value).map(Some).map_err(|error| corrupt(&error)),
             None => Ok(None),
         }
+    }
+
+    /// Forgets an object of the kinds that are few.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub async fn forget(&self, kind: ObjectKind, id: &str) -> Result<(), BusError> {
+        let key = Bytes::from(format!("{}{id}", kind.prefix()));
+        self.0.bus.kv_delete(buckets::BINDINGS, key, Expect::Any).await
     }
 
     /// Every object of a kind that is known, in no order, for operators: what comes by the thousand from this node's memory,

@@ -5,6 +5,7 @@
 mod affinity;
 pub mod assets;
 mod body;
+mod cache;
 mod call;
 mod config;
 mod cluster;
@@ -144,6 +145,12 @@ pub fn routes(admin: Admin) -> impl Endpoint<Output = Response> {
         .at("/cluster/drain", post(guarded(a, cluster::drain)))
         .at("/affinity", get(guarded(a, affinity::list)))
         .at("/affinity/clear", post(guarded(a, affinity::clear)))
+        .at("/cache", get(guarded(a, cache::all)))
+        .at("/cache/local", get(guarded(a, cache::local)))
+        .at("/cache/list", get(guarded(a, cache::list)))
+        .at("/cache/clear", post(guarded(a, cache::clear)))
+        .at("/cache/item/delete", post(guarded(a, cache::delete)))
+        .at("/cache/online/clear", post(guarded(a, cache::online)))
         .at("/*rest", guarded(a, older::unknown))
         .into_endpoint()
         .around(|routes, request| async move {

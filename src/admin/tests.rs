@@ -75,6 +75,7 @@ async fn desk() -> Desk {
         keys: KeyOps::new(keys.clone(), Arc::new(usage.clone()), clock.clone()),
         requests: RequestOps::new(log.clone()),
         affinity: conversations.ops(bus, clock.clone()),
+        cache: crate::ops::fakes::FakeFiles::ops(),
         cluster: FakeClusterLedger::ops(),
         accounts: accounts.clone(),
     };

@@ -43,10 +43,12 @@ use crate::engine::Engine;
 use crate::engine::ask::Caller;
 use crate::engine::error::{ErrorKind, GatewayError, RefusalReason};
 use crate::engine::expectations::input_tokens;
+use crate::fronts::media::links;
 use crate::http::arrival::Arrival;
 use crate::ops::Ops;
 use crate::ops::accounts::Accounts;
 use crate::ops::affinity::AffinityOps;
+use crate::ops::cache::CacheOps;
 use crate::ops::cluster::ClusterOps;
 use crate::ops::config::ConfigOps;
 use crate::ops::keys::KeyOps;
@@ -131,6 +133,10 @@ impl App {
             requests: RequestOps::new(self.log.clone()),
             config: ConfigOps::new(self.live_config.clone(), self.accounts.clone()),
             affinity: AffinityOps::new(Arc::new(self.pool.clone()), self.bindings.clone(), self.clock.clone()),
+            cache: CacheOps::new(
+                Arc::new(self.media.clone()),
+                links::path_maker(self.config.clone(), self.vault.clone(), self.clock.clone()),
+            ),
             cluster: ClusterOps::new(self.membership.clone(), Arc::new(self.ledger.clone())),
             accounts: self.accounts.clone(),
         }

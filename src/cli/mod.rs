@@ -69,6 +69,8 @@ enum Subcommands {
     Config(Operate),
     /// See what is bound to which upstream credential, or unbind conversations.
     Affinity(Operate),
+    /// Looks at kept images and videos, and removes them.
+    Cache(Operate),
     /// See the nodes of a cluster, or make one hand over and end.
     Cluster(Operate),
     /// Print the AsyncAPI document of what is on NATS.
@@ -228,6 +230,7 @@ impl Cli {
             Some(Subcommands::Requests(asked)) => operated("requests", asked, load()),
             Some(Subcommands::Config(asked)) => operated("config", asked, load()),
             Some(Subcommands::Affinity(asked)) => operated("affinity", asked, load()),
+            Some(Subcommands::Cache(asked)) => operated("cache", asked, load()),
             Some(Subcommands::Cluster(asked)) => operated("cluster", asked, load()),
             Some(Subcommands::Asyncapi) => Command::Asyncapi,
             Some(Subcommands::Schemas(Schemas { directory })) => Command::Schemas { directory },

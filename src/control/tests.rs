@@ -110,6 +110,7 @@ async fn ops(pool: Arc<FakePool>) -> Ops {
         requests: RequestOps::new(log),
         config: crate::ops::config::ConfigOps::new(crate::ops::fakes::own_config().0, accounts.clone()),
         affinity: FakeConversations::default().ops(bus, clock),
+        cache: crate::ops::fakes::FakeFiles::ops(),
         cluster: FakeClusterLedger::ops(),
         accounts,
     }

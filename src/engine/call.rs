@@ -389,8 +389,16 @@ pub(super) fn refused(engine: &Engine, arrival: &Arrival, route: &'static str, e
 
 /// Writes down what was answered without a call: something kept, or what an earlier call turned out to cost.
 pub(super) fn answered(engine: &Engine, arrival: &Arrival, route: &'static str, about: &Answered<'_>) {
+    let record = record_of(arrival, route, about);
+    let total_us = engine.clock.now().us_since(arrival.received);
+    engine.telemetry.finished(&record, total_us);
+    engine.log.offer(record);
+}
+
+/// What is written down of it.
+pub(super) fn record_of(arrival: &Arrival, route: &'static str, about: &Answered<'_>) -> RequestRecord {
     let (key_id, key_name) = named(about.caller);
-    let record = RequestRecord {
+    RequestRecord {
         key_id,
         key_name,
         status: 200,
@@ -400,11 +408,7 @@ pub(super) fn answered(engine: &Engine, arrival: &Arrival, route: &'static str, 
         cost_ticks: about.cost_ticks,
         bytes_in: about.bytes_in,
         ..blank(arrival, route)
-    };
-    engine
-        .telemetry
-        .finished(&record, engine.clock.now().us_since(arrival.received));
-    engine.log.offer(record);
+    }
 }
 
 /// The key's id, and its name for people.

@@ -201,6 +201,11 @@ impl Engine {
         call::answered(self, arrival, route, about);
     }
 
+    /// What an earlier request turned out to cost is written down. It is no request of its own, and counts as none.
+    pub fn settled(&self, arrival: &Arrival, route: &'static str, about: &Answered<'_>) {
+        self.log.offer(call::record_of(arrival, route, about));
+    }
+
     /// Time limits for a model.
     fn timeouts(&self, model: &str, configured: &Timeouts) -> Timeouts {
         let catalogue = self.catalogue.load();

@@ -6,6 +6,8 @@ pub mod members;
 pub mod event_relay;
 pub mod pins;
 pub mod plain;
+pub mod pieces;
+pub mod media;
 pub mod json;
 pub mod openai;
 pub mod anthropic;

@@ -6,6 +6,7 @@ pub mod auth;
 use std::sync::Arc;
 
 use grok2api_schemas::ids::RequestId;
+use grok2api_schemas::media::MediaKind;
 use http::{HeaderValue, StatusCode, Version, header};
 use poem::endpoint::{BoxEndpoint, make};
 use poem::{Endpoint, EndpointExt, Request, Response, Route, RouteMethod};
@@ -17,9 +18,12 @@ use crate::door::origin::{ClientOrigin, ClientScheme};
 use crate::engine::error::{ErrorKind, GatewayError};
 use crate::fronts::anthropic;
 use crate::fronts::anthropic::{count_tokens, messages};
+use crate::fronts::media::{files, uploads};
 use crate::fronts::openai::error::error_response;
-use crate::fronts::openai::responses::{Making, Stored};
-use crate::fronts::openai::{chat, deferred, models, responses};
+use crate::fronts::openai::images::request::Making;
+use crate::fronts::openai::responses::{Making as Answering, Stored};
+use crate::fronts::openai::videos::{Called, Wanted};
+use crate::fronts::openai::{chat, deferred, images, models, responses, videos};
 use crate::telemetry::metrics;
 
 /// Every route there is.
@@ -53,12 +57,12 @@ pub fn routes(app: &Arc<App>) -> BoxEndpoint<'static, Response> {
     let respond_app = app.clone();
     let respond = make(move |request: Request| {
         let app = respond_app.clone();
-        async move { responses::create(&app, request, Making::Response).await }
+        async move { responses::create(&app, request, Answering::Response).await }
     });
     let compact_app = app.clone();
     let compact = make(move |request: Request| {
         let app = compact_app.clone();
-        async move { responses::create(&app, request, Making::Compaction).await }
+        async move { responses::create(&app, request, Answering::Compaction).await }
     });
     let messages_app = app.clone();
     let messages = make(move |request: Request| {
@@ -80,7 +84,113 @@ pub fn routes(app: &Arc<App>) -> BoxEndpoint<'static, Response> {
             }
         })
     };
+    let draw = |making: Making| {
+        let app = app.clone();
+        make(move |request: Request| {
+            let app = app.clone();
+            async move { images::create(&app, request, making).await }
+        })
+    };
+    let method_app = app.clone();
+    let method = make(move |request: Request| {
+        let app = method_app.clone();
+        async move { images::method(&app, &request) }
+    });
+    let film = |called: Called<'static>| {
+        let app = app.clone();
+        make(move |request: Request| {
+            let app = app.clone();
+            async move { videos::create(&app, request, called).await }
+        })
+    };
+    let remix_app = app.clone();
+    let remix = make(move |request: Request| {
+        let app = remix_app.clone();
+        async move {
+            let id = request.raw_path_param("id").map(decode).unwrap_or_default();
+            videos::create(&app, request, Called::Remix(&id)).await
+        }
+    });
+    let video = |wanted: Wanted| {
+        let app = app.clone();
+        make(move |request: Request| {
+            let app = app.clone();
+            async move {
+                let id = request.raw_path_param("id").map(decode).unwrap_or_default();
+                videos::one(&app, request, &id, wanted).await
+            }
+        })
+    };
+    let videos_app = app.clone();
+    let list_videos = make(move |request: Request| {
+        let app = videos_app.clone();
+        async move { videos::list(&app, request).await }
+    });
+    let upscale = || {
+        let app = app.clone();
+        make(move |request: Request| {
+            let app = app.clone();
+            async move { videos::upscale(&app, &request) }
+        })
+    };
+    let characters = || {
+        let app = app.clone();
+        make(move |request: Request| {
+            let app = app.clone();
+            async move { videos::characters(&app, &request) }
+        })
+    };
+    let upload_app = app.clone();
+    let upload = make(move |request: Request| {
+        let app = upload_app.clone();
+        async move { uploads::image(&app, request).await }
+    });
+    let kept = |kind: MediaKind| {
+        let app = app.clone();
+        let file = Arc::new(make(move |request: Request| {
+            let app = app.clone();
+            async move {
+                let name = request.raw_path_param("name").map(decode).unwrap_or_default();
+                files::file(&app, request, kind, &name).await
+            }
+        }));
+        RouteMethod::new().get(file.clone()).head(file)
+    };
     Route::new()
+        .at(
+            "/v1/images/generations",
+            RouteMethod::new().post(draw(Making::Generations)),
+        )
+        .at("/v1/images/edits", RouteMethod::new().post(draw(Making::Edits)))
+        .at(
+            "/v1/videos",
+            RouteMethod::new().post(film(Called::Videos)).get(list_videos),
+        )
+        .at(
+            "/v1/videos/generations",
+            RouteMethod::new().post(film(Called::Generations)),
+        )
+        .at("/v1/videos/edits", RouteMethod::new().post(film(Called::Edits)))
+        .at(
+            "/v1/videos/extensions",
+            RouteMethod::new().post(film(Called::Extensions)),
+        )
+        .at("/v1/videos/upscale", RouteMethod::new().post(upscale()))
+        .at("/v1/videos/characters", RouteMethod::new().post(characters()))
+        .at("/v1/videos/characters/:id", RouteMethod::new().get(characters()))
+        .at(
+            "/v1/videos/:id",
+            RouteMethod::new()
+                .get(video(Wanted::State))
+                .delete(video(Wanted::Deletion)),
+        )
+        .at("/v1/videos/:id/content", RouteMethod::new().get(video(Wanted::Content)))
+        .at("/v1/videos/:id/remix", RouteMethod::new().post(remix))
+        .at("/v1/videos/:id/upscale", RouteMethod::new().post(upscale()))
+        .at("/v1/images/method", RouteMethod::new().get(method))
+        .at("/v1/uploads/image", RouteMethod::new().post(upload))
+        .at("/v1/files/image/*name", kept(MediaKind::Image))
+        .at("/v1/files/video/*name", kept(MediaKind::Video))
         .at("/v1/messages", RouteMethod::new().post(messages))
         .at("/v1/messages/count_tokens", RouteMethod::new().post(count))
         .at("/v1/responses", RouteMethod::new().post(respond))

@@ -140,6 +140,7 @@ fn object_kind(kind: AffinityKind) -> Option<ObjectKind> {
         AffinityKind::Sealed => Some(ObjectKind::Sealed),
         AffinityKind::DeferredCompletion => Some(ObjectKind::DeferredCompletion),
         AffinityKind::File => Some(ObjectKind::File),
+        AffinityKind::Video => Some(ObjectKind::Video),
     }
 }
 

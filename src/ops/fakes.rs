@@ -8,6 +8,7 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use grok2api_actors::bus::BusHandle;
 use grok2api_actors::clock::Clock;
+use grok2api_actors::media::MediaError;
 use grok2api_actors::token::affinity::ConversationId;
 use grok2api_actors::token::conversations::BoundConversation;
 use grok2api_schemas::admin::page::{Cursor, Page, SortKey};
@@ -17,6 +18,7 @@ use grok2api_schemas::admin::tokens::{
 };
 use grok2api_schemas::bus::changes::WhichConversations;
 use grok2api_schemas::ids::{KeyId, SessionId, TokenId};
+use grok2api_schemas::media::MediaKind;
 use grok2api_schemas::token::{CoolingCause, PoolName, TokenState, TokenSwitch};
 use parking_lot::Mutex;
 use zeroize::Zeroizing;
@@ -410,6 +412,39 @@ impl Conversations for FakeConversations {
 
     fn counts(&self) -> (u64, u64, u64) {
         (3, 2, 1)
+    }
+}
+
+/// Kept files that are none.
+pub struct FakeFiles;
+
+impl FakeFiles {
+    /// Operations on them.
+    pub fn ops() -> super::cache::CacheOps {
+        let path_of = |kind: MediaKind, name: &str| format!("/v1/files/{}/{name}", kind.as_str());
+        super::cache::CacheOps::new(Arc::new(FakeFiles), Arc::new(path_of))
+    }
+}
+
+impl super::cache::Files for FakeFiles {
+    fn totals(&self, _: MediaKind) -> (u64, u64) {
+        (0, 0)
+    }
+
+    fn downloads(&self) -> usize {
+        0
+    }
+
+    fn list(&self, _: MediaKind) -> Vec<(String, grok2api_actors::media::Entry)> {
+        Vec::new()
+    }
+
+    fn delete<'a>(&'a self, _: MediaKind, _: &'a str) -> BoxFuture<'a, Result<bool, MediaError>> {
+        Box::pin(async { Ok(false) })
+    }
+
+    fn clear(&self, _: MediaKind) -> BoxFuture<'_, Result<(u64, u64), MediaError>> {
+        Box::pin(async { Ok((0, 0)) })
     }
 }
 

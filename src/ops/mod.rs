@@ -4,6 +4,7 @@
 pub mod accounts;
 pub mod affinity;
 pub mod audit;
+pub mod cache;
 pub mod config;
 pub mod cluster;
 pub mod export;
@@ -30,6 +31,7 @@ use grok2api_actors::bus::{BusError, BusErrorKind};
 use crate::engine::error::{ErrorKind, GatewayError};
 use accounts::Accounts;
 use affinity::AffinityOps;
+use cache::CacheOps;
 use cluster::ClusterOps;
 use config::ConfigOps;
 use keys::KeyOps;
@@ -49,6 +51,8 @@ pub struct Ops {
     pub config: ConfigOps,
     /// On bindings.
     pub affinity: AffinityOps,
+    /// On kept images and videos.
+    pub cache: CacheOps,
     /// On the cluster.
     pub cluster: ClusterOps,
     /// On administrators and their sessions.

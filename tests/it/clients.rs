@@ -104,6 +104,37 @@ async fn anthropic_typescript_can_do_everything_it_does_with_messages() {
     node_against_a_front("messages.mjs").await;
 }
 
+/// What the scripts of images and videos need: a key of one picture a day.
+async fn media_stage() -> (Sim, Gateway, Vec<(&'static str, String)>) {
+    let teams: Vec<Value> = (0..3).map(Sim::team).collect();
+    let sim = Sim::play(json!({"teams": teams, "video_ms": 1_200})).await;
+    let gateway = Plan::of(&sim, 3).start_warm().await;
+    let key = json!({"name": "one", "limits": {"image_per_day": 1}});
+    let limited = gateway.admin().await.new_key(key).await;
+    let arguments = front_arguments(&sim, &gateway, limited.secret).await;
+    (sim, gateway, arguments)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn openai_python_makes_images_and_videos() {
+    if python().is_none() {
+        return;
+    }
+    let (_sim, _gateway, arguments) = media_stage().await;
+    let arguments: Vec<(&str, &str)> = arguments.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    run_python("media.py", &arguments).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn openai_node_makes_images_and_videos() {
+    if node_prefix().is_none() {
+        return;
+    }
+    let (_sim, _gateway, arguments) = media_stage().await;
+    let arguments: Vec<(&str, &str)> = arguments.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    run_node("media.mjs", &arguments).await;
+}
+
 /// Teams of one key each behind the independent upstream: two that are well, and spare ones.
 const SPARES: std::ops::Range<usize> = 10..90;
 

@@ -35,6 +35,8 @@ mod failover;
 #[cfg(test)]
 mod limits;
 #[cfg(test)]
+mod media;
+#[cfg(test)]
 mod pace;
 #[cfg(test)]
 mod panel;

@@ -20,16 +20,19 @@ pub enum AffinityKind {
     DeferredCompletion,
     /// An uploaded file.
     File,
+    /// A video.
+    Video,
 }
 
 impl AffinityKind {
     /// Every kind.
-    pub const ALL: [AffinityKind; 5] = [
+    pub const ALL: [AffinityKind; 6] = [
         AffinityKind::Conversation,
         AffinityKind::Response,
         AffinityKind::Sealed,
         AffinityKind::DeferredCompletion,
         AffinityKind::File,
+        AffinityKind::Video,
     ];
 
     /// As JSON and query strings have it.
@@ -40,6 +43,7 @@ impl AffinityKind {
             AffinityKind::Sealed => "sealed",
             AffinityKind::DeferredCompletion => "deferred_completion",
             AffinityKind::File => "file",
+            AffinityKind::Video => "video",
         }
     }
 

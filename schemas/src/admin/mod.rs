@@ -2,6 +2,7 @@
 
 pub mod accounts;
 pub mod affinity;
+pub mod cache;
 pub mod config;
 pub mod cluster;
 pub mod export;

@@ -124,6 +124,15 @@ pub mod admin {
     /// Unbinds conversations.
     pub const AFFINITY_CLEAR: &str = "admin.affinity.clear";
 
+    /// Shows how many images and videos a node keeps.
+    pub const CACHE_STATUS: &str = "admin.cache.status";
+    /// Lists them.
+    pub const CACHE_LIST: &str = "admin.cache.list";
+    /// Removes all of a kind.
+    pub const CACHE_CLEAR: &str = "admin.cache.clear";
+    /// Removes one.
+    pub const CACHE_DELETE: &str = "admin.cache.delete";
+
     /// Shows nodes, shards and the bus.
     pub const CLUSTER_STATUS: &str = "admin.cluster.status";
     /// Makes a node hand over and end.

@@ -7,6 +7,7 @@ use grok2api_schemas::config::Config;
 use http::HeaderMap;
 use poem::{Request, Response};
 
+use super::chat_media;
 use super::dialect::ChatDialect;
 use super::edit::{Edits, edit_chat};
 use super::error::error_response;
@@ -17,6 +18,7 @@ use crate::engine::ask::{Ask, Caller, Route};
 use crate::engine::error::GatewayError;
 use crate::fronts::answering::respond;
 use crate::fronts::asking;
+use crate::fronts::media::links::Links;
 use crate::http::arrival::Arrival;
 use crate::http::auth::authenticate;
 
@@ -34,9 +36,25 @@ pub async fn chat(app: &Arc<App>, request: Request) -> Response {
 async fn answer(app: &Arc<App>, mut request: Request, arrival: &Arrival) -> Result<Response, GatewayError> {
     let config = app.config();
     let caller = authenticate(app, request.headers()).inspect_err(|error| app.refused(arrival, ROUTE, error))?;
-    let result = async {
+    let read = async {
         let body = read_body(&mut request, &app.body_limits()).await?;
         let head = parse_chat(&body, &BodyLimits::default())?;
+        Ok((body, head))
+    };
+    let (body, head) = read.await.inspect_err(|error| app.refused(arrival, ROUTE, error))?;
+    if let Some(kind) = chat_media::makes(app, &head.model) {
+        let chat = chat_media::Chat {
+            arrival,
+            caller: &caller,
+            head: &head,
+            body: &body,
+            headers: request.headers(),
+            links: Links::of(app, &request),
+        };
+        // Seldom, and large: apart from what every chat carries along.
+        return Box::pin(chat_media::answer(app, chat, kind)).await;
+    }
+    let result = async {
         let headers = request.headers();
         asking::within_budget(app, || {
             ask(app, &config, caller.clone(), arrival, &head, body.clone(), headers)

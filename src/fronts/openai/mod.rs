@@ -10,3 +10,6 @@ pub mod chat;
 pub mod deferred;
 pub mod responses;
 pub mod models;
+pub mod images;
+pub mod videos;
+pub mod chat_media;

@@ -2,6 +2,7 @@
 //! what stands here is reachable by every door, and what does not is reachable by none.
 
 mod affinity;
+mod cache;
 mod config;
 mod cluster;
 mod keys;
@@ -140,6 +141,7 @@ pub fn operations() -> &'static [Operation] {
         table.extend(requests::operations());
         table.extend(config::operations());
         table.extend(affinity::operations());
+        table.extend(cache::operations());
         table.extend(cluster::operations());
         table
     });
