@@ -37,7 +37,7 @@ pub enum Answer {
         /// The token that served it.
         served_by: Option<TokenId>,
         /// What the client key's budget was reserved, where the cost is not known yet.
-        unsettled: Option<CallLease>,
+        unsettled: Option<Box<CallLease>>,
         /// Our own share of the time, microseconds.
         overhead_us: u64,
     },

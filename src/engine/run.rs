@@ -174,7 +174,7 @@ impl Engine {
             } => {
                 call.bytes_out = body.len() as u64;
                 let served_by = call.pick.as_ref().map(|pick| pick.token.id);
-                let unsettled = call.spend_lease.take();
+                let unsettled = call.spend_lease.take().map(Box::new);
                 call.finish(Outcome::Success, told);
                 Answer::Whole {
                     status,

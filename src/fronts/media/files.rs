@@ -31,7 +31,7 @@ pub async fn file(app: &Arc<App>, request: Request, kind: MediaKind, path: &str)
     let query = request.uri().query().unwrap_or_default();
     match find(app, kind, path, query).await {
         Ok((name, opened, good)) => {
-            let mut response = answer(request.method(), request.headers(), &name, opened, good).await;
+            let mut response = answer(request.method(), request.headers(), &name, opened, good);
             arrival.sign(&mut response);
             response
         }
@@ -70,7 +70,7 @@ async fn find(app: &App, kind: MediaKind, path: &str, query: &str) -> Result<(St
 }
 
 /// The answer that hands a file out, or says why nothing of it needs to be.
-pub async fn answer(method: &Method, asked: &HeaderMap, name: &str, opened: Opened, good: Good) -> Response {
+pub fn answer(method: &Method, asked: &HeaderMap, name: &str, opened: Opened, good: Good) -> Response {
     let size = opened.entry.size;
     let etag = format!("\"{name}\"");
     let text = |name: header::HeaderName| asked.get(name).and_then(|value| value.to_str().ok());

@@ -180,8 +180,7 @@ async fn content(
         &found.id,
         opened,
         crate::fronts::media::links::Good::For(0),
-    )
-    .await)
+    ))
 }
 
 fn query<'a>(request: &'a Request, name: &str) -> Option<&'a str> {

@@ -24,7 +24,7 @@ const LONGEST: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// Begins to look after a video.
-pub fn over(app: &Arc<App>, found: Found, caller: Caller, ip: String, unsettled: Option<CallLease>) {
+pub fn over(app: &Arc<App>, found: Found, caller: Caller, ip: String, unsettled: Option<Box<CallLease>>) {
     let watched = app.clone();
     app.tracker.spawn(async move {
         let stop = watched.stop.clone();
