@@ -77,6 +77,8 @@ pub enum NodeRequest {
         /// Which.
         meters: Vec<Meter>,
     },
+    /// What is known of the meters of these client keys. Nodes of an older program do not understand it, and do not answer.
+    KeyUsage(Vec<String>),
 }
 
 /// A holder's request to the owner of one shard.
@@ -97,6 +99,19 @@ pub enum NodeReply {
     Exchange(Vec<ShardReply>),
     /// Done, or under way.
     Done,
+    /// Every meter of those keys that this node decides for or has units of.
+    KeyUsage(Vec<MeterUsage>),
+}
+
+/// What one node knows of a meter's use.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MeterUsage {
+    /// Which.
+    pub meter: Meter,
+    /// Charged and granted, as its owner has it; `None` where another node decides.
+    pub counted: Option<u64>,
+    /// Of that, units in this node's hand: granted, and not used yet.
+    pub in_hand: u64,
 }
 
 /// What the owner of a shard answers.

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use grok2api_actors::bus::nats::shown_servers;
 use grok2api_actors::bus::{BusHandle, codec};
 use grok2api_actors::clients::ClientKeys;
 use grok2api_actors::clock::Clock;
@@ -105,6 +106,10 @@ pub async fn build(sources: Sources, metrics: Arc<Metrics>, readiness: Readiness
     } else {
         Wait::ToStart
     };
+    if is_shared {
+        let servers = shown_servers(&config.nats.url);
+        readiness.block(cluster::BUS, format!("not connected to NATS at {servers} yet"));
+    }
     let OpenBus { bus, nats } = bus::open(&config, waits, &store, &clock).await?;
     let sources = KeySources {
         cluster: is_shared.then(|| ClusterKeys {

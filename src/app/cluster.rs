@@ -20,9 +20,10 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// longer, calls are served from what is in hand.
 const AWAY_MS: u64 = 10_000;
 /// Names of blockers in `/readyz`.
-const BUS: &str = "bus";
+pub(super) const BUS: &str = "bus";
 const CLOCK: &str = "clock";
 const JOURNAL: &str = "journal";
+const STORAGE: &str = "storage";
 
 /// What people call this node, everywhere: as configured, else the host with a mark of the node's own key pair, which is
 /// kept in its data directory: one host may have several nodes, and each keeps its name.
@@ -121,6 +122,10 @@ fn look(app: &App) {
             .block(BUS, format!("the bus has been away for {} s", snapshot.lag_ms / 1000));
     } else if snapshot.connected {
         app.readiness.clear(BUS);
+    }
+    match app.bus.no_room() {
+        Some(missing) => app.readiness.block(STORAGE, missing.words),
+        None => app.readiness.clear(STORAGE),
     }
     match &snapshot.objection {
         Some(objection) => app.readiness.block(CLOCK, objection.clone()),

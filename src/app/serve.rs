@@ -1,5 +1,6 @@
 //! `grok2api serve`: from the configuration to the last flush.
 
+use std::convert::Infallible;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -13,12 +14,18 @@ use super::build::{BuildError, Sources, build};
 use super::{cluster, demo, gauges, watch};
 use crate::cli::{self, Facts};
 use crate::door::{Door, DoorHandle, DoorOptions, Listener, TrustedProxies, descriptors, health::Readiness, tls};
+use crate::http::starting::Starting;
 use crate::settings::live::{LiveOptions, Patch};
 use crate::settings::{LoadArgs, Loaded};
 use crate::shutdown::{Shutdown, ShutdownPlan, Signals};
 use crate::simulator::SimulatorOptions;
 use crate::telemetry::{Metrics, SetLogLevel};
 use crate::{http, simulator};
+
+/// The name of the blocker of `/readyz` until there is an app.
+const START: &str = "start";
+/// A start that takes longer says what it waits for.
+const LONG_START: Duration = Duration::from_secs(1);
 
 /// Serves until a signal ends it.
 ///
@@ -52,6 +59,7 @@ pub async fn serve(
     let readiness = Readiness::default();
     let options = door_options(&config, &descriptors)?;
     let max_connections = options.max_connections;
+    let patience = Duration::from_millis(config.clients.max_wait_ms);
     // Before anything is made: credentials that are shown once must not be made by a start that then fails for its port.
     let listener = Listener::bind(&config.server.host, config.server.port)
         .await
@@ -66,18 +74,26 @@ pub async fn serve(
         },
         set_log_level,
     };
+    let address = local_address(&listener, options.tls.is_some());
+    let tls = options.tls.is_some();
+    let handle = DoorHandle::default();
+    let starting = Starting::new(readiness.clone(), patience);
+    readiness.block(START, "it is not built yet");
+    let door = Door::new(starting.clone(), options, handle.clone(), Clock::system());
+    let doors = TaskTracker::new();
+    doors.spawn(door.serve(listener));
+    doors.close();
     // With NATS away this may take as long as it takes; a signal ends it.
     let app = tokio::select! {
         app = build(sources, metrics, readiness.clone()) => app?,
         _ = signals.next() => return Ok(ExitCode::SUCCESS),
+        never = say_what_is_waited_for(&readiness, &address) => match never {},
     };
     let config = app.config().clone();
     let mut first = app.first_start(&enrol).await?;
     if is_demo && first.client_key.is_none() {
         first.client_key = demo::key_of_this_run(&app);
     }
-    let address = local_address(&listener, options.tls.is_some());
-    let handle = DoorHandle::default();
     app.metrics.watch_door(handle.clone());
     gauges::register(&app);
     watch::start(&app);
@@ -85,11 +101,8 @@ pub async fn serve(
     if let Some(nats) = &app.nats {
         super::control::serve(&app, nats).await?;
     }
-    let tls = options.tls.is_some();
-    let door = Door::new(http::routes(&app), options, handle.clone(), app.clock.clone());
-    let doors = TaskTracker::new();
-    doors.spawn(door.serve(listener));
-    doors.close();
+    readiness.clear(START);
+    starting.ready(http::routes(&app));
 
     let facts = Facts {
         address: address.clone(),
@@ -138,6 +151,15 @@ pub async fn serve(
         upstream.stop().await;
     }
     Ok(outcome.exit_code())
+}
+
+/// Says where probes are answered, once a start takes long.
+async fn say_what_is_waited_for(readiness: &Readiness, address: &str) -> Infallible {
+    tokio::time::sleep(LONG_START).await;
+    let blockers = readiness.blockers();
+    let reasons: Vec<_> = blockers.into_iter().map(|(_, reason)| reason).collect();
+    tracing::info!(%address, "still starting; probes are answered, calls are refused: {}", reasons.join("; "));
+    std::future::pending().await
 }
 
 fn door_options(config: &Config, descriptors: &descriptors::DescriptorLimit) -> Result<DoorOptions, BuildError> {

@@ -227,10 +227,14 @@ impl Engine {
                         .is_some_and(|ms| u128::from(ms) > left.as_millis());
             if hopeless || left.is_zero() {
                 self.rooms.call_next(&room);
-                break Err(refusal(&shortage, may_return || meters.is_divided_anew(&shortage)));
+                break Err(refusal(
+                    &self.ledger,
+                    &shortage,
+                    may_return || meters.is_divided_anew(&shortage),
+                ));
             }
             let Some(mut waits) = place.take().or_else(|| self.rooms.enter(&room, 0, had_turn)) else {
-                break Err(refusal(&shortage, may_return));
+                break Err(refusal(&self.ledger, &shortage, may_return));
             };
             had_turn = tokio::select! {
                 () = waits.turn() => true,
@@ -269,9 +273,9 @@ impl Engine {
 }
 
 /// What the client is told when its key has no room; `soon`: what is short may come back at any moment.
-fn refusal(shortage: &Shortage, soon: bool) -> GatewayError {
+fn refusal(ledger: &Ledger, shortage: &Shortage, soon: bool) -> GatewayError {
     if shortage.kind == ShortageKind::Away {
-        return super::room::bus_away(shortage.retry_after_ms);
+        return super::room::bus_away(ledger, shortage.retry_after_ms);
     }
     let retry = if soon { Some(SOON_MS) } else { shortage.retry_after_ms };
     let error = match shortage.meter.kind {

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use grok2api_actors::ledger::{CallLease, Shortage, ShortageKind, Want};
+use grok2api_actors::ledger::{CallLease, Ledger, Shortage, ShortageKind, Want};
 use grok2api_actors::token::{MeterUse, ModelId, Pick, Reason, RestScope, Takes, Token, Tried, Wish};
 use grok2api_schemas::admin::requests::{MAX_CANDIDATES, PassedOver};
 use grok2api_schemas::meter::MeterKind;
@@ -260,7 +260,7 @@ impl Engine {
                 .because(RefusalReason::Pool);
             }
             if away {
-                return bus_away(look_retry_ms);
+                return bus_away(&self.ledger, look_retry_ms);
             }
             return GatewayError::new(
                 ErrorKind::PoolLimit,
@@ -353,7 +353,16 @@ pub(super) fn wants(meters: &[MeterUse], reserved: Reservation) -> Vec<Want> {
 }
 
 /// What a client is told when nothing is left in hand and the nodes cannot agree on more.
-pub(super) fn bus_away(retry_ms: Option<u64>) -> GatewayError {
+pub(super) fn bus_away(ledger: &Ledger, retry_ms: Option<u64>) -> GatewayError {
+    if ledger.no_room().is_some() {
+        return GatewayError::new(
+            ErrorKind::Overloaded,
+            "The cluster's storage is full, so that no quota can be granted, and this node has used up what it had in hand. \
+             Its operator has to make room: /readyz says where.",
+        )
+        .with_code("storage_full")
+        .retry_after(retry_ms.or(Some(1_000)));
+    }
     GatewayError::new(
         ErrorKind::Overloaded,
         "This node is cut off from its cluster and has used up the quota it had in hand. Try again, or another node.",

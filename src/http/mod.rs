@@ -2,6 +2,7 @@
 
 pub mod arrival;
 pub mod auth;
+pub mod starting;
 
 use std::sync::Arc;
 
@@ -289,10 +290,15 @@ fn misdirected(error: &poem::Error, path: &str, id: RequestId) -> Response {
         ),
         status => GatewayError::internal(format!("{path}: {status}: {error}")),
     };
+    error_of_path(&error, path, id)
+}
+
+/// An error in the dialect of whoever asks for this path.
+fn error_of_path(error: &GatewayError, path: &str, id: RequestId) -> Response {
     if path.starts_with("/v1/messages") {
-        return anthropic::error::error_response(&error, &id.to_string());
+        return anthropic::error::error_response(error, &id.to_string());
     }
-    error_response(&error, &id.to_string())
+    error_response(error, &id.to_string())
 }
 
 /// A path segment without its percent-encoding; what does not decode stays as it came.

@@ -79,6 +79,9 @@ pub fn rows(limit: Option<u64>, unsaid: usize) -> Result<usize, GatewayError> {
     }
 }
 
+/// An operator has to make room first, milliseconds.
+const STORAGE_AGAIN_MS: u64 = 10_000;
+
 /// The bus failed under an operation.
 pub(crate) fn unavailable(error: &BusError) -> GatewayError {
     match error.kind {
@@ -86,6 +89,12 @@ pub(crate) fn unavailable(error: &BusError) -> GatewayError {
             ErrorKind::Conflict,
             "Somebody else changed this at the same moment. Look again, then repeat what is still needed.",
         ),
+        BusErrorKind::Full => GatewayError::new(
+            ErrorKind::Overloaded,
+            format!("This change was not made: {}.", error.message),
+        )
+        .with_code("storage_full")
+        .retry_after(Some(STORAGE_AGAIN_MS)),
         BusErrorKind::Timeout | BusErrorKind::Unreachable | BusErrorKind::Storage | BusErrorKind::Closed => {
             GatewayError::new(
                 ErrorKind::Overloaded,

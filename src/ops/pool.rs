@@ -15,7 +15,7 @@ use super::tokens::{RevealedToken, TokenPool};
 use crate::engine::error::GatewayError;
 
 fn unwritten(error: BusError) -> GatewayError {
-    GatewayError::internal(format!("the change could not be written: {error}"))
+    super::unavailable(&error)
 }
 
 impl TokenPool for Pool {

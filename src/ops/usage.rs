@@ -1,7 +1,5 @@
 //! What client keys used today, as the ledger counts it.
 
-use std::collections::HashMap;
-
 use futures::future::BoxFuture;
 use grok2api_actors::clock::Clock;
 use grok2api_actors::ledger::Ledger;
@@ -32,28 +30,14 @@ impl KeyUsage for LedgerUsage {
 
     fn used_today<'a>(&'a self, keys: &'a [KeyId]) -> BoxFuture<'a, Vec<KeyDayUsage>> {
         Box::pin(async move {
-            let standing: HashMap<Meter, u64> = self
-                .ledger
-                .inspect()
-                .await
-                .into_iter()
-                .filter(|standing| matches!(standing.meter.domain, Domain::ClientKey(_)))
-                .map(|standing| {
-                    // Granted and still in this node's hand is not used yet.
-                    let in_hand = self
-                        .ledger
-                        .status_of(&standing.meter)
-                        .map_or(0, |status| status.in_hand);
-                    let used = (standing.charged + standing.outstanding).saturating_sub(in_hand);
-                    (standing.meter, used)
-                })
-                .collect();
+            let names: Vec<String> = keys.iter().map(KeyId::to_string).collect();
+            let used_by_keys = self.ledger.used_by_keys(&names).await;
             let used = |key: &KeyId, kind: MeterKind| {
                 let meter = Meter {
                     domain: Domain::ClientKey(key.to_string()),
                     kind,
                 };
-                standing.get(&meter).copied().unwrap_or(0)
+                used_by_keys.get(&meter).copied().unwrap_or(0)
             };
             keys.iter()
                 .map(|key| KeyDayUsage {

@@ -8,6 +8,7 @@ pub mod faults;
 mod kept;
 pub mod local;
 pub mod nats;
+mod room;
 mod status;
 mod watch;
 
@@ -19,6 +20,7 @@ use futures::future::BoxFuture;
 use futures::stream::BoxStream;
 
 pub use kept::{ObjectBytes, ObjectContent, ObjectInfo, ObjectRange, RecordBatch, RecordsFrom, is_object_name};
+pub use room::NoRoom;
 pub use status::{BusStatus, FollowerStatus, StreamStatus};
 
 /// A handle on whichever bus this node runs on.
@@ -33,8 +35,10 @@ pub enum BusErrorKind {
     Timeout,
     /// The bus cannot be reached, or nobody serves the subject.
     Unreachable,
-    /// The store is full or refuses writes.
+    /// The store refuses this write.
     Storage,
+    /// The store has no room left. Nothing was written; the words say where, and how to mend it.
+    Full,
     /// What was read does not decode.
     Corrupt,
     /// The bus is shutting down.
@@ -255,6 +259,11 @@ pub trait Bus: Send + Sync + 'static {
     /// Every object, in the order of names.
     fn object_list<'a>(&'a self) -> BoxFuture<'a, Result<Vec<ObjectInfo>, BusError>> {
         Box::pin(async { Err(no_such("objects")) })
+    }
+
+    /// Why and since when nothing can be kept, if the last write was refused for want of room. Costs nothing to ask.
+    fn no_room(&self) -> Option<NoRoom> {
+        None
     }
 
     /// How it stands.

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use actix_rt::ArbiterHandle;
-use dashmap::DashMap;
 use grok2api_schemas::bus::subjects::SHARDS;
 use grok2api_schemas::cluster::{NodeRequest, ShardClaim};
 use grok2api_schemas::ids::SessionId;
@@ -29,8 +28,9 @@ use super::remote;
 use super::shards::{ShardLink, Shards};
 use super::shortage::{Shortage, ShortageKind, Want};
 use super::spool::Spool;
+use super::usage::Meters;
 use super::{LedgerError, LedgerOptions};
-use crate::bus::{BusError, BusHandle};
+use crate::bus::{BusError, BusHandle, NoRoom};
 use crate::clock::Clock;
 use crate::cluster::Membership;
 use crate::store::Store;
@@ -56,7 +56,7 @@ struct Inner {
     bus: BusHandle,
     spooled: Arc<AtomicU64>,
     memory: Arc<JournalMemory>,
-    meters: DashMap<Arc<Meter>, Arc<HeldMeter>>,
+    meters: Arc<Meters>,
     stop: CancellationToken,
 }
 
@@ -184,9 +184,11 @@ impl Ledger {
         };
         let spooled = spool.as_ref().map(|(spool, _)| spool.size()).unwrap_or_default();
         let shards = Arc::new(Shards::new(links, membership, ended, tracker.clone(), stop.clone()));
+        let meters: Arc<Meters> = Arc::default();
         if is_clustered {
             tracker.spawn(remote::serve(
                 shards.clone(),
+                meters.clone(),
                 bus.clone(),
                 tracker.clone(),
                 stop.clone(),
@@ -208,7 +210,7 @@ impl Ledger {
                 bus,
                 spooled,
                 memory,
-                meters: DashMap::new(),
+                meters,
                 stop,
             }),
         })
@@ -220,6 +222,18 @@ impl Ledger {
         let held = self.held(meter, limit);
         held.configure(limit);
         held
+    }
+
+    pub(super) fn shards(&self) -> &Shards {
+        &self.inner.shards
+    }
+
+    pub(super) fn meters(&self) -> &Meters {
+        &self.inner.meters
+    }
+
+    pub(super) fn bus(&self) -> &BusHandle {
+        &self.inner.bus
     }
 
     fn held(&self, meter: &Meter, limit: Option<u64>) -> Arc<HeldMeter> {
@@ -348,6 +362,11 @@ impl Ledger {
     /// How many shards of this node grant nothing because their journals were wiped or restored, and what was found.
     pub fn distrusted(&self) -> Option<(usize, Distrust)> {
         self.inner.memory.distrusted(self.inner.node.clock.now())
+    }
+
+    /// Why nothing can be granted, if the journals find no room.
+    pub fn no_room(&self) -> Option<NoRoom> {
+        self.inner.bus.no_room()
     }
 
     /// How many meters this node has used.

@@ -152,6 +152,11 @@ impl HeldMeter {
         }
     }
 
+    /// Units in hand.
+    pub(super) fn in_hand(&self) -> u64 {
+        self.state.lock().stock(self.node.clock.now())
+    }
+
     /// How the meter stands, as last heard.
     pub(super) fn status(&self, now: Mono) -> MeterStatus {
         self.state.lock().status(&self.meter, now)

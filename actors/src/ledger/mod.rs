@@ -33,6 +33,7 @@ mod shard;
 mod shards;
 mod shortage;
 mod spool;
+mod usage;
 #[cfg(test)]
 mod tests;
 

@@ -26,8 +26,10 @@ use crate::bus::{BusErrorKind, BusHandle};
 use crate::clock::Mono;
 
 mod batch;
+mod pieces;
 
 use self::batch::{Batch, Sent};
+use self::pieces::{Part, pieces};
 
 /// How often every meter in use gets a turn: also the longest that a settlement to an owner of this node is held back.
 const BEAT: Duration = Duration::from_millis(250);
@@ -330,8 +332,8 @@ impl Pump {
     /// Sends what has gathered to the shards' owners: to those of this node at once, to another node what somebody waits
     /// for at once and the rest together.
     fn dispatch(&mut self, now: Mono) {
-        let mut urgent: BTreeMap<SessionId, Vec<(usize, ShardRequest, Sent)>> = BTreeMap::new();
-        let mut lazy: BTreeMap<SessionId, Vec<(usize, ShardRequest, Sent)>> = BTreeMap::new();
+        let mut urgent: BTreeMap<SessionId, Vec<Part>> = BTreeMap::new();
+        let mut lazy: BTreeMap<SessionId, Vec<Part>> = BTreeMap::new();
         let is_closing = self.node.is_closing();
         for shard in 0..self.batches.len() {
             let Some(batch) = self.batches.get_mut(shard) else {
@@ -405,8 +407,14 @@ impl Pump {
         }
     }
 
-    /// One message to another node.
-    fn send(&self, session: SessionId, parts: Vec<(usize, ShardRequest, Sent)>, within: Duration) {
+    /// One message to another node, or as many as it takes.
+    fn send(&self, session: SessionId, parts: Vec<Part>, within: Duration) {
+        for parts in pieces(parts) {
+            self.send_piece(session, parts, within);
+        }
+    }
+
+    fn send_piece(&self, session: SessionId, parts: Vec<Part>, within: Duration) {
         let bus = self.bus.clone();
         let counters = self.node.counters.clone();
         counters.requests.fetch_add(1, Ordering::Relaxed);
@@ -422,7 +430,7 @@ impl Pump {
             let answer = remote::ask(&bus, session, &NodeRequest::Exchange(requests), within).await;
             let mut replies = match answer {
                 Ok(NodeReply::Exchange(replies)) => replies,
-                Ok(NodeReply::Done) => Vec::new(),
+                Ok(NodeReply::Done | NodeReply::KeyUsage(_)) => Vec::new(),
                 Err(error) => {
                     counters.remote_lost.fetch_add(1, Ordering::Relaxed);
                     if error.kind == BusErrorKind::Unreachable {

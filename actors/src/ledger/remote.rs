@@ -14,6 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use super::actor::Exchange;
 use super::shards::Shards;
+use super::usage::{Meters, known};
 use crate::bus::{BusError, BusErrorKind, BusHandle, codec};
 use crate::cluster::ask_subject;
 
@@ -21,6 +22,8 @@ use crate::cluster::ask_subject;
 const AT_A_TIME: usize = 512;
 /// After this long nobody waits for an answer any more.
 const GIVE_UP: Duration = Duration::from_secs(8);
+/// Meters that one answer recalls: it has to fit into a message.
+const MOST_RECALLED: usize = 128;
 /// How long an operator's word may take to a node.
 pub(super) const COMMAND_WITHIN: Duration = Duration::from_secs(2);
 
@@ -41,7 +44,13 @@ pub(super) async fn ask(
 }
 
 /// Answers what other nodes ask this one, until it ends.
-pub(super) async fn serve(shards: Arc<Shards>, bus: BusHandle, tracker: TaskTracker, stop: CancellationToken) {
+pub(super) async fn serve(
+    shards: Arc<Shards>,
+    meters: Arc<Meters>,
+    bus: BusHandle,
+    tracker: TaskTracker,
+    stop: CancellationToken,
+) {
     let subject = ask_subject(shards.membership.me());
     let places = Arc::new(Semaphore::new(AT_A_TIME));
     loop {
@@ -58,9 +67,10 @@ pub(super) async fn serve(shards: Arc<Shards>, bus: BusHandle, tracker: TaskTrac
             let Ok(place) = places.clone().try_acquire_owned() else {
                 continue;
             };
-            let shards = shards.clone();
+            let (shards, meters) = (shards.clone(), meters.clone());
             tracker.spawn(async move {
-                if let Ok(Some(reply)) = tokio::time::timeout(GIVE_UP, answer(&shards, &request.payload)).await {
+                let reply = answer(&shards, &meters, &request.payload);
+                if let Ok(Some(reply)) = tokio::time::timeout(GIVE_UP, reply).await {
                     // Whoever asked may have given up.
                     let _ = request.reply.send(reply);
                 }
@@ -75,7 +85,7 @@ pub(super) async fn serve(shards: Arc<Shards>, bus: BusHandle, tracker: TaskTrac
     }
 }
 
-async fn answer(shards: &Shards, payload: &[u8]) -> Option<Bytes> {
+async fn answer(shards: &Shards, meters: &Meters, payload: &[u8]) -> Option<Bytes> {
     let request: NodeRequest = match codec::decode(payload) {
         Ok(request) => request,
         Err(error) => {
@@ -97,6 +107,7 @@ async fn answer(shards: &Shards, payload: &[u8]) -> Option<Bytes> {
             shards.recall(&meters);
             NodeReply::Done
         }
+        NodeRequest::KeyUsage(keys) => NodeReply::KeyUsage(known(shards, meters, &keys).await),
         NodeRequest::Drain => {
             shards.asked_to_drain.cancel();
             NodeReply::Done
@@ -127,7 +138,11 @@ fn hand_over(shards: &Shards, part: ShardRequest) -> impl Future<Output = ShardR
             return ShardReply::NotMine;
         };
         match answer.await {
-            Ok(reply) => ShardReply::Answered { epoch, reply },
+            Ok(mut reply) => {
+                // The rest is recalled with the next answer, when these have given.
+                reply.recalled.truncate(MOST_RECALLED);
+                ShardReply::Answered { epoch, reply }
+            }
             // The actor stepped down with the request in hand: the next owner decides.
             Err(_) => ShardReply::NotMine,
         }

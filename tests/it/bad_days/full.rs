@@ -13,7 +13,6 @@ use crate::support::nats::{self, NatsServers};
 const JUNK: &str = "JUNK";
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "the refusal does not name the storage yet"]
 async fn full_storage_is_told_and_survived() {
     let Some(binary) = nats::binary() else {
         return;

@@ -11,3 +11,4 @@ mod planned;
 mod skew;
 mod stage;
 mod unreachable;
+mod waiting;

@@ -195,12 +195,12 @@ impl Stage {
         began.elapsed()
     }
 
-    /// Calls that the client key is charged for today, over all nodes.
-    async fn used(&self) -> u64 {
-        let mut used = 0;
+    /// Calls that the client key is charged for today, as each node says.
+    async fn used(&self) -> Vec<u64> {
+        let mut used = Vec::new();
         for node in 0..self.nodes.len() {
             let key = self.admin(node).key(&self.key.id).await;
-            used += key["usage_today"]["chat_used"].as_u64().unwrap();
+            used.push(key["usage_today"]["chat_used"].as_u64().unwrap());
         }
         used
     }
@@ -222,11 +222,18 @@ impl Stage {
         // Charged is what arrived, and beyond it only what is presumed of nodes that died.
         let began = Instant::now();
         let charged = loop {
-            let charged = self.used().await;
-            if charged == total || (lost > 0 && began.elapsed() > Duration::from_secs(6)) {
+            let told = self.used().await;
+            // Every node says the same.
+            let agreed = told
+                .first()
+                .copied()
+                .filter(|first| told.iter().all(|one| one == first));
+            if let Some(charged) = agreed
+                && (charged == total || (lost > 0 && began.elapsed() > Duration::from_secs(6)))
+            {
                 break charged;
             }
-            assert!(began.elapsed() < SOON, "{charged} charged, {total} arrived");
+            assert!(began.elapsed() < SOON, "{told:?} charged, {total} arrived");
             tokio::time::sleep(Duration::from_millis(100)).await;
         };
         assert!(charged >= total, "{charged} charged, {total} arrived");

@@ -216,6 +216,11 @@ fn servers(url: &str) -> Result<Vec<ServerAddr>, StartError> {
     Ok(servers)
 }
 
+/// The servers of an address, for people: hosts and ports only.
+pub fn shown_servers(url: &str) -> String {
+    servers(url).map_or_else(|_| "nats.url".to_owned(), |servers| shown(&servers))
+}
+
 /// Hosts and ports only: an address may hold a password.
 fn shown(servers: &[ServerAddr]) -> String {
     let shown = servers

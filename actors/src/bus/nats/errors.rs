@@ -59,7 +59,8 @@ pub(super) fn api(error: &ApiError) -> BusError {
         // The same message is still on its way: its fate is not known yet.
         ErrorCode::STREAM_DUPLICATE_MESSAGE_CONFLICT => BusErrorKind::Timeout,
         ErrorCode::STREAM_NOT_FOUND => BusErrorKind::Unreachable,
-        _ if error.code() == 503 && !is_full(error) => BusErrorKind::Unreachable,
+        _ if is_full(error) => BusErrorKind::Full,
+        _ if error.code() == 503 => BusErrorKind::Unreachable,
         _ => BusErrorKind::Storage,
     };
     BusError::new(kind, format!("JetStream: {error} (error {})", error.error_code().0))

@@ -1,5 +1,7 @@
 //! The connection with what every part needs of it: names, deadlines, JetStream calls whose failures are told apart.
 
+use std::sync::Arc;
+
 use async_nats::connection::State;
 use async_nats::jetstream::consumer::DeliverPolicy;
 use async_nats::jetstream::consumer::push::{Ordered, OrderedConfig};
@@ -18,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::errors;
+use crate::bus::room::Room;
 use crate::bus::{BusError, BusErrorKind};
 
 /// What a message's headers may take of its size.
@@ -29,6 +32,7 @@ pub(super) struct Link {
     pub prefix: String,
     pub tasks: TaskTracker,
     pub stop: CancellationToken,
+    pub room: Arc<Room>,
 }
 
 #[derive(Deserialize)]
@@ -89,9 +93,30 @@ impl Link {
     ) -> Result<impl Future<Output = Result<PublishAck, BusError>> + Send + use<>, BusError> {
         self.connected()?;
         self.fits(payload.len())?;
+        let stream = self.stream_of(&subject);
+        let server = self.client.server_info().server_name;
         let sent = self.jetstream.publish_with_headers(subject, headers, payload).await;
         let ack = sent.map_err(|error| errors::publish(&error))?;
-        Ok(async move { ack.await.map_err(|error| errors::publish(&error)) })
+        let room = self.room.clone();
+        Ok(async move {
+            let outcome = ack.await.map_err(|error| match errors::publish(&error) {
+                error if error.kind == BusErrorKind::Full => no_room(&stream, &server, &error),
+                error => error,
+            });
+            room.note(&outcome);
+            outcome
+        })
+    }
+
+    /// The stream that keeps what is published on a subject.
+    fn stream_of(&self, subject: &str) -> String {
+        if subject.starts_with(streams::KV_SUBJECTS) {
+            self.kv_stream()
+        } else if *subject == self.subject(streams::RECORDS) {
+            self.records_stream()
+        } else {
+            self.journal_stream()
+        }
     }
 
     /// Refuses what the server would cut the connection for.
@@ -177,4 +202,17 @@ impl Link {
         let consumer = consumer.map_err(|error| broken(&error))?;
         consumer.messages().await.map_err(|error| broken(&error))
     }
+}
+
+/// For the operator: what is full, where, and how to mend it.
+fn no_room(stream: &str, server: &str, error: &BusError) -> BusError {
+    BusError::new(
+        BusErrorKind::Full,
+        format!(
+            "the storage of NATS is full: stream {stream} on server {server} takes no more ({}). Delete what is not needed \
+             there (other streams of the account too), or raise jetstream max_file_store, the account's limit, or the disk; \
+             writes then go on by themselves",
+            error.message
+        ),
+    )
 }

@@ -32,10 +32,10 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::{
-    Bus, BusError, BusRequest, BusStatus, Expect, JournalEntry, JournalHead, KvChange, KvEntry, KvWrite, ObjectBytes,
-    ObjectContent, ObjectInfo, ObjectRange, RecordBatch, RecordsFrom,
+    Bus, BusError, BusRequest, BusStatus, Expect, JournalEntry, JournalHead, KvChange, KvEntry, KvWrite, NoRoom,
+    ObjectBytes, ObjectContent, ObjectInfo, ObjectRange, RecordBatch, RecordsFrom,
 };
-pub use connect::{Login, NatsOptions};
+pub use connect::{Login, NatsOptions, shown_servers};
 use link::Link;
 use talk::Talk;
 use watch::Watching;
@@ -91,6 +91,7 @@ impl NatsBus {
             prefix: options.prefix.clone(),
             tasks: TaskTracker::new(),
             stop: CancellationToken::new(),
+            room: Arc::default(),
         });
         streams::ensure(&link, &options, deadline).await?;
         let watching = Arc::new(Watching::default());
@@ -287,6 +288,10 @@ impl Bus for NatsBus {
 
     fn object_list<'a>(&'a self) -> BoxFuture<'a, Result<Vec<ObjectInfo>, BusError>> {
         Box::pin(objects::list(&self.link))
+    }
+
+    fn no_room(&self) -> Option<NoRoom> {
+        self.link.room.missing()
     }
 
     fn status<'a>(&'a self) -> BoxFuture<'a, BusStatus> {

@@ -163,7 +163,7 @@ fn refused(config: &Config, error: &async_nats::jetstream::Error) -> Trouble {
         _ => {
             let error = errors::api(error);
             return match error.kind {
-                BusErrorKind::Storage => Trouble::Final(StartError(format!(
+                BusErrorKind::Storage | BusErrorKind::Full => Trouble::Final(StartError(format!(
                     "stream {} cannot be made: {}",
                     config.name, error.message
                 ))),

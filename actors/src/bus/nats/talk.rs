@@ -192,11 +192,13 @@ async fn answer(link: Arc<Link>, mut subscriber: Subscriber, to: mpsc::Sender<Bu
             dropped.fetch_add(1, Ordering::Relaxed);
             continue;
         }
-        let client = &link.client;
+        let link = &link;
         answers.push(async move {
-            if let Ok(answer) = answer.await
-                && let Err(error) = client.publish(asker, answer).await
-            {
+            let Ok(answer) = answer.await else { return };
+            // The server would cut the connection, and everybody else's answers with it.
+            if let Err(error) = link.fits(answer.len()) {
+                tracing::error!(%error, "an answer is too large for NATS and is not sent");
+            } else if let Err(error) = link.client.publish(asker, answer).await {
                 tracing::warn!(%error, "NATS did not take an answer");
             }
         });

@@ -9,11 +9,14 @@ use grok2api_schemas::admin::requests::{
 use grok2api_schemas::bus::changes::{
     ConversationsCleared, ConversationsTold, ListedModels, LoginTried, ToldRecords, WhichConversations,
 };
-use grok2api_schemas::cluster::{Beat, NodeLoad, NodeReply, NodeRequest, ShardClaim, ShardReply, ShardRequest};
+use grok2api_schemas::cluster::{
+    Beat, MeterUsage, NodeLoad, NodeReply, NodeRequest, ShardClaim, ShardReply, ShardRequest,
+};
 use grok2api_schemas::ids::RequestId;
 use grok2api_schemas::ledger::{
     Answer, Ask, GrantSnapshot, Granted, MeterSnapshot, OwnerReply, OwnerRequest, Settlement, SnapshotChunk, Standing,
 };
+use grok2api_schemas::meter::DayBucket;
 
 use super::*;
 
@@ -104,6 +107,25 @@ fn asked() -> NodeRequest {
             ..OwnerRequest::of(session(7))
         },
     }])
+}
+
+fn used() -> NodeReply {
+    let meter = |kind| Meter {
+        domain: Domain::ClientKey("key_1".to_owned()),
+        kind,
+    };
+    NodeReply::KeyUsage(vec![
+        MeterUsage {
+            meter: meter(MeterKind::PerDay(DayBucket::Chat)),
+            counted: Some(300),
+            in_hand: 7,
+        },
+        MeterUsage {
+            meter: meter(MeterKind::UsdPerDay),
+            counted: None,
+            in_hand: 0,
+        },
+    ])
 }
 
 fn answered() -> NodeReply {
@@ -214,6 +236,11 @@ pub(super) fn check(golden: &mut Golden) {
     golden.same("node-request", &asked());
     golden.same("node-request-yield", &NodeRequest::Yield { shard: 3 });
     golden.same("node-request-drain", &NodeRequest::Drain);
+    golden.same(
+        "node-request-key-usage",
+        &NodeRequest::KeyUsage(vec!["key_1".to_owned()]),
+    );
+    golden.same("node-reply-key-usage", &used());
     golden.same("node-reply", &answered());
     golden.same("node-reply-done", &NodeReply::Done);
     golden.same("beat", &beat());
