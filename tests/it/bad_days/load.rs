@@ -33,6 +33,8 @@ pub struct Call {
     pub outcome: Result<u16, String>,
     /// What a refusal said.
     pub said: String,
+    /// The id of what was refused.
+    pub request: String,
 }
 
 impl Call {
@@ -108,7 +110,7 @@ async fn call(targets: Targets, model: &'static str, number: usize) -> Call {
             _ => break,
         }
     }
-    let mut said = String::new();
+    let (mut said, mut request) = (String::new(), String::new());
     let outcome = answer.and_then(|got| {
         let status = got.status.as_u16();
         if status == 200 && is_streamed && got.events().last().is_none_or(|last| last != "[DONE]") {
@@ -116,6 +118,7 @@ async fn call(targets: Targets, model: &'static str, number: usize) -> Call {
         }
         if status != 200 {
             let after = got.header("retry-after");
+            request = got.header("x-request-id").to_owned();
             said = format!("retry-after {after:?} {}", got.text());
         }
         Ok(status)
@@ -127,6 +130,7 @@ async fn call(targets: Targets, model: &'static str, number: usize) -> Call {
         node,
         outcome,
         said,
+        request,
     }
 }
 

@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use super::load::{GREEDY, Load, Seen, Targets};
+use super::load::{Call, GREEDY, Load, Seen, Targets};
 use crate::support::admin::NewKey;
 use crate::support::http::Http;
 use crate::support::nats::NatsServers;
@@ -171,6 +171,15 @@ impl Stage {
             println!("  an edit on node {node} is refused: {} {}", got.status, got.text());
         }
         got.status.as_u16()
+    }
+
+    /// Prints why some calls were refused, as a node's records have it.
+    pub async fn explain(&self, node: usize, calls: &[&Call]) {
+        for call in calls.iter().filter(|call| !call.request.is_empty()).take(3) {
+            let got = self.admin(node).get(&format!("/requests/{}", call.request)).await;
+            let record = got.text();
+            println!("  why {} was refused: {record}", call.request);
+        }
     }
 
     /// A figure of a node's metrics; 0 if there is none.

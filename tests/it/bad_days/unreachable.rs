@@ -58,6 +58,7 @@ async fn nats_stops(seconds: u64) -> (Seen, Instant) {
     let seen = load.end().await;
     let day = format!("NATS is stopped for {seconds} s");
     stage.judge(&day, &seen, 1).await;
+    stage.explain(0, &seen.harmed(Some(2))).await;
     seen.assert_in_form(Some(2));
     println!(
         "  the last steady call failed {:.1?} after the return of NATS",
