@@ -24,15 +24,10 @@ pub(super) fn pieces(parts: Vec<Part>) -> Vec<Vec<Part>> {
     let mut waiting: Vec<Part> = parts.into_iter().rev().collect();
     while let Some(part) = waiting.pop() {
         let bytes = size(&part.1.request);
-        if bytes > MOST_BYTES {
-            match halves(part) {
-                Ok((first, second)) => {
-                    waiting.push(second);
-                    waiting.push(first);
-                }
-                // One item that is larger than a message may be: NATS has the last word.
-                Err(part) => all.push(vec![part]),
-            }
+        if bytes > MOST_BYTES && items(&part.1.request) > 1 {
+            let (first, second) = halves(part);
+            waiting.push(second);
+            waiting.push(first);
             continue;
         }
         match all.last_mut() {
@@ -41,7 +36,8 @@ pub(super) fn pieces(parts: Vec<Part>) -> Vec<Vec<Part>> {
                 message.push(part);
             }
             _ => {
-                room = MOST_BYTES - bytes;
+                // One item that is larger than a message may be: NATS has the last word.
+                room = MOST_BYTES.saturating_sub(bytes);
                 all.push(vec![part]);
             }
         }
@@ -49,27 +45,23 @@ pub(super) fn pieces(parts: Vec<Part>) -> Vec<Vec<Part>> {
     all
 }
 
-/// Two parts of one, each with what it carries; the part itself if there is nothing to take apart.
-fn halves((shard, part, sent): Part) -> Result<(Part, Part), Part> {
+/// What a part can be taken apart into.
+fn items(request: &OwnerRequest) -> usize {
+    request.learned.len() + request.seen.len() + request.settlements.len() + request.asks.len()
+}
+
+/// Two parts of one, each with what it carries.
+fn halves((shard, part, sent): Part) -> (Part, Part) {
     let ShardRequest {
         shard: name,
         urgent,
         request,
     } = part;
-    let items = request.learned.len() + request.seen.len() + request.settlements.len() + request.asks.len();
-    if items < 2 {
-        let part = ShardRequest {
-            shard: name,
-            urgent,
-            request,
-        };
-        return Err((shard, part, sent));
-    }
+    let mut to_move = items(&request) / 2;
     let mut first = (request, sent);
     let mut second = (OwnerRequest::of(first.0.session), Sent::default());
     second.1.urgent = first.1.urgent;
     // Limits go before the asks that they bind: they stay in front.
-    let mut to_move = items / 2;
     let mut take = |count: usize| {
         let moved = count.min(to_move);
         to_move -= moved;
@@ -93,7 +85,7 @@ fn halves((shard, part, sent): Part) -> Result<(Part, Part), Part> {
         };
         (shard, part, sent)
     };
-    Ok((part(first), part(second)))
+    (part(first), part(second))
 }
 
 /// Bytes that a request takes at most.
