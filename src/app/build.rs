@@ -316,6 +316,7 @@ pub async fn build(sources: Sources, metrics: Arc<Metrics>, readiness: Readiness
         stop,
     });
     apply::follow(&app, upstream, set_log_level);
+    crate::fronts::openai::videos::resume(&app);
     Ok(app)
 }
 

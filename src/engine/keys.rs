@@ -169,20 +169,13 @@ impl MetersOfKey {
         wants
     }
 
-    /// The lease, and what of it is settled later than the rest. One take decides over both: what is taken apart is taken
-    /// again at once, when nobody else can have been served in between with more than was there.
-    fn parted(&self, engine: &Engine, ask: &Ask, call: &Call, lease: CallLease) -> Result<Parts, Shortage> {
+    /// The lease, and apart from it what is settled later than the rest.
+    fn parted(&self, ask: &Ask, lease: CallLease) -> Parts {
         if !ask.settles_later {
-            return Ok((Some(lease), None));
+            return (Some(lease), None);
         }
-        drop(lease);
-        let (spend, rest): (Vec<Want>, Vec<Want>) = self
-            .wants(ask, call)
-            .into_iter()
-            .partition(|want| Arc::ptr_eq(&want.meter, &self.spend));
-        let spend = engine.ledger.try_take(&spend)?;
-        let rest = engine.ledger.try_take(&rest)?;
-        Ok((Some(rest), Some(spend)))
+        let (rest, spend) = lease.split_off(&self.spend);
+        (Some(rest), Some(spend))
     }
 }
 
@@ -196,9 +189,8 @@ impl Engine {
         let room = RoomKey::ClientKey(*key.id.as_bytes());
         if !self.rooms.is_occupied(&room)
             && let Ok(lease) = self.ledger.try_take(&meters.wants(ask, call))
-            && let Ok(parts) = meters.parted(self, ask, call, lease)
         {
-            return Ok(parts);
+            return Ok(meters.parted(ask, lease));
         }
         let began = Instant::now();
         let deadline = began + self.settings().max_wait;
@@ -207,14 +199,14 @@ impl Engine {
         let result = loop {
             let left = deadline.saturating_duration_since(Instant::now());
             let wants = meters.wants(ask, call);
-            let taken = self
+            let shortage = match self
                 .ledger
                 .take(&wants, left.min(std::time::Duration::from_millis(500)))
-                .await;
-            let shortage = match taken.and_then(|lease| meters.parted(self, ask, call, lease)) {
-                Ok(parts) => {
+                .await
+            {
+                Ok(lease) => {
                     self.rooms.call_next(&room);
-                    break Ok(parts);
+                    break Ok(meters.parted(ask, lease));
                 }
                 Err(shortage) => shortage,
             };

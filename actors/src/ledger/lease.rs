@@ -92,6 +92,26 @@ impl CallLease {
         }
     }
 
+    /// Parts the lease in two: what it holds of everything else, and what it holds of this meter. Each is settled for
+    /// itself.
+    pub fn split_off(mut self, meter: &Arc<HeldMeter>) -> (CallLease, CallLease) {
+        let mut apart = CallLease {
+            items: Default::default(),
+            more: Vec::new(),
+            node: self.node.clone(),
+            phase: self.phase,
+            confirmed_at: self.confirmed_at,
+        };
+        let is_it = |item: &Item| Arc::ptr_eq(&item.meter, meter);
+        let slot = self.items.iter_mut().find(|slot| slot.as_ref().is_some_and(is_it));
+        if let Some(item) = slot.and_then(Option::take) {
+            apart.items[0] = Some(item);
+        } else if let Some(at) = self.more.iter().position(is_it) {
+            apart.items[0] = Some(self.more.swap_remove(at));
+        }
+        (self, apart)
+    }
+
     fn items(&self) -> impl Iterator<Item = &Item> {
         self.items.iter().flatten().chain(&self.more)
     }

@@ -36,7 +36,7 @@ section! {
     /// How much is done at a time.
     pub struct PerformanceConfig in "performance" {
         /// Uploads, downloads and deletions of files.
-        assets_max_concurrent: (int u32 1..=10000) = 25;
+        assets_max_concurrent: (int u32 1..=10000) = 25 [restart];
         /// Videos that are being started.
         media_max_concurrent: (int u32 1..=10000) = 50;
         /// Questions about quota and state of tokens.

@@ -412,3 +412,22 @@ async fn a_film_outlives_the_upstreams_link_though_nobody_polls() {
         .ok();
     assert_eq!(&served.body[4..8], b"ftyp");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_film_that_was_being_made_at_a_restart_is_fetched() {
+    let sim = Sim::play(json!({"teams": [Sim::team(0)], "video_ms": 2_500, "media_url_ms": 2_500})).await;
+    let mut gateway = Plan::of(&sim, 1).start_warm().await;
+    let id = begin(gateway.http(), &film(json!({}))).await;
+    gateway.kill();
+    gateway.restart().await;
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    drop(sim);
+    let done = end(gateway.http(), &id).await;
+    let served = gateway
+        .http()
+        .anonymous()
+        .get(&path_of(&done["video"]["url"]))
+        .await
+        .ok();
+    assert_eq!(&served.body[4..8], b"ftyp");
+}

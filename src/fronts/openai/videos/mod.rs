@@ -19,6 +19,7 @@ pub(super) use self::create::{begun, native, prepare};
 pub(super) use self::job::{Found, Standing, look};
 pub(super) use self::request::{Making, VideoRequest};
 pub(super) use self::shape::failure;
+pub use self::watch::resume;
 use super::error::error_response;
 use crate::app::App;
 use crate::bindings::ObjectKind;

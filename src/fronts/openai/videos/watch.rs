@@ -10,6 +10,7 @@ use serde_json::Value;
 
 use super::job::{self, Found, Standing};
 use crate::app::App;
+use crate::bindings::ObjectKind;
 use crate::engine::Answered;
 use crate::engine::ask::Caller;
 use crate::engine::error::ErrorKind;
@@ -57,6 +58,38 @@ pub fn over(app: &Arc<App>, found: Found, caller: Caller, ip: String, unsettled:
             bytes_in: 0,
         };
         watched.engine.settled(&arrival, ROUTE, &about);
+    });
+}
+
+/// Videos that are looked after again, at most.
+const MOST_RESUMED: usize = 500;
+
+/// Looks again after what was being made when a process ended: their links die whether anybody polls or not. Their
+/// reservations stand, for who held them is gone.
+pub fn resume(app: &Arc<App>) {
+    let app = app.clone();
+    let tracker = app.tracker.clone();
+    tracker.spawn(async move {
+        let now_secs = app.clock.wall().0 / 1000;
+        let known = match app.bindings.list(ObjectKind::Video).await {
+            Ok(known) => known,
+            Err(error) => return tracing::warn!(%error, "videos that were being made are not looked after"),
+        };
+        let pending = known.into_iter().filter_map(|(id, binding)| {
+            let job = job::read(&binding)?;
+            let is_young = job.created + PATIENCE.as_secs() > now_secs;
+            (job.ended.is_none() && is_young).then_some(Found { id, binding, job })
+        });
+        for found in pending.take(MOST_RESUMED) {
+            let watched = app.clone();
+            app.tracker.spawn(async move {
+                let stop = watched.stop.clone();
+                tokio::select! {
+                    _ = tokio::time::timeout(PATIENCE, end(&watched, &found)) => {}
+                    () = stop.cancelled() => {}
+                }
+            });
+        }
     });
 }
 
