@@ -10,6 +10,8 @@ pub mod engine;
 pub mod providers;
 pub mod catalogue;
 pub mod bindings;
+pub mod jobs;
+pub mod logs;
 pub mod admin;
 pub mod control;
 pub mod documents;

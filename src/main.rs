@@ -44,7 +44,7 @@ fn main() -> ExitCode {
                 Ok(guard) => guard,
                 Err(error) => return fail(&error.to_string()),
             };
-            run(serve(&load, loaded, demo, telemetry.level_setter()))
+            run(serve(&load, loaded, demo, telemetry.level_setter(), telemetry.tap()))
         }
         Command::Simulate(options) => {
             let scenario = match &options.scenario {

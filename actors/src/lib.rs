@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod token;
 pub mod ledger;
 pub mod clients;
+pub mod jobs;
 pub mod bus;
 pub mod store;
 pub mod vault;

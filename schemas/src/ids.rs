@@ -133,6 +133,16 @@ id_type!(
     SessionId,
     "ses"
 );
+id_type!(
+    /// A registration job.
+    JobId,
+    "job"
+);
+id_type!(
+    /// Something that an administrator did.
+    AuditId,
+    "aud"
+);
 
 #[cfg(test)]
 mod tests {

@@ -10,6 +10,7 @@ pub mod client_key;
 pub mod cluster;
 pub mod config;
 pub mod ids;
+pub mod job;
 pub mod ledger;
 pub mod media;
 pub mod meter;

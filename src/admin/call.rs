@@ -174,6 +174,7 @@ async fn admit(method: &Method, role_to_change: Role, call: Call) -> Result<Guar
         username: session.username.clone(),
         role: session.role,
         ip: Some(call.origin.ip),
+        trail: Some(call.admin.ops.audit.clone()),
     };
     Ok(Guarded {
         call,

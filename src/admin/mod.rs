@@ -10,12 +10,15 @@ mod call;
 mod config;
 mod cluster;
 mod cookie;
+mod events;
+mod jobs;
 mod keys;
 mod older;
 mod operations;
 mod query;
 mod requests;
 mod session;
+mod table;
 #[cfg(test)]
 mod tests;
 mod tokens;
@@ -25,6 +28,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use grok2api_actors::clock::Clock;
+use grok2api_schemas::bus::subjects::admin as subjects;
 use poem::http::StatusCode;
 use poem::{Endpoint, EndpointExt, IntoEndpoint, Request, Response, Route, get, post};
 
@@ -37,6 +41,7 @@ use crate::ops::keys::KeyOps;
 use crate::ops::requests::RequestOps;
 use crate::ops::tokens::TokenOps;
 use call::{guarded, open, own};
+pub use events::Streams;
 
 /// Where a request came from, as the door knows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,6 +88,8 @@ pub struct Admin {
     pub cluster: ClusterOps,
     /// Accounts and sessions.
     pub accounts: Accounts,
+    /// Streams of events.
+    pub streams: Streams,
     /// For dates.
     pub clock: Clock,
     /// What `GET /storage` answers: `local`, or `nats` in a cluster.
@@ -116,9 +123,9 @@ pub fn routes(admin: Admin) -> impl Endpoint<Output = Response> {
         .at("/tokens/clear-cooling", post(guarded(a, tokens::clear_cooling_many)))
         .at("/tokens/delete", post(guarded(a, tokens::delete_many)))
         .at("/tokens/nsfw/refresh", post(guarded(a, older::not_offered)))
-        .at("/tokens/auto-register", post(guarded(a, older::not_offered)))
-        .at("/tokens/auto-register/status", get(guarded(a, older::register_status)))
-        .at("/tokens/auto-register/stop", post(guarded(a, older::register_status)))
+        .at("/tokens/auto-register", post(guarded(a, jobs::older_start)))
+        .at("/tokens/auto-register/status", get(guarded(a, jobs::older_status)))
+        .at("/tokens/auto-register/stop", post(guarded(a, jobs::older_stop)))
         .at(
             "/tokens/:id",
             get(guarded(a, tokens::get))
@@ -141,6 +148,38 @@ pub fn routes(admin: Admin) -> impl Endpoint<Output = Response> {
         .at("/requests/:id", get(guarded(a, requests::get)))
         .at("/operations", get(guarded(a, operations::list)))
         .at("/operations/:id", post(own(a, operations::run)))
+        .at("/jobs", get(guarded(a, jobs::list)).post(guarded(a, jobs::start)))
+        .at("/jobs/:id", get(guarded(a, jobs::get)))
+        .at("/jobs/:id/pause", post(guarded(a, jobs::pause)))
+        .at("/jobs/:id/resume", post(guarded(a, jobs::resume)))
+        .at("/jobs/:id/stop", post(guarded(a, jobs::stop)))
+        .at(
+            "/users",
+            get(guarded(a, |call| table::looked(call, subjects::USERS_LIST)))
+                .post(guarded(a, |call| table::sent(call, subjects::USERS_ADD))),
+        )
+        .at(
+            "/users/patch",
+            post(guarded(a, |call| table::sent(call, subjects::USERS_PATCH))),
+        )
+        .at(
+            "/users/delete",
+            post(guarded(a, |call| table::sent(call, subjects::USERS_DELETE))),
+        )
+        .at(
+            "/audit",
+            get(guarded(a, |call| table::looked(call, subjects::AUDIT_LIST))),
+        )
+        .at("/events", get(guarded(a, events::stream)))
+        .at("/logs/stream", get(guarded(a, events::logs)))
+        .at(
+            "/logs/files",
+            get(guarded(a, |call| table::looked(call, subjects::LOGS_FILES))),
+        )
+        .at(
+            "/logs/tail",
+            get(guarded(a, |call| table::looked(call, subjects::LOGS_TAIL))),
+        )
         .at("/cluster", get(guarded(a, cluster::status)))
         .at("/cluster/drain", post(guarded(a, cluster::drain)))
         .at("/affinity", get(guarded(a, affinity::list)))

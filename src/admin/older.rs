@@ -19,11 +19,6 @@ pub async fn not_offered(_: Guarded) -> Answer {
     ))
 }
 
-/// `GET …/auto-register/status` and `POST …/auto-register/stop`: nothing runs.
-pub async fn register_status(_: Guarded) -> Answer {
-    answer(&json!({"status": "idle"}))
-}
-
 /// Every other path.
 pub async fn unknown(_: Guarded) -> Answer {
     Err(no_such_route())

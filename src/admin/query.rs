@@ -25,6 +25,14 @@ impl Query {
         Query { pairs }
     }
 
+    /// Every parameter with its last value; blank ones count as not sent.
+    pub fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.pairs
+            .iter()
+            .map(|(name, value)| (name.as_str(), value.trim()))
+            .filter(|(_, value)| !value.is_empty())
+    }
+
     /// Whether one of these was sent.
     pub fn has_any(&self, names: &[&str]) -> bool {
         self.pairs.iter().any(|(name, _)| names.contains(&name.as_str()))

@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 use super::call::{Answer, Call, Guarded, bearer, json as answer};
 use super::{body, cookie};
+use crate::ops::audit::Actor;
 
 #[derive(Deserialize)]
 struct LoginBody {
@@ -38,6 +39,13 @@ pub async fn login(call: Call) -> Answer {
         .login(call.origin.ip, &username, Zeroizing::new(password))
         .await?;
     let session = &opened.session;
+    let actor = Actor {
+        username: session.username.clone(),
+        role: session.role,
+        ip: Some(call.origin.ip),
+        trail: Some(call.admin.ops.audit.clone()),
+    };
+    actor.did::<&str>("session.open", &[], "");
     let mut response = answer(&LoginAnswer {
         status: "success".to_owned(),
         token: opened.token.to_string(),

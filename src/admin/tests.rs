@@ -49,7 +49,7 @@ const PASSWORD: &str = "a good password";
 async fn desk() -> Desk {
     let store = Store::temporary().unwrap();
     let (clock, manual) = Clock::manual(WallMs(1_700_000_000_000));
-    let bus = LocalBus::new(store.clone(), clock.clone());
+    let bus: grok2api_actors::bus::BusHandle = LocalBus::new(store.clone(), clock.clone());
     let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
     let hash = |secret: &str| *blake3::keyed_hash(&[9; 32], secret.as_bytes()).as_bytes();
     let keys = ClientKeys::load(bus.clone(), Arc::new(hash), clock.clone(), &tracker, stop.clone())
@@ -74,10 +74,13 @@ async fn desk() -> Desk {
         tokens: TokenOps::new(pool.clone()),
         keys: KeyOps::new(keys.clone(), Arc::new(usage.clone()), clock.clone()),
         requests: RequestOps::new(log.clone()),
-        affinity: conversations.ops(bus, clock.clone()),
         cache: crate::ops::fakes::FakeFiles::ops(),
+        jobs: crate::ops::fakes::own_jobs(bus.clone(), clock.clone()).await,
+        affinity: conversations.ops(bus.clone(), clock.clone()),
         cluster: FakeClusterLedger::ops(),
         accounts: accounts.clone(),
+        audit: crate::ops::fakes::audit(&bus, &clock),
+        logs: crate::logs::LogOps::new(directory.path().join("logs")),
     };
     let admin = Admin {
         tokens: ops.tokens.clone(),
@@ -86,6 +89,7 @@ async fn desk() -> Desk {
         cluster: ops.cluster.clone(),
         accounts: accounts.clone(),
         ops,
+        streams: Streams::new(bus, CancellationToken::new()),
         clock,
         storage: "local",
         limits: BodyLimits {

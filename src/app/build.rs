@@ -11,11 +11,13 @@ use grok2api_actors::clients::ClientKeys;
 use grok2api_actors::clock::Clock;
 use grok2api_actors::cluster::Membership;
 use grok2api_actors::egress::{Egress, EgressOptions, ProxySpec};
+use grok2api_actors::jobs::{JobParts, Jobs};
 use grok2api_actors::ledger::{Ledger, LedgerOptions};
 use grok2api_actors::media::MediaParts;
 use grok2api_actors::runtime::ArbiterPool;
 use grok2api_actors::store::{Store, StoreOptions};
 use grok2api_actors::token::limits::LimitBook;
+use grok2api_actors::token::probe::Prober;
 use grok2api_actors::token::{Pool, PoolOptions, PoolParts, keeper};
 use grok2api_actors::vault::Vault;
 use grok2api_schemas::config::{Config, Join};
@@ -36,12 +38,15 @@ use crate::door::health::Readiness;
 use crate::engine::settings::EngineSettings;
 use crate::engine::telemetry::EngineTelemetry;
 use crate::engine::{Engine, EngineParts};
+use crate::jobs::Shop;
+use crate::logs::{self, LogOps};
 use crate::ops::accounts::{AccountOptions, Accounts};
+use crate::ops::audit::AuditTrail;
 use crate::providers::Provider;
 use crate::providers::xai::{Management, XaiOptions, XaiProber, XaiUpstream};
 use crate::request_log::{RequestLog, RequestLogOptions};
 use crate::settings::live::{LiveConfig, LiveOptions, SharedOptions};
-use crate::telemetry::{Metrics, SetLogLevel};
+use crate::telemetry::{LogTap, Metrics, SetLogLevel};
 
 /// Threads that actors run on. They write and probe; requests do not wait for them.
 const ARBITERS: usize = 2;
@@ -75,6 +80,8 @@ pub struct Sources {
     pub live: LiveOptions,
     /// Changes what is logged.
     pub set_log_level: SetLogLevel,
+    /// Where log lines can be watched.
+    pub log_tap: LogTap,
 }
 
 /// Builds everything over the data directory.
@@ -86,8 +93,10 @@ pub async fn build(sources: Sources, metrics: Arc<Metrics>, readiness: Readiness
         config,
         live,
         set_log_level,
+        log_tap,
     } = sources;
     let data_dir = live.args.data_dir.clone();
+    let log_files = LogOps::new(data_dir.join("logs"));
     let data_dir = data_dir.as_path();
     let clock = Clock::system();
     let tracker = TaskTracker::new();
@@ -214,17 +223,49 @@ pub async fn build(sources: Sources, metrics: Arc<Metrics>, readiness: Readiness
         .await
         .map_err(|e| cannot("the names of models")(&e))?;
     listed.keep(&tracker, stop.clone());
-    let prober = XaiProber::new(
+    let prober: Arc<dyn Prober> = Arc::new(XaiProber::new(
         &config.xai.base_url,
         egress.clone(),
         upstream.clone(),
         listed.listener(),
         management,
-    );
+    ));
     let pool = start_pool(
-        &config, session, &bus, &vault, &clock, &ledger, prober, &arbiters, &tracker, &stop, proxy, &catalogue,
+        &config,
+        session,
+        &bus,
+        &vault,
+        &clock,
+        &ledger,
+        prober.clone(),
+        &arbiters,
+        &tracker,
+        &stop,
+        proxy.clone(),
+        &catalogue,
     )
     .await?;
+    let shop = Arc::new(Shop {
+        config: live_config.current(),
+        pool: pool.clone(),
+        prober,
+        egress,
+        proxy,
+        clock: clock.clone(),
+    });
+    let keep = live_config.current();
+    let job_parts = JobParts {
+        bus: bus.clone(),
+        vault: vault.clone(),
+        clock: clock.clone(),
+        membership: membership.clone(),
+        arbiters: arbiters.clone(),
+        workshop: shop.clone(),
+        keep: Box::new(move || keep.load().jobs.keep),
+    };
+    let jobs = Jobs::start(job_parts, &tracker, stop.clone())
+        .await
+        .map_err(|e| cannot("registration jobs")(&e))?;
 
     let hash = vault.clone();
     let keys = ClientKeys::load(bus.clone(), hash, clock.clone(), &tracker, stop.clone())
@@ -245,6 +286,8 @@ pub async fn build(sources: Sources, metrics: Arc<Metrics>, readiness: Readiness
             .await
             .map_err(|e| BuildError(format!("administrators: {}", e.detail.as_deref().unwrap_or(&e.message))))?;
 
+    let audit = AuditTrail::start(bus.clone(), clock.clone(), node_name.clone(), &tracker, stop.clone());
+
     let log_options = RequestLogOptions {
         max_bytes: config.telemetry.request_log_max_mb * 1024 * 1024,
         max_age_ms: u64::from(config.telemetry.request_log_days) * 24 * HOUR_MS,
@@ -252,6 +295,7 @@ pub async fn build(sources: Sources, metrics: Arc<Metrics>, readiness: Readiness
     };
     let log = RequestLog::open(store.clone(), clock.clone(), log_options).map_err(|e| cannot("the request log")(&e))?;
     log.start(&tracker, stop.clone());
+    logs::share(log_tap, bus.clone(), node_name.clone(), &tracker, stop.clone());
     if is_shared {
         share_probing(&pool, &membership, &tracker, &stop);
         pool.share_conversations(&tracker, &stop);
@@ -304,16 +348,21 @@ pub async fn build(sources: Sources, metrics: Arc<Metrics>, readiness: Readiness
         membership,
         ledger,
         pool,
+        jobs,
+        shop,
         keys,
         accounts,
+        audit,
         generated_password: Mutex::new(generated_password),
         engine,
         log,
+        log_files,
         metrics,
         readiness,
         arbiters,
         tracker,
         stop,
+        leaving: CancellationToken::new(),
     });
     apply::follow(&app, upstream, set_log_level);
     crate::fronts::openai::videos::resume(&app);
@@ -331,7 +380,7 @@ async fn start_pool(
     vault: &Arc<Vault>,
     clock: &Clock,
     ledger: &Ledger,
-    prober: XaiProber,
+    prober: Arc<dyn Prober>,
     arbiters: &ArbiterPool,
     tracker: &TaskTracker,
     stop: &CancellationToken,
@@ -361,7 +410,7 @@ async fn start_pool(
         vault: vault.clone(),
         clock: clock.clone(),
         ledger: ledger.clone(),
-        prober: Arc::new(prober),
+        prober,
         arbiters: arbiters.clone(),
         tracker: tracker.clone(),
         stop: stop.clone(),

@@ -23,6 +23,7 @@ use grok2api_actors::bus::nats::NatsBus;
 use grok2api_actors::clients::{ClientKeys, Identity};
 use grok2api_actors::clock::Clock;
 use grok2api_actors::cluster::Membership;
+use grok2api_actors::jobs::Jobs;
 use grok2api_actors::ledger::Ledger;
 use grok2api_actors::media::Media;
 use grok2api_actors::runtime::ArbiterPool;
@@ -45,12 +46,16 @@ use crate::engine::error::{ErrorKind, GatewayError, RefusalReason};
 use crate::engine::expectations::input_tokens;
 use crate::fronts::media::links;
 use crate::http::arrival::Arrival;
+use crate::jobs::Shop;
+use crate::logs::LogOps;
 use crate::ops::Ops;
 use crate::ops::accounts::Accounts;
 use crate::ops::affinity::AffinityOps;
 use crate::ops::cache::CacheOps;
+use crate::ops::audit::AuditTrail;
 use crate::ops::cluster::ClusterOps;
 use crate::ops::config::ConfigOps;
+use crate::ops::jobs::JobOps;
 use crate::ops::keys::KeyOps;
 use crate::ops::requests::RequestOps;
 use crate::ops::tokens::TokenOps;
@@ -86,10 +91,16 @@ pub struct App {
     pub ledger: Ledger,
     /// Upstream tokens.
     pub pool: Pool,
+    /// Registration jobs.
+    pub jobs: Jobs,
+    /// This node's part of them.
+    pub shop: Arc<Shop>,
     /// Client keys.
     pub keys: ClientKeys,
     /// Administrators and their sessions.
     pub accounts: Accounts,
+    /// What administrators did.
+    pub audit: AuditTrail,
     /// A password that was made at this start; taken when it is printed.
     generated_password: Mutex<Option<Zeroizing<String>>>,
     /// Which token made which object.
@@ -100,6 +111,8 @@ pub struct App {
     pub engine: Arc<Engine>,
     /// What became of requests.
     pub log: RequestLog,
+    /// Log files of this node.
+    pub log_files: LogOps,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// What keeps this node from being ready.
@@ -110,6 +123,8 @@ pub struct App {
     pub tracker: TaskTracker,
     /// Ends background work.
     pub stop: CancellationToken,
+    /// The node begins to leave: what has no end of its own ends.
+    pub leaving: CancellationToken,
     /// When this process started, Unix seconds.
     pub started_secs: u64,
 }
@@ -137,8 +152,11 @@ impl App {
                 Arc::new(self.media.clone()),
                 links::path_maker(self.config.clone(), self.vault.clone(), self.clock.clone()),
             ),
+            jobs: JobOps::new(self.jobs.clone(), self.shop.clone(), self.clock.clone()),
             cluster: ClusterOps::new(self.membership.clone(), Arc::new(self.ledger.clone())),
             accounts: self.accounts.clone(),
+            audit: self.audit.clone(),
+            logs: self.log_files.clone(),
         }
     }
 
@@ -212,6 +230,7 @@ impl App {
 
     /// Ends everything in order: what was in flight is settled, what is held goes back, what is written is durable.
     pub async fn close(&self) {
+        self.jobs.close().await;
         self.stop.cancel();
         self.pool.close().await;
         self.ledger.close().await;

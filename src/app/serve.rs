@@ -19,7 +19,7 @@ use crate::settings::live::{LiveOptions, Patch};
 use crate::settings::{LoadArgs, Loaded};
 use crate::shutdown::{Shutdown, ShutdownPlan, Signals};
 use crate::simulator::SimulatorOptions;
-use crate::telemetry::{Metrics, SetLogLevel};
+use crate::telemetry::{LogTap, Metrics, SetLogLevel};
 use crate::{http, simulator};
 
 /// The name of the blocker of `/readyz` until there is an app.
@@ -36,6 +36,7 @@ pub async fn serve(
     loaded: Loaded,
     is_demo: bool,
     set_log_level: SetLogLevel,
+    log_tap: LogTap,
 ) -> Result<ExitCode, BuildError> {
     let Loaded {
         mut config,
@@ -73,6 +74,7 @@ pub async fn serve(
             patch: built_in.map(|url| -> Patch { Arc::new(move |config| config.xai.base_url.clone_from(&url)) }),
         },
         set_log_level,
+        log_tap,
     };
     let address = local_address(&listener, options.tls.is_some());
     let tls = options.tls.is_some();
@@ -143,7 +145,11 @@ pub async fn serve(
         move || cut.unread().cut_off(),
     );
     let draining = app.membership.clone();
-    shutdown.at_once(move || draining.drain());
+    let leaving = app.leaving.clone();
+    shutdown.at_once(move || {
+        draining.drain();
+        leaving.cancel();
+    });
     let closing = app.clone();
     shutdown.then("settle and flush", move || async move { closing.close().await });
     let outcome = shutdown.run(&mut signals).await;

@@ -71,6 +71,14 @@ enum Subcommands {
     Affinity(Operate),
     /// Looks at kept images and videos, and removes them.
     Cache(Operate),
+    /// Start registration jobs, see how far they are, end them.
+    Job(Operate),
+    /// Make, change and delete accounts of administrators and viewers.
+    Users(Operate),
+    /// See what administrators did.
+    Audit(Operate),
+    /// See the log files of a running node.
+    Logs(Operate),
     /// See the nodes of a cluster, or make one hand over and end.
     Cluster(Operate),
     /// Print the AsyncAPI document of what is on NATS.
@@ -231,6 +239,10 @@ impl Cli {
             Some(Subcommands::Config(asked)) => operated("config", asked, load()),
             Some(Subcommands::Affinity(asked)) => operated("affinity", asked, load()),
             Some(Subcommands::Cache(asked)) => operated("cache", asked, load()),
+            Some(Subcommands::Job(asked)) => operated("jobs", asked, load()),
+            Some(Subcommands::Users(asked)) => operated("users", asked, load()),
+            Some(Subcommands::Audit(asked)) => operated("audit", asked, load()),
+            Some(Subcommands::Logs(asked)) => operated("logs", asked, load()),
             Some(Subcommands::Cluster(asked)) => operated("cluster", asked, load()),
             Some(Subcommands::Asyncapi) => Command::Asyncapi,
             Some(Subcommands::Schemas(Schemas { directory })) => Command::Schemas { directory },

@@ -43,6 +43,7 @@ pub fn command_of(group: &str) -> &str {
     match group {
         "tokens" => "token",
         "keys" => "key",
+        "jobs" => "job",
         other => other,
     }
 }

@@ -35,7 +35,8 @@ pub(super) async fn answer(client: &Client, operation: &'static Operation, reque
             format!("The request is larger than {} KiB.", LARGEST / 1024),
         ))
     } else {
-        operation.run(ops, Actor::over_nats(), body).await
+        let actor = Actor::over_nats(ops.audit.clone());
+        operation.run(ops, actor, body).await
     };
     let most = client.server_info().max_payload.saturating_sub(HEADERS);
     match done {

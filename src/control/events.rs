@@ -1,6 +1,6 @@
 //! What watchers hear: events in JSON, published by the node where something happened.
 
-use grok2api_schemas::bus::events::{ConfigEvent, KeyEvent};
+use grok2api_schemas::bus::events::{ConfigEvent, JobEvent, KeyEvent};
 use grok2api_schemas::bus::subjects::events as subjects;
 use grok2api_schemas::token_event::TokenEvent;
 use schemars::{Schema, SchemaGenerator};
@@ -29,6 +29,11 @@ pub fn events() -> &'static [Event] {
             subject: subjects::KEY_CHANGED,
             doc: "A client key was made, changed or deleted.",
             payload: |generator| generator.subschema_for::<KeyEvent>(),
+        },
+        Event {
+            subject: subjects::JOB,
+            doc: "A registration job went on: at most twice a second, and whenever its status changes.",
+            payload: |generator| generator.subschema_for::<JobEvent>(),
         },
         Event {
             subject: subjects::CONFIG_CHANGED,

@@ -87,7 +87,7 @@ struct Stand {
 async fn ops(pool: Arc<FakePool>) -> Ops {
     let store = Store::temporary().unwrap();
     let (clock, _) = Clock::manual(WallMs(1_700_000_000_000));
-    let bus = LocalBus::new(store.clone(), clock.clone());
+    let bus: grok2api_actors::bus::BusHandle = LocalBus::new(store.clone(), clock.clone());
     let (tracker, stop) = (TaskTracker::new(), CancellationToken::new());
     let hash = |secret: &str| *blake3::keyed_hash(&[9; 32], secret.as_bytes()).as_bytes();
     let keys = ClientKeys::load(bus.clone(), Arc::new(hash), clock.clone(), &tracker, stop.clone())
@@ -104,15 +104,19 @@ async fn ops(pool: Arc<FakePool>) -> Ops {
         .await
         .unwrap();
     let log = RequestLog::open(store, clock.clone(), RequestLogOptions::default()).unwrap();
+    let audit = crate::ops::fakes::audit(&bus, &clock);
     Ops {
         tokens: TokenOps::new(pool),
         keys: KeyOps::new(keys, Arc::new(FakeUsage::default()), clock.clone()),
         requests: RequestOps::new(log),
         config: crate::ops::config::ConfigOps::new(crate::ops::fakes::own_config().0, accounts.clone()),
+        jobs: crate::ops::fakes::own_jobs(bus.clone(), clock.clone()).await,
         affinity: FakeConversations::default().ops(bus, clock),
         cache: crate::ops::fakes::FakeFiles::ops(),
         cluster: FakeClusterLedger::ops(),
         accounts,
+        audit,
+        logs: crate::logs::LogOps::new("/nowhere".into()),
     }
 }
 

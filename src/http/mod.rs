@@ -255,6 +255,7 @@ fn admin_parts(app: &Arc<App>) -> Admin {
         cluster: ops.cluster.clone(),
         accounts: ops.accounts.clone(),
         ops,
+        streams: admin::Streams::new(app.bus.clone(), app.leaving.clone()),
         clock: app.clock.clone(),
         storage: if app.nats.is_some() { "nats" } else { "local" },
         limits: admin::BodyLimits::default(),

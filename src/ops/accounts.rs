@@ -3,6 +3,7 @@
 
 mod logins;
 mod sessions;
+mod users;
 #[cfg(test)]
 mod tests;
 
@@ -183,12 +184,6 @@ impl Accounts {
         }
         let account = self.verified(ip, username, password).await?;
         let opened = self.open_session(&account, ip).await?;
-        let actor = Actor {
-            username: account.username.clone(),
-            role: account.role,
-            ip: Some(ip),
-        };
-        actor.did::<&str>("session.open", &[], "");
         Ok(opened)
     }
 

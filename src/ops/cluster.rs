@@ -233,7 +233,12 @@ mod tests {
         assert_eq!(view.shards[3].owner, Some(session.to_string()));
         assert_eq!((view.bus.kind.as_str(), view.bus.connected), ("local", true));
 
-        let actor = Actor::over_nats();
+        let actor = Actor {
+            username: "nats".into(),
+            role: grok2api_schemas::admin::accounts::Role::Admin,
+            ip: None,
+            trail: None,
+        };
         let other = DrainRequest {
             node: Some("elsewhere".into()),
         };

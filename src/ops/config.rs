@@ -1,12 +1,13 @@
 //! Looking at the configuration, and changing it while the node runs.
 
+use grok2api_schemas::admin::audit::AuditChange;
 use grok2api_schemas::admin::config::{ConfigChange, ConfigKeyView, ConfigSaved, ConfigSource, ConfigView};
 use grok2api_schemas::config::spec::{KeySpec, Kind};
 use grok2api_schemas::config::{self, dropped::dropped_key};
 use serde_json::{Map, Value, json};
 
 use super::accounts::Accounts;
-use super::audit::Actor;
+use super::audit::{Actor, in_words};
 use super::unavailable;
 use crate::engine::error::{ErrorKind, GatewayError};
 use crate::settings::live::{EditError, LiveConfig, State};
@@ -63,13 +64,20 @@ impl ConfigOps {
             }
         }
         let named: Vec<&str> = changes.iter().map(|(path, _)| *path).collect();
+        let before = values_of(&self.live.state());
         let edited = self
             .live
             .edit(&actor.username, change.revision.as_deref(), &changes)
             .await
             .map_err(|error| refused(&error))?;
-        actor.did("config.set", &named, "");
         let state = self.live.state();
+        let after = values_of(&state);
+        let changes = named.iter().map(|path| AuditChange {
+            field: (*path).to_owned(),
+            before: shown(&before, path),
+            after: shown(&after, path),
+        });
+        actor.changed("config.set", &named, "", changes.collect());
         // Here and not on every node that follows: one account record is enough for all.
         if edited
             .iter()
@@ -133,6 +141,14 @@ fn invalid(error: &SettingsError) -> GatewayError {
         .map(|problem| problem.key.clone())
         .unwrap_or_default();
     GatewayError::field(key, error.to_string()).with_code("invalid_config")
+}
+
+/// A key's value in words; secrets are masked in what is given.
+fn shown(values: &Map<String, Value>, path: &str) -> String {
+    let found = path
+        .split_once('.')
+        .and_then(|(section, key)| values.get(section)?.get(key));
+    found.map(in_words).unwrap_or_default()
 }
 
 fn values_of(state: &State) -> Map<String, Value> {

@@ -453,3 +453,83 @@ pub const THROTTLE: super::throttle::ThrottleLimits = super::throttle::ThrottleL
     failures: 10,
     window_ms: 300_000,
 };
+
+/// Jobs without a source but lists, on a bus of their own.
+pub async fn own_jobs(bus: BusHandle, clock: Clock) -> super::jobs::JobOps {
+    use grok2api_actors::cluster::Membership;
+    use grok2api_actors::jobs::{JobParts, Jobs};
+    use grok2api_actors::runtime::ArbiterPool;
+    use grok2api_actors::vault::{MasterKey, Vault};
+    let parts = JobParts {
+        bus,
+        vault: Arc::new(Vault::of(
+            &MasterKey::configured(&"0123456789abcdef".to_owned().into()).unwrap(),
+        )),
+        clock: clock.clone(),
+        membership: Membership::alone(SessionId::generate(), clock.clone()),
+        arbiters: ArbiterPool::start(1).unwrap(),
+        workshop: Arc::new(NoShop),
+        keep: Box::new(|| 10),
+    };
+    let (tracker, stop) = (
+        tokio_util::task::TaskTracker::new(),
+        tokio_util::sync::CancellationToken::new(),
+    );
+    let jobs = Jobs::start(parts, &tracker, stop).await.unwrap();
+    super::jobs::JobOps::new(jobs, Arc::new(NoShop), clock)
+}
+
+/// Nothing is configured, and everything that is brought is enrolled.
+struct NoShop;
+
+impl grok2api_actors::jobs::source::Workshop for NoShop {
+    fn source(
+        &self,
+        _: &grok2api_schemas::job::JobSpec,
+    ) -> Result<Arc<dyn grok2api_actors::jobs::source::Source>, String> {
+        Err("nothing is configured".to_owned())
+    }
+
+    fn admit<'a>(
+        &'a self,
+        _: &'a grok2api_schemas::job::JobRecord,
+        _: grok2api_actors::jobs::source::Payload,
+    ) -> BoxFuture<'a, Result<grok2api_actors::jobs::source::Admitted, grok2api_actors::jobs::source::Fault>> {
+        unreachable!("there is no source")
+    }
+
+    fn withdraw(&self, _: TokenId) -> BoxFuture<'_, Result<(), grok2api_actors::jobs::source::Fault>> {
+        async { Ok(()) }.boxed()
+    }
+}
+
+impl super::jobs::JobDesk for NoShop {
+    fn defaults(&self) -> grok2api_schemas::config::RegisterConfig {
+        grok2api_schemas::config::RegisterConfig::default()
+    }
+
+    fn own_team(&self) -> BoxFuture<'_, Result<String, String>> {
+        async { Err("nothing is configured".to_owned()) }.boxed()
+    }
+
+    fn keys_named<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<Vec<super::jobs::NamedKey>, String>> {
+        async { Ok(Vec::new()) }.boxed()
+    }
+
+    fn check_management(&self) -> Result<(), String> {
+        Err("xai.management_key is not set".to_owned())
+    }
+
+    fn check_provisioner(&self) -> Result<(), String> {
+        Err("jobs.provisioner_url is not set".to_owned())
+    }
+}
+
+/// A record of admin actions on this bus.
+pub fn audit(bus: &BusHandle, clock: &Clock) -> super::audit::AuditTrail {
+    let (tracker, stop) = (
+        tokio_util::task::TaskTracker::new(),
+        tokio_util::sync::CancellationToken::new(),
+    );
+    super::audit::AuditTrail::start(bus.clone(), clock.clone(), String::new(), &tracker, stop)
+}

@@ -1,5 +1,6 @@
 //! Bulk enrolment: lines come in as they arrive, go to the pool in batches, and each is accounted for.
 
+pub mod formats;
 mod lines;
 
 use grok2api_schemas::admin::tokens::{EnrolResult, NewToken};
@@ -248,34 +249,39 @@ pub async fn import_text(
 /// One line: a credential as it is pasted, or a JSON object.
 fn read(line: &[u8], pool: Option<PoolName>) -> Result<NewToken, String> {
     let text = std::str::from_utf8(line).map_err(|_| "the line is not UTF-8".to_owned())?;
-    let token = if text.starts_with('{') {
-        let json: JsonLine = serde_json::from_str(text).map_err(|error| json_words(&error))?;
-        let named = match json.pool.as_deref() {
-            None => None,
-            Some(name) => Some(PoolName::parse(name).ok_or_else(|| unknown_pool(name))?),
-        };
-        let off = json.status.as_deref() == Some("disabled");
-        NewToken {
-            pool: named.or(pool).unwrap_or_else(|| pool_of(&json.token)),
-            secret: json.token,
-            label: json.label.unwrap_or_default(),
-            note: json.note.unwrap_or_default(),
-            tags: json.tags.unwrap_or_default(),
-            proxy: json.proxy,
-            switch: json
-                .switch
-                .unwrap_or(if off { TokenSwitch::Off } else { TokenSwitch::On }),
-        }
-    } else {
-        NewToken {
-            pool: pool.unwrap_or_else(|| pool_of(text)),
-            secret: text.to_owned(),
-            label: String::new(),
-            note: String::new(),
-            tags: Vec::new(),
-            proxy: None,
-            switch: TokenSwitch::On,
-        }
+    if text.starts_with('{') {
+        return of_json(text, pool);
+    }
+    let token = NewToken {
+        pool: pool.unwrap_or_else(|| pool_of(text)),
+        secret: text.to_owned(),
+        label: String::new(),
+        note: String::new(),
+        tags: Vec::new(),
+        proxy: None,
+        switch: TokenSwitch::On,
+    };
+    checked(token, "").map_err(|error| error.message.into_owned())
+}
+
+/// A credential in a JSON object.
+fn of_json(text: &str, pool: Option<PoolName>) -> Result<NewToken, String> {
+    let json: JsonLine = serde_json::from_str(text).map_err(|error| json_words(&error))?;
+    let named = match json.pool.as_deref() {
+        None => None,
+        Some(name) => Some(PoolName::parse(name).ok_or_else(|| unknown_pool(name))?),
+    };
+    let off = json.status.as_deref() == Some("disabled");
+    let token = NewToken {
+        pool: named.or(pool).unwrap_or_else(|| pool_of(&json.token)),
+        secret: json.token,
+        label: json.label.unwrap_or_default(),
+        note: json.note.unwrap_or_default(),
+        tags: json.tags.unwrap_or_default(),
+        proxy: json.proxy,
+        switch: json
+            .switch
+            .unwrap_or(if off { TokenSwitch::Off } else { TokenSwitch::On }),
     };
     checked(token, "").map_err(|error| error.message.into_owned())
 }

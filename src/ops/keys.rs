@@ -13,7 +13,7 @@ use grok2api_schemas::client_key::{KeyLimits, KeyRecord};
 use grok2api_schemas::ids::KeyId;
 use zeroize::Zeroizing;
 
-use super::audit::Actor;
+use super::audit::{Actor, differences};
 use super::{ROWS, rows};
 use crate::engine::error::{ErrorKind, GatewayError};
 
@@ -181,12 +181,16 @@ impl KeyOps {
     /// `InvalidField`, `NotFound`, the store's.
     pub async fn update(&self, actor: &Actor, id: KeyId, body: &KeyBody) -> Result<KeyView, GatewayError> {
         check(body)?;
+        let before = self.get(id).await?;
         self.keys
             .update(id, |record| apply(record, body))
             .await
             .map_err(|error| key_error(&error))?;
-        actor.did("keys.update", &[id], &changed_fields(body));
-        self.get(id).await
+        let after = self.get(id).await?;
+        let changed = changed_fields(body);
+        let fields: Vec<&str> = changed.split(' ').flat_map(shown_as).copied().collect();
+        actor.changed("keys.update", &[id], &changed, differences(&before, &after, &fields));
+        Ok(after)
     }
 
     /// Gives a key a new secret; the answer is the only one that holds it.
@@ -367,6 +371,24 @@ fn changed_fields(body: &KeyBody) -> String {
         .map(|(name, _)| name.as_str())
         .collect();
     changed.join(" ")
+}
+
+/// The fields of a view that a field of the body changes.
+fn shown_as(field: &str) -> &'static [&'static str] {
+    match field {
+        "name" => &["name"],
+        "is_active" => &["is_active"],
+        "limits" => &["chat_limit", "heavy_limit", "image_limit", "video_limit"],
+        "rpm" => &["rpm"],
+        "tpm" => &["tpm"],
+        "concurrency" => &["concurrency"],
+        "budget_usd" => &["budget_usd"],
+        "strict" => &["strict"],
+        "allowed_models" => &["allowed_models"],
+        "on_disconnect" => &["on_disconnect"],
+        "expires_at" => &["expires_at"],
+        _ => &[],
+    }
 }
 
 fn no_such_key() -> GatewayError {

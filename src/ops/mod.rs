@@ -10,6 +10,7 @@ pub mod cluster;
 pub mod export;
 pub mod import;
 pub mod input;
+pub mod jobs;
 pub mod keys;
 pub mod normalise;
 pub mod password;
@@ -29,11 +30,14 @@ mod tests;
 use grok2api_actors::bus::{BusError, BusErrorKind};
 
 use crate::engine::error::{ErrorKind, GatewayError};
+use crate::logs::LogOps;
 use accounts::Accounts;
 use affinity::AffinityOps;
 use cache::CacheOps;
+use audit::AuditTrail;
 use cluster::ClusterOps;
 use config::ConfigOps;
+use jobs::JobOps;
 use keys::KeyOps;
 use requests::RequestOps;
 use tokens::TokenOps;
@@ -53,10 +57,16 @@ pub struct Ops {
     pub affinity: AffinityOps,
     /// On kept images and videos.
     pub cache: CacheOps,
+    /// On registration jobs.
+    pub jobs: JobOps,
     /// On the cluster.
     pub cluster: ClusterOps,
     /// On administrators and their sessions.
     pub accounts: Accounts,
+    /// What administrators did.
+    pub audit: AuditTrail,
+    /// On log files.
+    pub logs: LogOps,
 }
 
 /// Most rows of a page.

@@ -33,6 +33,7 @@ fn actor() -> Actor {
         username: "admin".into(),
         role: Role::Admin,
         ip: Some(HERE),
+        trail: None,
     }
 }
 

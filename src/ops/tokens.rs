@@ -11,7 +11,7 @@ use grok2api_schemas::bus::admin::{TokenAddAsk, TokenAdded};
 use grok2api_schemas::ids::TokenId;
 use zeroize::Zeroizing;
 
-use super::audit::Actor;
+use super::audit::{Actor, differences};
 use super::import::pool_of;
 use super::normalise::{self, NotASecret};
 use crate::engine::error::{ErrorKind, GatewayError};
@@ -209,11 +209,13 @@ impl TokenOps {
     /// `InvalidField`, `NotFound`, what the pool answers.
     pub async fn patch(&self, actor: &Actor, id: TokenId, patch: TokenPatch) -> Result<TokenView, GatewayError> {
         check_patch(&patch, "")?;
-        self.get(id)?;
+        let before = self.get(id)?;
         let changed = changed_fields(&patch);
         self.pool.patch(vec![(id, patch)]).await?;
-        actor.did("tokens.patch", &[id], &changed);
-        self.get(id)
+        let after = self.get(id)?;
+        let changes = differences(&before, &after, &["label", "note", "tags", "state", "proxy", "pool"]);
+        actor.changed("tokens.patch", &[id], &changed, changes);
+        Ok(after)
     }
 
     /// Deletes credentials.

@@ -38,6 +38,8 @@ pub async fn handle(world: &Arc<World>, request: Request<Incoming>) -> Response<
             world.reset(!query.contains("keep_rules"));
             Ok(json!({"status": "reset"}))
         }
+        (Method::GET, "management") => Ok(world.management.report()),
+        (Method::POST, "management") => world.management.lose_answers(&body),
         (Method::POST, "team") => patch_team(world, &body),
         (Method::POST, "key") => patch_key(world, &body),
         _ => return json_body(StatusCode::NOT_FOUND, &json!({"error": "no such control"})),

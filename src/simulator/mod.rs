@@ -41,6 +41,7 @@ mod embeddings;
 mod errors;
 mod files;
 mod media;
+mod management;
 mod messages;
 mod meter;
 mod misbehave;

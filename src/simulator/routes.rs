@@ -22,7 +22,7 @@ use super::misbehave::{Effects, Seen};
 use super::route::Route;
 use super::turn::decorate;
 use super::world::{World, random_uuid};
-use super::{control, embeddings, files, media, messages, responses};
+use super::{control, embeddings, files, management, media, messages, responses};
 
 /// Longest request body.
 const MAX_BODY: usize = 64 * 1024 * 1024;
@@ -63,6 +63,12 @@ pub async fn handle(world: Arc<World>, request: Request<Incoming>) -> Answer {
         world.stats.unknown_keys.fetch_add(1, Ordering::Relaxed);
     }
     let (parts, body) = request.into_parts();
+    if parts.uri.path().starts_with("/auth/") {
+        return match collect_any(body).await {
+            Ok(body) => Box::pin(management::handle(&world, &caller, &parts, body)).await,
+            Err(refusal) => Ok(*refusal),
+        };
+    }
     let route = parts
         .uri
         .path()

@@ -66,6 +66,8 @@ pub struct Scenario {
     pub models: Vec<ModelOptions>,
     /// Misbehaviour from the start.
     pub rules: Vec<Rule>,
+    /// What the Management API takes as bearer.
+    pub management_key: String,
     /// Lengths of sliding windows that the judge watches for every team and model, beside 1 s, 60 s and those of the
     /// configured limits, in milliseconds.
     pub judge_windows_ms: Vec<u64>,
@@ -114,6 +116,7 @@ impl Default for Scenario {
             generate: None,
             models: Vec::new(),
             rules: Vec::new(),
+            management_key: super::management::DEFAULT_KEY.to_owned(),
             judge_windows_ms: Vec::new(),
         }
     }

@@ -12,6 +12,7 @@ use tokio::sync::watch;
 
 use super::files::StoredFile;
 use super::media::{Hosted, VideoJob};
+use super::management::Management;
 use super::meter::Meter;
 use super::misbehave::Script;
 use super::models::Models;
@@ -158,6 +159,8 @@ pub struct World {
     pub media: DashMap<String, Hosted>,
     /// By request id.
     pub videos: DashMap<String, VideoJob>,
+    /// Keys that the Management API made.
+    pub management: Management,
     /// Prompt tokens of the last call of a conversation, by (team, conversation).
     conversations: DashMap<(String, String), u64>,
     /// Until when (on the clock) nobody may connect.
@@ -179,6 +182,7 @@ impl World {
             files: DashMap::new(),
             media: DashMap::new(),
             videos: DashMap::new(),
+            management: Management::default(),
             conversations: DashMap::new(),
             refuse_until: watch::Sender::new(Mono::default()),
             clock,

@@ -19,6 +19,8 @@ use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::Context;
 use tracing_subscriber::registry::LookupSpan;
 
+use super::tap::LogTap;
+
 thread_local! {
     static LINE: RefCell<Line> = RefCell::default();
 }
@@ -26,6 +28,7 @@ thread_local! {
 /// The layer. Every line goes to every sink.
 pub(super) struct JsonLines {
     sinks: Vec<NonBlocking>,
+    tap: LogTap,
     clock: Clock,
 }
 
@@ -34,8 +37,8 @@ pub(super) struct JsonLines {
 struct SpanFields(Vec<(&'static str, String)>);
 
 impl JsonLines {
-    pub fn new(sinks: Vec<NonBlocking>, clock: Clock) -> JsonLines {
-        JsonLines { sinks, clock }
+    pub fn new(sinks: Vec<NonBlocking>, tap: LogTap, clock: Clock) -> JsonLines {
+        JsonLines { sinks, tap, clock }
     }
 }
 
@@ -75,6 +78,7 @@ where
                 }
             }
             line.end(event.metadata().target());
+            self.tap.line(&line.text);
             for sink in &self.sinks {
                 // The queue never fails; a full one counts the line as lost.
                 let _ = sink.make_writer().write_all(line.text.as_bytes());
@@ -242,7 +246,7 @@ mod tests {
         let memory = Memory::default();
         let (sink, guard) = tracing_appender::non_blocking(memory.clone());
         let (clock, _) = Clock::manual(WallMs(1_795_000_000_123));
-        let subscriber = tracing_subscriber::registry().with(JsonLines::new(vec![sink], clock));
+        let subscriber = tracing_subscriber::registry().with(JsonLines::new(vec![sink], LogTap::default(), clock));
         tracing::subscriber::with_default(subscriber, logged);
         drop(guard);
         let bytes = memory.0.lock().clone();

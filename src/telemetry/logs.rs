@@ -16,6 +16,7 @@ use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer, Registry, reload};
 
 use super::json_lines::JsonLines;
+use super::tap::LogTap;
 use super::traces;
 
 /// Lines that may wait for a writer: a burst of a second at 10,000 requests/s with a line each, and then some.
@@ -95,6 +96,7 @@ pub type SetLogLevel = Arc<dyn Fn(&str) -> Result<(), String> + Send + Sync>;
 pub struct Telemetry {
     level: reload::Handle<EnvFilter, Registry>,
     lost: Vec<ErrorCounter>,
+    tap: LogTap,
     tracer: SdkTracerProvider,
     _writers: Vec<WorkerGuard>,
 }
@@ -115,6 +117,11 @@ impl Telemetry {
             let filter = level_filter(level).map_err(|error| error.to_string())?;
             handle.reload(filter).map_err(|error| error.to_string())
         })
+    }
+
+    /// Where lines can be watched as they are written.
+    pub fn tap(&self) -> LogTap {
+        self.tap.clone()
     }
 
     /// Counts the lines that were dropped, for metrics.
@@ -165,7 +172,8 @@ pub fn init(options: &LogOptions, clock: Clock) -> Result<Telemetry, TelemetryEr
         (None, Some(stdout))
     };
     let sinks: Vec<NonBlocking> = json_stdout.into_iter().chain(file).collect();
-    let json = (!sinks.is_empty()).then(|| JsonLines::new(sinks, clock));
+    let tap = LogTap::default();
+    let json = JsonLines::new(sinks, tap.clone(), clock);
 
     let tracer = traces::provider();
     tracing_subscriber::registry()
@@ -179,6 +187,7 @@ pub fn init(options: &LogOptions, clock: Clock) -> Result<Telemetry, TelemetryEr
     Ok(Telemetry {
         level,
         lost,
+        tap,
         tracer,
         _writers: guards,
     })
@@ -209,7 +218,7 @@ fn level_filter(level: &str) -> Result<EnvFilter, TelemetryError> {
     let text = level.trim();
     let unknown = |cause: String| TelemetryError::Level(level.to_owned(), cause);
     let directives = match text.to_ascii_lowercase().as_str() {
-        "" | "info" => "warn,grok2api=info,grok2api_actors=info",
+        "" | "info" => "warn,audit=info,grok2api=info,grok2api_actors=info",
         "off" => "off",
         "critical" | "error" => "error",
         "warn" | "warning" => "warn",

@@ -2,6 +2,7 @@
 
 mod json_lines;
 pub mod logs;
+mod tap;
 pub mod metrics;
 mod outcome;
 pub mod traces;
@@ -9,3 +10,4 @@ pub mod traces;
 pub use self::logs::{LogFormat, LogOptions, SetLogLevel, Telemetry, TelemetryError, init};
 pub use self::metrics::{Metrics, Operation};
 pub use self::outcome::AttemptOutcome;
+pub use self::tap::LogTap;

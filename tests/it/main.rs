@@ -33,6 +33,8 @@ mod endings;
 #[cfg(test)]
 mod failover;
 #[cfg(test)]
+mod jobs;
+#[cfg(test)]
 mod limits;
 #[cfg(test)]
 mod media;

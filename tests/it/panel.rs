@@ -56,6 +56,9 @@ async fn busy() -> (Sim, Gateway) {
         .await
         .finish()
         .await;
+    let list = "xai-nothing-of-the-kind-1\nxai-nothing-of-the-kind-2\nno credential\n";
+    let job = serde_json::json!({"title": "a list with faults", "list": {"lines": list}});
+    gateway.admin().await.post("/jobs", &job).await.ok();
     (sim, gateway)
 }
 

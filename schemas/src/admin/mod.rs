@@ -3,11 +3,15 @@
 pub mod accounts;
 pub mod affinity;
 pub mod cache;
+pub mod audit;
 pub mod config;
 pub mod cluster;
 pub mod export;
+pub mod jobs;
 pub mod keys;
 pub mod limit;
+pub mod logs;
 pub mod page;
 pub mod requests;
 pub mod tokens;
+pub mod users;

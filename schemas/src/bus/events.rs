@@ -1,10 +1,11 @@
-//! What watchers hear of client keys and the configuration: JSON, published when the change is durable. Nodes do not depend
+//! What watchers hear of client keys, jobs and the configuration: JSON, published when the change is durable. Nodes do not depend
 //! on it.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::KeyId;
+use crate::ids::{JobId, KeyId};
+use crate::job::{JobCounts, JobStatus};
 
 /// What happened to a client key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -44,4 +45,23 @@ pub struct ConfigEvent {
     pub changed_by: String,
     /// The node that he did it on.
     pub node: String,
+}
+
+/// A registration job went on: at most twice a second, and whenever its status changes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct JobEvent {
+    /// Which.
+    pub id: JobId,
+    /// How it stands.
+    pub status: JobStatus,
+    /// Why it stands so; may be empty.
+    pub reason: String,
+    /// How many items it has.
+    pub total: u32,
+    /// How far it is.
+    pub counts: JobCounts,
+    /// The node that works on it; empty alone.
+    pub node: String,
+    /// How many owners it has had.
+    pub epoch: u32,
 }

@@ -18,8 +18,12 @@ pub mod buckets {
     pub const CLUSTER: &str = "cluster";
     /// Which node fetches an object of the upstream, by a hash of the object.
     pub const MEDIA: &str = "media";
+    /// Registration jobs and their items.
+    pub const JOBS: &str = "jobs";
+    /// What administrators did.
+    pub const AUDIT: &str = "audit";
     /// Every bucket, for creation and checks.
-    pub const ALL: [&str; 8] = [TOKENS, SECRETS, KEYS, TEAMS, ADMIN, BINDINGS, CLUSTER, MEDIA];
+    pub const ALL: [&str; 10] = [TOKENS, SECRETS, KEYS, TEAMS, ADMIN, BINDINGS, CLUSTER, MEDIA, JOBS, AUDIT];
 }
 
 /// Names of JetStream streams and of the subjects they take, behind the configured prefix. Few streams, because each one
@@ -52,6 +56,10 @@ pub mod events {
     pub const CONFIG_CHANGED: &str = "event.config";
     /// The same between nodes: its revision.
     pub const CONFIG: &str = "sync.config";
+    /// A registration job went on: for watchers.
+    pub const JOB: &str = "event.job";
+    /// The same between nodes: its record.
+    pub const JOB_RECORD: &str = "sync.job";
     /// An admin session was opened or ended.
     pub const SESSION: &str = "sync.session";
     /// Somebody tries to log in.
@@ -132,6 +140,34 @@ pub mod admin {
     pub const CACHE_CLEAR: &str = "admin.cache.clear";
     /// Removes one.
     pub const CACHE_DELETE: &str = "admin.cache.delete";
+    /// Lists registration jobs.
+    pub const JOBS_LIST: &str = "admin.jobs.list";
+    /// Shows one with its items.
+    pub const JOBS_GET: &str = "admin.jobs.get";
+    /// Starts one.
+    pub const JOBS_START: &str = "admin.jobs.start";
+    /// Lets one rest.
+    pub const JOBS_PAUSE: &str = "admin.jobs.pause";
+    /// Lets one go on.
+    pub const JOBS_RESUME: &str = "admin.jobs.resume";
+    /// Ends one.
+    pub const JOBS_STOP: &str = "admin.jobs.stop";
+
+    /// Lists accounts.
+    pub const USERS_LIST: &str = "admin.users.list";
+    /// Makes one.
+    pub const USERS_ADD: &str = "admin.users.add";
+    /// Changes one.
+    pub const USERS_PATCH: &str = "admin.users.patch";
+    /// Deletes one.
+    pub const USERS_DELETE: &str = "admin.users.delete";
+    /// Lists what administrators did.
+    pub const AUDIT_LIST: &str = "admin.audit.list";
+
+    /// Lists log files.
+    pub const LOGS_FILES: &str = "admin.logs.files";
+    /// Shows the end of one.
+    pub const LOGS_TAIL: &str = "admin.logs.tail";
 
     /// Shows nodes, shards and the bus.
     pub const CLUSTER_STATUS: &str = "admin.cluster.status";
@@ -150,4 +186,8 @@ pub mod nodes {
     pub const BEAT: &str = "node.beat";
     /// Requests to one node; its session follows after a dot.
     pub const ASK: &str = "node.ask";
+    /// Somebody watches log lines: nodes that hear it tell theirs for a while.
+    pub const LOGS_WANTED: &str = "node.logs.wanted";
+    /// Lines that a node wrote.
+    pub const LOGS: &str = "node.logs";
 }

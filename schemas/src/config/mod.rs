@@ -15,7 +15,7 @@ pub mod upstream;
 pub use clients::{ClientsConfig, OnDisconnect};
 pub use limits::{Cool, Limits, Rule, TeamConfig, glob_matches};
 pub use models::{ModelEntry, ModelKind, RetiredModel};
-pub use pool::{CacheConfig, PerformanceConfig, RegisterConfig, TokenConfig};
+pub use pool::{CacheConfig, JobsConfig, PerformanceConfig, RegisterConfig, TokenConfig};
 pub use secret::Secret;
 pub use service::{
     AppConfig, ClusterConfig, ImageFormat, Join, LogFormat, NatsConfig, SecurityConfig, ServerConfig, TelemetryConfig,
@@ -61,6 +61,8 @@ config! {
     performance: PerformanceConfig,
     /// Jobs that add credentials in bulk.
     register: RegisterConfig,
+    /// Where jobs have credentials from.
+    jobs: JobsConfig,
     /// Logs and the request log.
     telemetry: TelemetryConfig,
     /// Several nodes.

@@ -61,3 +61,17 @@ section! {
         max_runtime_minutes: (int u32 0..=525600) = 0;
     }
 }
+
+section! {
+    /// Where jobs have credentials from that are not pasted.
+    pub struct JobsConfig in "jobs" {
+        /// Address of a service of yours that hands out credentials, one a request (`deploy/examples/provisioner.mjs`).
+        provisioner_url: (text HttpUrl) = "";
+        /// Secret that requests to it are signed with.
+        provisioner_secret: (secret) = "";
+        /// How long it may take to answer, in seconds.
+        provisioner_timeout_secs: (int u64 1..=600) = 60;
+        /// Jobs that have ended and are kept.
+        keep: (int usize 1..=1000) = 100;
+    }
+}

@@ -16,15 +16,19 @@ import { DatacenterPage } from './pages/datacenter.js';
 import { ClusterPage } from './pages/cluster.js';
 import { ConfigPage } from './pages/config.js';
 import { ChatPage } from './pages/chat.js';
+import { JobsPage } from './pages/jobs.js';
+import { UsersPage } from './pages/users.js';
 
 /** `letter` after `g` goes there. */
 export const PAGES = [
   { name: 'token', path: '/admin/token', letter: 't', page: TokenPage },
   { name: 'keys', path: '/admin/keys', letter: 'k', page: KeysPage },
   { name: 'requests', path: '/admin/requests', letter: 'r', page: RequestsPage },
+  { name: 'jobs', path: '/admin/jobs', letter: 'j', page: JobsPage },
   { name: 'datacenter', path: '/admin/datacenter', letter: 'd', page: DatacenterPage },
   { name: 'cluster', path: '/admin/cluster', letter: 'l', page: ClusterPage },
   { name: 'config', path: '/admin/config', letter: 'c', page: ConfigPage },
+  { name: 'users', path: '/admin/users', letter: 'u', page: UsersPage },
   { name: 'chat', path: '/chat', also: '/admin/chat', letter: 'h', page: ChatPage },
 ];
 

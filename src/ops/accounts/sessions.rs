@@ -81,14 +81,21 @@ impl Accounts {
             .with_code("session_expired"));
         }
         let account = self.account(&row.value.username);
-        if account.is_none_or(|account| password_mark(&account) != row.value.password_mark) {
+        let account = account.filter(|account| password_mark(account) == row.value.password_mark);
+        let Some(account) = account else {
             return Err(GatewayError::new(
                 ErrorKind::Unauthenticated,
                 "The password was changed: log in again at POST /api/v1/admin/login.",
             )
             .with_code("session_expired"));
+        };
+        if account.role == row.value.role {
+            return Ok(row.value);
         }
-        Ok(row.value)
+        // What the account may do now counts, not what it could when it logged in.
+        let mut session = SessionRecord::clone(&row.value);
+        session.role = account.role;
+        Ok(Arc::new(session))
     }
 
     /// Ends the session that a token proves; nothing happens if there is none.

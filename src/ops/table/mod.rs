@@ -5,11 +5,14 @@ mod affinity;
 mod cache;
 mod config;
 mod cluster;
+mod jobs;
 mod keys;
+mod logs;
 mod requests;
 #[cfg(test)]
 mod tests;
 mod tokens;
+mod users;
 
 use std::panic::AssertUnwindSafe;
 use std::sync::LazyLock;
@@ -142,6 +145,9 @@ pub fn operations() -> &'static [Operation] {
         table.extend(config::operations());
         table.extend(affinity::operations());
         table.extend(cache::operations());
+        table.extend(jobs::operations());
+        table.extend(users::operations());
+        table.extend(logs::operations());
         table.extend(cluster::operations());
         table
     });

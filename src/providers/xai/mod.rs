@@ -4,6 +4,7 @@ pub mod classify;
 pub mod ratelimit;
 pub mod rules;
 pub mod sanitise;
+pub mod team_keys;
 mod upstream;
 mod management;
 mod probe;

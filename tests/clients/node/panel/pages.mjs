@@ -157,6 +157,69 @@ export async function cluster({ page, base }) {
   assert.match(await page.text('main'), /stands alone|独立运行/);
 }
 
+/** A job of a list, live to its end; its failures have reasons; a retry, a pause and the history. */
+export async function jobs({ page, base }) {
+  await page.goto(`${base}/admin/jobs`);
+  await page.ready();
+  await page.click(id('job-start'));
+  await page.fill(id('job-lines'), [...Array.from({ length: 30 }, (_, n) => `xai-job-${RUN}-${n}`), 'no credential', 'none either'].join('\n'));
+  await page.click(id('job-go'));
+  await page.see(id('job-drawer'));
+  await page.until(`/Completed|Given up/.test(document.querySelector('${id('job-drawer')} .mark')?.innerText || '')`, 'the job ends', 60_000);
+  await page.until(`/no credential|spaces/.test(document.querySelector('${id('job-reasons')}')?.innerText || '') && document.querySelectorAll('${id('job-items')} tbody tr').length > 10`, 'why items failed');
+  await page.click(id('job-retry'));
+  await page.until(`/Completed|Given up/.test(document.querySelector('${id('job-drawer')} .mark')?.innerText || '')`, 'the retry ends', 60_000);
+  await page.press('Escape');
+  await page.gone(id('job-drawer'));
+  await page.until(`document.querySelectorAll('${id('job')}').length >= 1`, 'it stays in the history');
+  // What is not configured is told in the dialog, and the form stays.
+  await page.click(id('job-start'));
+  await page.choose(id('job-kind'), 'provision');
+  await page.fill(id('job-count'), '7');
+}
+
+export async function jobRefused({ page, expecting }) {
+  await expecting(/400/, async () => {
+    await page.click(id('job-go'));
+    await page.see(`${id('job-dialog')} ${id('failure')}`);
+  });
+  assert.match(await page.text(`${id('job-dialog')} ${id('failure')}`), /provisioner_url/);
+  assert.equal(await page.evaluate(`document.querySelector('${id('job-count')}').value`), '7');
+  await page.press('Escape');
+  await page.gone(id('job-dialog'));
+}
+
+/** Accounts: one is made, becomes an administrator, goes again; what was done is on record. */
+export async function users({ page, base }) {
+  await page.goto(`${base}/admin/users`);
+  await page.ready();
+  const name = `viewer-${RUN}`;
+  await page.click(id('user-add'));
+  await page.fill(id('user-name'), name);
+  await page.click(id('user-save'));
+  await page.see(id('user-told'));
+  await page.click(id('user-saved'));
+  await page.until(`document.querySelector('${id('users')}').innerText.includes('${name}')`, 'it is listed');
+  await page.click(id('user-flip'));
+  await page.until(`/administrator/.test([...document.querySelectorAll('${id('users')} tr')].find((one) => one.innerText.includes('${name}')).innerText)`, 'it is an administrator');
+  await page.click(id('user-delete'));
+  await page.click(id('confirm-yes'));
+  await page.until(`!document.querySelector('${id('users')}').innerText.includes('${name}')`, 'it is gone');
+  await page.fill(id('audit-search'), name);
+  await page.until(`['users.add', 'users.patch', 'users.delete'].every((one) => document.querySelector('${id('audit')}')?.innerText.includes(one))`, 'all of it is on record', 20_000);
+  assert.match(await page.text(id('audit')), /viewer → admin/);
+}
+
+/** The live log tells what is done meanwhile, and no more while it is paused. */
+export async function liveLog({ page, base }) {
+  await page.goto(`${base}/admin/datacenter`);
+  await page.ready();
+  await page.fill(id('log-text'), 'admin action');
+  await page.until(`(async () => { const view = await (await fetch('/api/v1/admin/session')).json(); await fetch('/api/v1/admin/tokens/clear-cooling', { method: 'POST', headers: { 'x-csrf-token': view.csrf_token, 'content-type': 'application/json' }, body: JSON.stringify({ ids: [(await (await fetch('/api/v1/admin/tokens?limit=1')).json()).items[0].id] }) }); return /tokens.clear_cooling/.test(document.querySelector('${id('log-lines')}').innerText); })()`, 'a line of what was done');
+  await page.click(id('log-pause'));
+  await page.click(id('log-pause'));
+}
+
 export async function config({ page, base, expecting }) {
   await page.goto(`${base}/admin/config`);
   await page.ready();

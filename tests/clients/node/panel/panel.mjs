@@ -9,7 +9,7 @@ import * as pages from './pages.mjs';
 
 // WHAT: `pages`, `pictures`, `empty` or `nodes`.
 const { GATEWAY, GATEWAY_PID, PASSWORD, OUT, CHROMIUM, AXE, WHAT } = process.env;
-const VIEWS = ['/admin/token', '/admin/keys', '/admin/requests', '/admin/datacenter', '/admin/cluster', '/admin/config', '/chat'];
+const VIEWS = ['/admin/token', '/admin/keys', '/admin/requests', '/admin/jobs', '/admin/datacenter', '/admin/cluster', '/admin/config', '/admin/users', '/chat'];
 const SIZES = [[1280, 860], [390, 844]];
 mkdirSync(OUT, { recursive: true });
 const axe = readFileSync(AXE, 'utf8');
@@ -92,7 +92,7 @@ await step('login', async () => {
   await pages.login(tools);
 });
 if (WHAT === 'pages') {
-  for (const name of ['tokens', 'keys', 'chat', 'requests', 'datacenter', 'cluster', 'config', 'keyboard', 'phone', 'skewed', 'session', 'logout']) await step(name, () => pages[name](tools));
+  for (const name of ['tokens', 'keys', 'chat', 'requests', 'jobs', 'jobRefused', 'users', 'liveLog', 'datacenter', 'cluster', 'config', 'keyboard', 'phone', 'skewed', 'session', 'logout']) await step(name, () => pages[name](tools));
 } else if (WHAT === 'nodes') {
   await step('nodes', () => pages.nodes({ ...tools, picture }));
 } else {

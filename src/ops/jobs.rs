@@ -1,0 +1,595 @@
+//! What an operator can do with registration jobs.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use grok2api_actors::clock::Clock;
+use grok2api_actors::jobs::source::Payload;
+use grok2api_actors::jobs::{Jobs, NewItem};
+use grok2api_schemas::admin::jobs::{
+    JobAsk, JobDetail, JobGetAsk, JobItemView, JobListAsk, JobPage, JobResumeAsk, JobStartAsk, JobStopAsk, JobView,
+    MintAsk, RotateAsk,
+};
+use grok2api_schemas::config::RegisterConfig;
+use grok2api_schemas::ids::JobId;
+use grok2api_schemas::job::{
+    JobCounts, JobItem, JobKind, JobRecord, JobSpec, JobStatus, MOST_ITEMS, MintSpec, RotateSpec,
+};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+use super::audit::Actor;
+use super::import::formats::credentials;
+use super::{MOST_ROWS, ROWS, rows, unavailable};
+use crate::engine::error::{ErrorKind, GatewayError};
+
+/// Longest title and name, characters.
+const LONGEST_TITLE: usize = 100;
+/// Failures that a job may have at least where nobody says how many.
+const LEAST_ERRORS: u32 = 30;
+/// How long old secrets go on at most, hours (`xai-api.md` §15).
+const LONGEST_OVERLAP_HOURS: u32 = 7 * 24;
+/// What names of new keys are made from.
+const KEY_NAME: &str = "grok2api-{n}";
+
+/// A key of a team: its id, and its name where it is known.
+pub type NamedKey = (String, String);
+
+/// What starting a job asks of the rest of the node.
+pub trait JobDesk: Send + Sync {
+    /// `register.*`, as configured now.
+    fn defaults(&self) -> RegisterConfig;
+    /// The team of the management key.
+    fn own_team(&self) -> BoxFuture<'_, Result<String, String>>;
+    /// Active keys of a team whose name begins so.
+    fn keys_named<'a>(&'a self, team: &'a str, begins: &'a str) -> BoxFuture<'a, Result<Vec<NamedKey>, String>>;
+    /// Whether there is a Management API to ask.
+    ///
+    /// # Errors
+    /// What must be set.
+    fn check_management(&self) -> Result<(), String>;
+    /// Whether there is a provisioner to ask.
+    ///
+    /// # Errors
+    /// What must be set.
+    fn check_provisioner(&self) -> Result<(), String>;
+}
+
+/// Operations on registration jobs.
+#[derive(Clone)]
+pub struct JobOps {
+    jobs: Jobs,
+    desk: Arc<dyn JobDesk>,
+    clock: Clock,
+}
+
+impl JobOps {
+    /// Operations on these jobs.
+    pub fn new(jobs: Jobs, desk: Arc<dyn JobDesk>, clock: Clock) -> JobOps {
+        JobOps { jobs, desk, clock }
+    }
+
+    /// A page of jobs, newest first.
+    ///
+    /// # Errors
+    /// `InvalidField`.
+    pub fn list(&self, ask: &JobListAsk) -> Result<JobPage, GatewayError> {
+        let limit = rows(ask.limit, ROWS)?;
+        let matching: Vec<Arc<JobRecord>> = self
+            .jobs
+            .all()
+            .into_iter()
+            .filter(|job| ask.statuses.is_empty() || ask.statuses.contains(&job.status))
+            .collect();
+        let total = matching.len() as u64;
+        let mut rest = matching
+            .into_iter()
+            .filter(|job| ask.cursor.is_none_or(|cursor| job.id < cursor));
+        let items: Vec<JobView> = rest.by_ref().take(limit).map(|job| self.view(&job)).collect();
+        let has_more = rest.next().is_some();
+        Ok(JobPage {
+            next_cursor: items.last().filter(|_| has_more).map(|job| job.id),
+            items,
+            total,
+        })
+    }
+
+    /// The newest job, whatever its status.
+    pub fn newest(&self) -> Option<JobView> {
+        self.jobs.all().first().map(|job| self.view(job))
+    }
+
+    /// One job with some of its items.
+    ///
+    /// # Errors
+    /// `InvalidField`, `NotFound`, the store's.
+    pub async fn get(&self, ask: &JobGetAsk) -> Result<JobDetail, GatewayError> {
+        let limit = match ask.limit {
+            None => ROWS,
+            Some(limit) => usize::try_from(limit)
+                .ok()
+                .filter(|limit| *limit <= MOST_ROWS)
+                .ok_or_else(|| GatewayError::field("limit", format!("`limit` must be 0 to {MOST_ROWS}.")))?,
+        };
+        let job = self.found(ask.id).await?;
+        let found = self.jobs.items(&job, &ask.states, ask.cursor.unwrap_or(0), limit);
+        let (items, next_cursor) = found.await.map_err(|error| unavailable(&error))?;
+        Ok(JobDetail {
+            job: self.view(&job),
+            items: items.into_iter().map(|(index, item)| item_view(index, item)).collect(),
+            next_cursor,
+        })
+    }
+
+    /// Starts a job.
+    ///
+    /// # Errors
+    /// `InvalidField` for what cannot be one or is not configured; the store's.
+    pub async fn start(&self, actor: &Actor, ask: JobStartAsk) -> Result<JobView, GatewayError> {
+        let defaults = self.desk.defaults();
+        let id = JobId::generate();
+        let (spec, items) = self.plan(id, &ask, &defaults).await?;
+        let total = items.len() as u32;
+        let title = match ask.title.as_deref().map(str::trim).filter(|title| !title.is_empty()) {
+            Some(title) if title.chars().count() > LONGEST_TITLE => return Err(too_long("title")),
+            Some(title) => title.to_owned(),
+            None => title_of(&spec, total),
+        };
+        let concurrency = ask.concurrency.unwrap_or(defaults.register_threads);
+        if !(1..=1_000).contains(&concurrency) {
+            return Err(GatewayError::field("concurrency", "`concurrency` must be 1 to 1000."));
+        }
+        let now = self.clock.wall().0;
+        let record = JobRecord {
+            id,
+            title,
+            pool: ask.pool,
+            status: JobStatus::Running,
+            reason: String::new(),
+            total,
+            concurrency,
+            max_errors: match ask.max_errors.unwrap_or(defaults.max_errors) {
+                0 => LEAST_ERRORS.max(total.saturating_mul(5)),
+                most => most,
+            },
+            max_runtime_ms: u64::from(ask.max_runtime_minutes.unwrap_or(defaults.max_runtime_minutes)) * 60_000,
+            verify: ask.verify.unwrap_or(true),
+            take_back: false,
+            redo: 0,
+            created_ms: now,
+            created_by: actor.username.clone(),
+            running_since_ms: now,
+            ran_ms: 0,
+            finished_ms: None,
+            owner: None,
+            owner_node: String::new(),
+            epoch: 0,
+            counts: JobCounts::default(),
+            spec,
+        };
+        let made = self.jobs.create(record, items).await;
+        let job = made.map_err(|error| unavailable(&error))?;
+        actor.did("jobs.start", &[id], &job.title);
+        Ok(self.view(&job))
+    }
+
+    /// What a job does, and its items.
+    async fn plan(
+        &self,
+        id: JobId,
+        ask: &JobStartAsk,
+        defaults: &RegisterConfig,
+    ) -> Result<(JobSpec, Vec<NewItem>), GatewayError> {
+        let said = [
+            ask.list.is_some(),
+            ask.mint.is_some(),
+            ask.rotate.is_some(),
+            ask.revoke.is_some(),
+            ask.provision.is_some(),
+        ];
+        if said.iter().filter(|is| **is).count() != 1 {
+            return Err(GatewayError::field(
+                "list",
+                "Say what the job does with one of `list`, `mint`, `rotate`, `revoke` and `provision`.",
+            ));
+        }
+        if let Some(list) = &ask.list {
+            let items = listed(&list.lines, ask.pool)?;
+            return Ok((JobSpec::List, items));
+        }
+        if let Some(provision) = &ask.provision {
+            self.desk
+                .check_provisioner()
+                .map_err(|words| not_set("provision", &words))?;
+            let count = counted(provision.count, defaults, "provision.count")?;
+            let items = (1..=count)
+                .map(|n| NewItem::ToObtain {
+                    name: format!("provisioned {n}"),
+                    foreign: String::new(),
+                })
+                .collect();
+            return Ok((JobSpec::Provision, items));
+        }
+        self.desk
+            .check_management()
+            .map_err(|words| not_set(which(ask), &words))?;
+        if let Some(mint) = &ask.mint {
+            let spec = self.mint_spec(mint).await?;
+            let count = counted(mint.count, defaults, "mint.count")?;
+            let items = (1..=count)
+                .map(|n| {
+                    Ok(NewItem::ToObtain {
+                        name: key_name(mint.name.as_deref(), n, id)?,
+                        foreign: String::new(),
+                    })
+                })
+                .collect::<Result<Vec<NewItem>, GatewayError>>()?;
+            return Ok((JobSpec::Mint(spec), items));
+        }
+        if let Some(rotate) = &ask.rotate {
+            let spec = rotate_spec(rotate)?;
+            let keys = self.team_keys(rotate.team.as_deref(), &rotate.keys, rotate.named.as_deref(), "rotate");
+            return Ok((JobSpec::Rotate(spec), to_obtain(keys.await?)));
+        }
+        let revoke = ask.revoke.clone().unwrap_or_default();
+        let keys = self.team_keys(revoke.team.as_deref(), &revoke.keys, revoke.named.as_deref(), "revoke");
+        Ok((JobSpec::Revoke, to_obtain(keys.await?)))
+    }
+
+    async fn mint_spec(&self, mint: &MintAsk) -> Result<MintSpec, GatewayError> {
+        check_date(mint.expire_time.as_deref(), "mint.expire_time")?;
+        let acls = mint
+            .acls
+            .clone()
+            .unwrap_or_else(|| vec!["api-key:endpoint:*".to_owned(), "api-key:model:*".to_owned()]);
+        if acls.is_empty() || acls.iter().any(|acl| !acl.starts_with("api-key:")) {
+            return Err(GatewayError::field(
+                "mint.acls",
+                "`mint.acls` must hold entries such as `api-key:endpoint:chat` and `api-key:model:*`: a key without them can do nothing.",
+            ));
+        }
+        Ok(MintSpec {
+            team: self.team(mint.team.as_deref(), "mint").await?,
+            acls,
+            qps: mint.qps,
+            qpm: mint.qpm,
+            tpm: mint.tpm,
+            expire_time: mint.expire_time.clone(),
+        })
+    }
+
+    async fn team(&self, said: Option<&str>, at: &str) -> Result<String, GatewayError> {
+        match said.map(str::trim).filter(|team| !team.is_empty()) {
+            Some(team) => Ok(team.to_owned()),
+            None => self.desk.own_team().await.map_err(|words| management_says(at, &words)),
+        }
+    }
+
+    async fn team_keys(
+        &self,
+        team: Option<&str>,
+        ids: &[String],
+        named: Option<&str>,
+        at: &str,
+    ) -> Result<Vec<NamedKey>, GatewayError> {
+        let named = named.map(str::trim).filter(|named| !named.is_empty());
+        let keys = match (ids.is_empty(), named) {
+            (false, None) => ids.iter().map(|id| (id.trim().to_owned(), String::new())).collect(),
+            (true, Some(begins)) => {
+                let team = self.team(team, at).await?;
+                let found = self.desk.keys_named(&team, begins).await;
+                found.map_err(|words| management_says(at, &words))?
+            }
+            _ => {
+                return Err(GatewayError::field(
+                    format!("{at}.keys"),
+                    format!("Say which keys: their ids in `{at}.keys`, or how their names begin in `{at}.named`."),
+                ));
+            }
+        };
+        if keys.is_empty() || keys.len() > MOST_ITEMS as usize || keys.iter().any(|(id, _)| id.is_empty()) {
+            return Err(GatewayError::field(
+                format!("{at}.keys"),
+                format!("There must be 1 to {MOST_ITEMS} keys, and there are {}.", keys.len()),
+            ));
+        }
+        Ok(keys)
+    }
+
+    /// Lets a job rest: what is under way comes to its end.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` if it does not run; the store's.
+    pub async fn pause(&self, actor: &Actor, ask: &JobAsk) -> Result<JobView, GatewayError> {
+        let now = self.clock.wall().0;
+        let job = self
+            .changed(ask.id, "It does not run", |job| {
+                let runs = job.status == JobStatus::Running;
+                if runs {
+                    rest(job, now);
+                    job.status = JobStatus::Paused;
+                }
+                runs
+            })
+            .await?;
+        actor.did("jobs.pause", &[ask.id], "");
+        Ok(job)
+    }
+
+    /// Lets a job go on that rests or has ended before its time.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` if there is nothing to go on with; the store's.
+    pub async fn resume(&self, actor: &Actor, ask: &JobResumeAsk) -> Result<JobView, GatewayError> {
+        let now = self.clock.wall().0;
+        let job = self
+            .changed(ask.id, "There is nothing to go on with", |job| {
+                let may = match job.status {
+                    JobStatus::Paused | JobStatus::Failed | JobStatus::Stopped => true,
+                    JobStatus::Completed => ask.failed && job.counts.failed > 0,
+                    JobStatus::Running => ask.failed && job.counts.failed > 0,
+                    JobStatus::Stopping | JobStatus::Revoking => false,
+                };
+                if may {
+                    if job.status.is_over() {
+                        // What it was given up for begins anew.
+                        job.counts.errors = 0;
+                        job.ran_ms = 0;
+                    }
+                    if ask.failed {
+                        job.redo += 1;
+                        job.counts.errors = 0;
+                    }
+                    job.status = JobStatus::Running;
+                    job.take_back = false;
+                    job.reason = String::new();
+                    job.finished_ms = None;
+                    if job.running_since_ms == 0 {
+                        job.running_since_ms = now;
+                    }
+                }
+                may
+            })
+            .await?;
+        actor.did(
+            "jobs.resume",
+            &[ask.id],
+            if ask.failed { "failed items as well" } else { "" },
+        );
+        Ok(job)
+    }
+
+    /// Ends a job. With `revoke` what it minted is deleted at the upstream and in the pool, also after its end.
+    ///
+    /// # Errors
+    /// `NotFound`; `Conflict` if it has ended and there is nothing to take back; the store's.
+    pub async fn stop(&self, actor: &Actor, ask: &JobStopAsk) -> Result<JobView, GatewayError> {
+        let now = self.clock.wall().0;
+        let job = self
+            .changed(ask.id, "It has ended", |job| {
+                let mints = job.spec.kind() == JobKind::Mint;
+                let takes_back = ask.revoke && mints;
+                let may = !job.status.is_over() || takes_back;
+                if may {
+                    if job.status != JobStatus::Revoking {
+                        rest(job, now);
+                        job.status = JobStatus::Stopping;
+                    }
+                    job.take_back |= takes_back;
+                    job.finished_ms = None;
+                }
+                may
+            })
+            .await?;
+        actor.did("jobs.stop", &[ask.id], if ask.revoke { "and take back" } else { "" });
+        Ok(job)
+    }
+
+    async fn found(&self, id: JobId) -> Result<Arc<JobRecord>, GatewayError> {
+        let job = self.jobs.get(id).await.map_err(|error| unavailable(&error))?;
+        job.ok_or_else(|| {
+            GatewayError::new(
+                ErrorKind::NotFound,
+                "No such job. The last ones that have ended are kept (jobs.keep).",
+            )
+            .with_code("job_not_found")
+        })
+    }
+
+    async fn changed(
+        &self,
+        id: JobId,
+        unless: &str,
+        change: impl FnMut(&mut JobRecord) -> bool,
+    ) -> Result<JobView, GatewayError> {
+        let changed = self
+            .jobs
+            .change(id, change)
+            .await
+            .map_err(|error| unavailable(&error))?;
+        match changed {
+            Some(job) => Ok(self.view(&job)),
+            None => {
+                let job = self.found(id).await?;
+                Err(GatewayError::new(
+                    ErrorKind::Conflict,
+                    format!("{unless}: the job is {}.", job.status.as_str()),
+                )
+                .with_code("job_status"))
+            }
+        }
+    }
+
+    fn view(&self, job: &JobRecord) -> JobView {
+        let now = self.clock.wall().0;
+        let runs_ms = match job.running_since_ms {
+            0 => 0,
+            since => now.saturating_sub(since),
+        };
+        JobView {
+            id: job.id,
+            title: job.title.clone(),
+            kind: job.spec.kind(),
+            pool: job.pool,
+            status: job.status,
+            reason: job.reason.clone(),
+            total: job.total,
+            counts: job.counts.clone(),
+            concurrency: job.concurrency,
+            max_errors: job.max_errors,
+            max_runtime_ms: job.max_runtime_ms,
+            created_ms: job.created_ms,
+            created_by: job.created_by.clone(),
+            ran_ms: job.ran_ms + runs_ms,
+            finished_ms: job.finished_ms,
+            node: job.owner_node.clone(),
+            epoch: job.epoch,
+            can_revoke: job.spec.kind() == JobKind::Mint && job.status != JobStatus::Revoking,
+        }
+    }
+}
+
+/// The clock of a job's run stands still from here.
+fn rest(job: &mut JobRecord, now: u64) {
+    job.ran_ms += match job.running_since_ms {
+        0 => 0,
+        since => now.saturating_sub(since),
+    };
+    job.running_since_ms = 0;
+}
+
+fn item_view(index: u32, item: JobItem) -> JobItemView {
+    JobItemView {
+        index,
+        line: item.line,
+        state: item.state,
+        name: item.name,
+        token: item.masked,
+        token_id: item.token,
+        is_new: item.is_new,
+        step: item.step,
+        reason: item.reason,
+        tries: item.tries,
+    }
+}
+
+fn listed(text: &str, pool: Option<grok2api_schemas::token::PoolName>) -> Result<Vec<NewItem>, GatewayError> {
+    let found = credentials(text, pool);
+    if found.is_empty() || found.len() > MOST_ITEMS as usize {
+        return Err(GatewayError::field(
+            "list.lines",
+            format!(
+                "`list.lines` must hold 1 to {MOST_ITEMS} credentials, and holds {}. POST /api/v1/admin/tokens/import takes any number.",
+                found.len()
+            ),
+        ));
+    }
+    let item = |(line, found)| match found {
+        Ok(token) => NewItem::Here {
+            line,
+            payload: payload(token),
+        },
+        Err(reason) => NewItem::Invalid { line, reason },
+    };
+    Ok(found.into_iter().map(item).collect())
+}
+
+fn payload(token: grok2api_schemas::admin::tokens::NewToken) -> Payload {
+    let mut payload = Payload::of(token.secret);
+    payload.pool = Some(token.pool);
+    payload.label = token.label;
+    payload.note = token.note;
+    payload.tags = token.tags;
+    payload.proxy = token.proxy;
+    payload.switch = token.switch;
+    payload
+}
+
+fn to_obtain(keys: Vec<NamedKey>) -> Vec<NewItem> {
+    keys.into_iter()
+        .map(|(foreign, name)| NewItem::ToObtain { name, foreign })
+        .collect()
+}
+
+fn counted(said: Option<u32>, defaults: &RegisterConfig, at: &str) -> Result<u32, GatewayError> {
+    let count = said.unwrap_or(defaults.default_count);
+    match (1..=MOST_ITEMS).contains(&count) {
+        true => Ok(count),
+        false => Err(GatewayError::field(at, format!("`{at}` must be 1 to {MOST_ITEMS}."))),
+    }
+}
+
+/// The name of the n-th key: no other key of any job has it, so that it can be found by it.
+fn key_name(pattern: Option<&str>, n: u32, id: JobId) -> Result<String, GatewayError> {
+    let pattern = pattern
+        .map(str::trim)
+        .filter(|text| !text.is_empty())
+        .unwrap_or(KEY_NAME);
+    if pattern.chars().count() > LONGEST_TITLE || pattern.chars().any(char::is_control) {
+        return Err(too_long("mint.name"));
+    }
+    let numbered = match pattern.contains("{n}") {
+        true => pattern.replace("{n}", &n.to_string()),
+        false => format!("{pattern}-{n}"),
+    };
+    let [.., a, b, c, d] = *id.as_bytes();
+    Ok(format!("{numbered}-{a:02x}{b:02x}{c:02x}{d:02x}"))
+}
+
+fn rotate_spec(rotate: &RotateAsk) -> Result<RotateSpec, GatewayError> {
+    check_date(rotate.expire_time.as_deref(), "rotate.expire_time")?;
+    let hours = rotate.overlap_hours.unwrap_or(24);
+    if hours > LONGEST_OVERLAP_HOURS {
+        return Err(GatewayError::field(
+            "rotate.overlap_hours",
+            format!("`rotate.overlap_hours` must be 0 to {LONGEST_OVERLAP_HOURS}."),
+        ));
+    }
+    Ok(RotateSpec {
+        overlap_ms: u64::from(hours) * 3_600_000,
+        expire_time: rotate.expire_time.clone(),
+    })
+}
+
+fn check_date(said: Option<&str>, at: &str) -> Result<(), GatewayError> {
+    match said {
+        Some(text) if OffsetDateTime::parse(text, &Rfc3339).is_err() => Err(GatewayError::field(
+            at,
+            format!("`{at}` must be a date such as 2027-01-01T00:00:00Z."),
+        )),
+        _ => Ok(()),
+    }
+}
+
+fn which(ask: &JobStartAsk) -> &'static str {
+    match (&ask.mint, &ask.rotate) {
+        (Some(_), _) => "mint",
+        (_, Some(_)) => "rotate",
+        _ => "revoke",
+    }
+}
+
+fn not_set(at: &str, words: &str) -> GatewayError {
+    GatewayError::field(at, format!("{words}.")).with_code("not_configured")
+}
+
+fn management_says(at: &str, words: &str) -> GatewayError {
+    GatewayError::field(at, format!("The Management API: {words}.")).with_code("management_api")
+}
+
+fn too_long(param: &str) -> GatewayError {
+    GatewayError::field(
+        param,
+        format!("`{param}` must have at most {LONGEST_TITLE} printable characters."),
+    )
+}
+
+fn title_of(spec: &JobSpec, total: u32) -> String {
+    match spec {
+        JobSpec::List => format!("{total} from a list"),
+        JobSpec::Mint(_) => format!("{total} new keys"),
+        JobSpec::Rotate(_) => format!("new secrets for {total} keys"),
+        JobSpec::Revoke => format!("{total} keys revoked"),
+        JobSpec::Provision => format!("{total} from the provisioner"),
+    }
+}
