@@ -249,7 +249,7 @@ pub async fn build(sources: Sources, metrics: Arc<Metrics>, readiness: Readiness
         config: live_config.current(),
         pool: pool.clone(),
         prober,
-        egress,
+        egress: egress.clone(),
         proxy,
         clock: clock.clone(),
     });

@@ -11,8 +11,8 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
 use super::files::StoredFile;
-use super::media::{Hosted, VideoJob};
 use super::management::Management;
+use super::media::{Hosted, VideoJob};
 use super::meter::Meter;
 use super::misbehave::Script;
 use super::models::Models;

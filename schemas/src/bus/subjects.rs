@@ -23,7 +23,9 @@ pub mod buckets {
     /// What administrators did.
     pub const AUDIT: &str = "audit";
     /// Every bucket, for creation and checks.
-    pub const ALL: [&str; 10] = [TOKENS, SECRETS, KEYS, TEAMS, ADMIN, BINDINGS, CLUSTER, MEDIA, JOBS, AUDIT];
+    pub const ALL: [&str; 10] = [
+        TOKENS, SECRETS, KEYS, TEAMS, ADMIN, BINDINGS, CLUSTER, MEDIA, JOBS, AUDIT,
+    ];
 }
 
 /// Names of JetStream streams and of the subjects they take, behind the configured prefix. Few streams, because each one
