@@ -26,6 +26,9 @@ pub(super) fn register(app: &Arc<App>) {
         metrics.set_affinity(hits, borrows, rebinds, bindings);
         metrics.set_mailbox_depth("token", pool.mailbox_depth());
     });
+    let media = app.media.clone();
+    app.metrics
+        .register_pull(move |metrics| metrics.set_mailbox_depth("media", media.downloads()));
     let ledger = app.ledger.clone();
     app.metrics.register_pull(move |metrics| {
         let counters = ledger.counters();

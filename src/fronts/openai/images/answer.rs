@@ -249,6 +249,6 @@ fn usage(said: Option<Value>) -> Value {
     }
     usage
         .entry("input_tokens_details")
-        .or_insert(json!({"text_tokens": 0, "image_tokens": 0}));
+        .or_insert(json!({"text_tokens": 0, "image_tokens": 0, "cached_tokens": 0}));
     Value::Object(usage)
 }

@@ -13,6 +13,9 @@ pub const DEFAULT_MODEL: &str = "grok-imagine-video";
 const LONGEST: i64 = 15;
 /// What is asked for of an extension, seconds.
 const EXTENSIONS: (i64, i64) = (2, 10);
+/// What OpenAI means where a request to it does not say.
+const OPENAI_SIZE: &str = "720x1280";
+const OPENAI_SECONDS: i64 = 4;
 /// Longest edge of a size.
 const MAX_SIDE: u32 = 4_096;
 
@@ -158,18 +161,21 @@ impl VideoRequest {
             rest.insert("duration".to_owned(), json!(duration));
         }
         let size = text(members, "size")?.map(str::trim);
-        if let Some(size) = size
-            && making == Making::Generations
-        {
-            let (ratio, resolution) = shape(size)?;
-            rest.insert("aspect_ratio".to_owned(), json!(ratio));
-            rest.insert("resolution".to_owned(), json!(resolution));
-        }
+        let duration = match making {
+            Making::Generations => {
+                let (ratio, resolution) = shape(size.unwrap_or(OPENAI_SIZE))?;
+                rest.insert("aspect_ratio".to_owned(), json!(ratio));
+                rest.insert("resolution".to_owned(), json!(resolution));
+                rest.entry("duration").or_insert(json!(OPENAI_SECONDS));
+                duration.or(Some(OPENAI_SECONDS))
+            }
+            Making::Edits | Making::Extensions => duration,
+        };
         Ok(VideoRequest {
             model,
             prompt,
             seconds: duration.map_or(making.usual_seconds(), |duration| duration as u32),
-            size: size.unwrap_or("854x480").to_owned(),
+            size: size.unwrap_or(OPENAI_SIZE).to_owned(),
             rest,
         })
     }
@@ -262,6 +268,12 @@ mod tests {
         assert_eq!(
             Value::Object(request.rest),
             json!({"prompt": "Waves", "duration": 4, "aspect_ratio": "16:9", "resolution": "720p"})
+        );
+        let bare = VideoRequest::openai(&members(json!({"prompt": "Waves"})), Making::Generations).unwrap();
+        assert_eq!((bare.seconds, bare.size.as_str()), (4, "720x1280"));
+        assert_eq!(
+            Value::Object(bare.rest),
+            json!({"prompt": "Waves", "duration": 4, "aspect_ratio": "9:16", "resolution": "720p"})
         );
         for (size, ratio, resolution) in [
             ("720x1280", "9:16", "720p"),
