@@ -32,6 +32,7 @@ fn choice(c: &mut Criterion) {
             model,
             conversation: None,
             pin: None,
+            any_team: false,
             tried: &tried,
         };
         let choose = || stand.pool.choose(&wish, stand.clock.now(), stand.clock.wall()).unwrap();

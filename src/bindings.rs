@@ -30,6 +30,14 @@ pub enum ObjectKind {
     File,
     /// A video that is being made, or was; its content is what is known of it.
     Video,
+    /// An uploaded skill.
+    Skill,
+    /// A batch of calls.
+    Batch,
+    /// A voice made of a recording.
+    Voice,
+    /// A collection of documents, which is made elsewhere: only where it lies is remembered.
+    Collection,
 }
 
 impl ObjectKind {
@@ -40,6 +48,10 @@ impl ObjectKind {
             ObjectKind::Sealed => "sealed/",
             ObjectKind::File => "file/",
             ObjectKind::Video => "video/",
+            ObjectKind::Skill => "skill/",
+            ObjectKind::Batch => "batch/",
+            ObjectKind::Voice => "voice/",
+            ObjectKind::Collection => "collection/",
         }
     }
 }
@@ -216,6 +228,38 @@ impl Bindings {
         match self.0.bus.kv_get(buckets::BINDINGS, key.as_bytes()).await? {
             Some(entry) => codec::decode(&entry.value).map(Some).map_err(|error| corrupt(&error)),
             None => Ok(None),
+        }
+    }
+
+    /// An object of the kinds that are few, and its revision for [`Bindings::change`].
+    ///
+    /// # Errors
+    /// When the bus cannot be read.
+    pub async fn get_for_change(&self, kind: ObjectKind, id: &str) -> Result<Option<(Binding, u64)>, BusError> {
+        let key = format!("{}{id}", kind.prefix());
+        match self.0.bus.kv_get(buckets::BINDINGS, key.as_bytes()).await? {
+            Some(entry) => codec::decode(&entry.value)
+                .map(|binding| Some((binding, entry.revision)))
+                .map_err(|error| corrupt(&error)),
+            None => Ok(None),
+        }
+    }
+
+    /// Writes an object if nobody else has since that revision; answers whether it is written.
+    ///
+    /// # Errors
+    /// When the bus cannot be written.
+    pub async fn change(&self, kind: ObjectKind, id: &str, binding: Binding, revision: u64) -> Result<bool, BusError> {
+        let value = codec::encode(VERSION, &binding).map_err(|error| corrupt(&error))?;
+        let key = Bytes::from(format!("{}{id}", kind.prefix()));
+        let written = self
+            .0
+            .bus
+            .kv_put(buckets::BINDINGS, key, value, Expect::Revision(revision));
+        match written.await {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind == BusErrorKind::Conflict => Ok(false),
+            Err(error) => Err(error),
         }
     }
 

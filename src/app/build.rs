@@ -54,6 +54,8 @@ const ARBITERS: usize = 2;
 const PROBES: usize = 32;
 /// How long a node that joins waits for another one that hands it the cluster's key.
 const KEY_PATIENCE: Duration = Duration::from_secs(60);
+/// MiB of uploads in memory at a time.
+pub(super) const UPLOADS_MIB: usize = 256;
 pub(super) const HOUR_MS: u64 = 60 * 60 * 1000;
 
 /// Why the process cannot start: one line that says what and how to mend it.
@@ -341,6 +343,7 @@ pub async fn build(sources: Sources, metrics: Arc<Metrics>, readiness: Readiness
         live_config,
         catalogue,
         bindings,
+        uploads: Arc::new(tokio::sync::Semaphore::new(UPLOADS_MIB)),
         store,
         bus,
         nats,

@@ -107,6 +107,8 @@ pub struct App {
     pub bindings: Bindings,
     /// Images and videos.
     pub media: Media,
+    /// Room in memory for uploads, MiB.
+    pub uploads: Arc<tokio::sync::Semaphore>,
     /// Answers requests.
     pub engine: Arc<Engine>,
     /// What became of requests.
@@ -168,6 +170,11 @@ impl App {
     /// What the body of a request may take.
     pub fn body_limits(&self) -> BodyLimits {
         BodyLimits::of_mebibytes(self.config().server.max_body_mb)
+    }
+
+    /// MiB of uploads that are in memory at a time, at most.
+    pub fn uploads_mib(&self) -> u64 {
+        build::UPLOADS_MIB as u64
     }
 
     /// A request that never came to the engine: it is counted and logged all the same.

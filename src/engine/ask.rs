@@ -81,6 +81,14 @@ pub struct Ask {
     pub pin: Option<TokenId>,
     /// Told what the answer says about itself, and which token gave it, before the client has all of it.
     pub notes: Option<Arc<dyn Notes>>,
+    /// What no model makes, by a constant name: any team serves it, and it is counted under that name.
+    pub service: Option<&'static str>,
+    /// Whether it uses a team's quota of the model; looking something up does not.
+    pub is_metered: bool,
+    /// What it is expected to cost, USD ticks, where no tokens tell.
+    pub expected_ticks: Option<u64>,
+    /// The body for teams of which the upstream may keep nothing, where it differs.
+    pub unkept: Option<fn(&Bytes) -> Bytes>,
     /// Who asks.
     pub caller: Caller,
     /// The model as the client named it.
@@ -138,6 +146,10 @@ impl Ask {
             is_repeatable: true,
             pin: None,
             notes: None,
+            service: None,
+            is_metered: true,
+            expected_ticks: None,
+            unkept: None,
             caller,
             model: model.to_owned(),
             upstream_model: resolved.upstream_name.to_owned(),
@@ -155,6 +167,36 @@ impl Ask {
             price: None,
             settles_later: false,
             dialect,
+        }
+    }
+
+    /// The same for what no model makes.
+    pub fn of_service(
+        route: Route,
+        arrival: &Arrival,
+        caller: Caller,
+        service: &'static str,
+        dialect: Arc<dyn Dialect>,
+    ) -> Ask {
+        let resolved = Resolved {
+            requested: service,
+            canonical: service,
+            upstream_name: service,
+            entry: None,
+            retired: false,
+        };
+        Ask {
+            service: Some(service),
+            max_output: Some(0),
+            ..Ask::new(route, arrival, caller, service, &resolved, dialect)
+        }
+    }
+
+    /// The model that a team must offer to serve it, if it takes one.
+    pub fn wanted_model(&self) -> Option<&str> {
+        match self.service {
+            Some(_) => None,
+            None => Some(&self.upstream_model),
         }
     }
 }

@@ -1,7 +1,6 @@
 //! One call upstream: connect, check the lease on the connected socket, send, and read up to the point from which on
 //! nothing can be retried.
 
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -81,10 +80,15 @@ impl Engine {
             .and_then(|url| ProxySpec::parse(url).ok());
         let connections = self.provider.connections(proxy.as_ref());
         let id = ask.arrival.id.to_string();
+        let is_kept = |call: &Call| call.pick.as_ref().is_none_or(|pick| !pick.team.record().zdr);
+        let body = match ask.unkept {
+            Some(edit) if !is_kept(call) => edit(&ask.body),
+            _ => ask.body.clone(),
+        };
         let upstream = UpstreamCall {
             path: &ask.path,
             method: &ask.method,
-            body: ask.body.clone(),
+            body,
             content_type: ask.content_type.as_ref(),
             headers: &ask.headers,
             stream: ask.stream,
@@ -134,13 +138,8 @@ impl Engine {
         };
         lease.confirm_send().map_err(|_| Failure::Lapsed)?;
         if !call.sent {
-            for lease in [&mut call.key_lease, &mut call.spend_lease].into_iter().flatten() {
-                // A key's own units are counted here, not upstream: late ones stay charged by presumption.
-                let _ = lease.confirm_send();
-            }
+            call.count_for_key();
         }
-        call.sent = true;
-        call.reader.is_sent.store(true, Ordering::Release);
         Ok(connected)
     }
 

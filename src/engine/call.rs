@@ -126,6 +126,16 @@ impl Call {
         }
     }
 
+    /// From here on the request counts for its key, whatever becomes of it.
+    pub(super) fn count_for_key(&mut self) {
+        for lease in [&mut self.key_lease, &mut self.spend_lease].into_iter().flatten() {
+            // A key's own units are counted here, not upstream: late ones stay charged by presumption.
+            let _ = lease.confirm_send();
+        }
+        self.sent = true;
+        self.reader.is_sent.store(true, Ordering::Release);
+    }
+
     /// Microseconds since the request arrived.
     pub(super) fn elapsed_us(&self) -> u64 {
         self.engine.clock.now().us_since(self.received)

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use dashmap::DashMap;
 use grok2api_actors::clients::Identity;
-use grok2api_actors::ledger::{CallLease, HeldMeter, Ledger, Shortage, ShortageKind, Want};
+use grok2api_actors::ledger::{Actual, CallLease, HeldMeter, Ledger, Shortage, ShortageKind, Want};
 use grok2api_schemas::client_key::KeyRecord;
 use grok2api_schemas::ids::KeyId;
 use grok2api_schemas::meter::{DayBucket, Domain, Meter, MeterKind};
@@ -240,6 +240,29 @@ impl Engine {
         };
         call.queued_us += began.elapsed().as_micros() as u64;
         result
+    }
+
+    /// Charges a key for what it turned out to cost after the call was over. A key that has nothing left is not charged:
+    /// it can spend no more today anyway.
+    pub async fn charge(&self, caller: &Caller, ticks: u64) {
+        let Caller::Key(Identity::Key(key)) = caller else {
+            return;
+        };
+        let meters = self.key_meters.of(key, &self.ledger);
+        let want = Want {
+            meter: meters.spend.clone(),
+            units: 1,
+        };
+        match self.ledger.take(&[want], std::time::Duration::from_millis(500)).await {
+            Ok(mut lease) => {
+                let _ = lease.confirm_send();
+                lease.settle(Actual {
+                    tokens: Some(0),
+                    usd_ticks: Some(ticks),
+                });
+            }
+            Err(shortage) => tracing::debug!(meter = %shortage.meter, ticks, "a cost was not charged: nothing is left"),
+        }
     }
 
     /// Whether an amount that is short may come back at any moment. Calls under way reserve more than most of them use, and

@@ -4,6 +4,7 @@
 //! decides what becomes of one that failed, [`answer`] brings the answer to the client, [`call`] is where every request ends.
 
 mod run;
+mod here;
 mod room;
 mod attempt;
 mod failed;
@@ -113,7 +114,8 @@ struct Hindrances {
 
 /// The same, as of a moment: looking at a hundred thousand tokens for every refusal would make an overload worse.
 struct KnownHindrances {
-    model: String,
+    /// `None`: from serving anything.
+    model: Option<String>,
     as_of: Mono,
     known: Arc<Hindrances>,
 }
@@ -258,21 +260,22 @@ impl Engine {
         *self.hindrances.lock() = None;
     }
 
-    fn hindrances(&self, model: &str) -> Arc<Hindrances> {
+    /// What keeps tokens from serving a model, or anything.
+    fn hindrances(&self, model: Option<&str>) -> Arc<Hindrances> {
         let now = self.clock.now();
         let mut slot = self.hindrances.lock();
         if let Some(last) = slot.as_ref()
-            && last.model == model
+            && last.model.as_deref() == model
             && now.ms_since(last.as_of) < HINDRANCES_FOR_MS
         {
             return last.known.clone();
         }
         let known = Arc::new(Hindrances {
-            causes: self.pool.hindrances(Some(model)),
-            resting: self.pool.resting(model, MAX_CANDIDATES),
+            causes: self.pool.hindrances(model),
+            resting: model.map_or_else(Vec::new, |model| self.pool.resting(model, MAX_CANDIDATES)),
         });
         *slot = Some(KnownHindrances {
-            model: model.to_owned(),
+            model: model.map(str::to_owned),
             as_of: now,
             known: known.clone(),
         });

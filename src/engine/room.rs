@@ -139,6 +139,7 @@ impl Engine {
                 model,
                 conversation: ask.conversation,
                 pin: ask.pin,
+                any_team: ask.service.is_some(),
                 tried: &short,
             };
             let Some(pick) = self.pool.choose(&wish, self.clock.now(), self.clock.wall()) else {
@@ -146,7 +147,7 @@ impl Engine {
             };
             let shortage = {
                 let meters = pick.at.meters.load();
-                let wants = wants(&meters, call.reserved);
+                let wants = wants(&meters, ask, call.reserved);
                 match self.ledger.try_take(&wants) {
                     Ok(lease) => return Ok(found(call, look, pick, lease)),
                     Err(shortage) => shortage,
@@ -155,7 +156,7 @@ impl Engine {
             let shortage = match shortage.kind {
                 ShortageKind::Cold => {
                     let meters = pick.at.meters.load_full();
-                    let wants = wants(&meters, call.reserved);
+                    let wants = wants(&meters, ask, call.reserved);
                     match self.ledger.take(&wants, COLD_WAIT).await {
                         Ok(lease) => return Ok(found(call, look, pick, lease)),
                         Err(shortage) => shortage,
@@ -207,7 +208,7 @@ impl Engine {
     fn note(&self, call: &mut Call, ask: &Ask, look: Look) {
         passed_over(call, look);
         let room = MAX_CANDIDATES.saturating_sub(call.candidates());
-        for resting in self.hindrances(&ask.upstream_model).resting.iter().take(room) {
+        for resting in self.hindrances(ask.wanted_model()).resting.iter().take(room) {
             let reason = match resting.scope {
                 RestScope::Token => PassedOver::TokenCooling,
                 RestScope::Model => PassedOver::ModelCooling,
@@ -229,7 +230,7 @@ impl Engine {
     /// Milliseconds until some token that rests now may serve the model.
     fn next_recovery_ms(&self, ask: &Ask) -> Option<u64> {
         let now = self.clock.wall().0;
-        let hindrances = self.hindrances(&ask.upstream_model);
+        let hindrances = self.hindrances(ask.wanted_model());
         hindrances
             .causes
             .iter()
@@ -279,7 +280,7 @@ impl Engine {
             )
             .because(RefusalReason::Pool);
         }
-        let hindrances = self.hindrances(&ask.upstream_model);
+        let hindrances = self.hindrances(ask.wanted_model());
         let retry_ms = self.next_recovery_ms(ask);
         let Some((cause, _, _)) = hindrances.causes.first() else {
             return GatewayError::new(
@@ -338,9 +339,10 @@ fn passed_over(call: &mut Call, look: Look) {
 }
 
 /// What a call takes of each meter.
-pub(super) fn wants(meters: &[MeterUse], reserved: Reservation) -> Vec<Want> {
+fn wants(meters: &[MeterUse], ask: &Ask, reserved: Reservation) -> Vec<Want> {
     meters
         .iter()
+        .filter(|_| ask.is_metered)
         .map(|used| Want {
             meter: used.meter.clone(),
             units: match used.takes {

@@ -138,7 +138,13 @@ impl Engine {
         let known = loop {
             // Looked for first, so that no change between the look and the wait is missed.
             let changed = self.pool.changed();
-            if let Some(model) = self.pool.model(&ask.upstream_model)
+            if let Some(service) = ask.service
+                && (self.pool.is_empty() || self.pool.has_usable())
+            {
+                break Some(self.pool.service(service));
+            }
+            if ask.service.is_none()
+                && let Some(model) = self.pool.model(&ask.upstream_model)
                 && (self.pool.is_offered(model) || self.pool.is_empty())
             {
                 break Some(model);
@@ -158,7 +164,7 @@ impl Engine {
             )
             .retry_after(Some(1_000))
             .because(RefusalReason::Pool)),
-            None if self.pool.offered_models().is_empty() => Err(self.nothing_listed(call, ask)),
+            None if ask.service.is_some() || self.pool.offered_models().is_empty() => Err(self.nothing_listed(call, ask)),
             None => Err(self.unknown_model(ask)),
         }
     }
@@ -212,6 +218,15 @@ impl Engine {
         let strict =
             matches!(&ask.caller, Caller::Key(grok2api_actors::clients::Identity::Key(key)) if key.limits.strict);
         let input = input_tokens(ask.input_bytes);
+        if let Some(usd_ticks) = ask.expected_ticks {
+            return Reservation {
+                tokens: input_tokens(ask.input_bytes),
+                usd_ticks,
+            };
+        }
+        if ask.service.is_some() {
+            return Reservation::default();
+        }
         let default = settings.default_reservation_tokens;
         let output =
             self.expectations
@@ -236,7 +251,13 @@ impl Engine {
             .because(RefusalReason::Pool);
         }
         let offered = self.pool.offered_models();
+        let catalogue = self.catalogue.load();
+        let resolved = catalogue.resolve(&ask.model);
+        let successor = resolved.canonical;
         let hint = match self.suggest(&ask.model, &offered) {
+            _ if resolved.retired && offered.iter().any(|name| **name == *successor) => {
+                format!(" It was retired; its successor is {successor}.")
+            }
             Some(name) => format!(" Did you mean {name}?"),
             None => String::new(),
         };

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use grok2api_actors::clients::Identity;
 use grok2api_actors::token::affinity::ConversationId;
+use grok2api_schemas::config::models::ModelKind;
 use grok2api_schemas::config::{Config, glob_matches};
 use grok2api_schemas::meter::DayBucket;
 use http::{HeaderMap, HeaderName, HeaderValue};
@@ -56,6 +57,85 @@ pub fn may_use(caller: &Caller, model: &str, upstream_name: &str) -> Result<(), 
             .with_code("model_not_allowed")
             .with_param("model"),
     )
+}
+
+/// What a model is asked to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Use {
+    /// Chat completions.
+    Chat,
+    /// Responses.
+    Responses,
+    /// Messages.
+    Messages,
+    /// Legacy completions.
+    Completion,
+    /// Vectors.
+    Embedding,
+    /// Tokens of a text.
+    Tokens,
+    /// A conversation in sound.
+    Realtime,
+}
+
+impl Use {
+    const fn kind(self) -> ModelKind {
+        match self {
+            Use::Embedding => ModelKind::Embedding,
+            Use::Realtime => ModelKind::Voice,
+            Use::Chat | Use::Responses | Use::Messages | Use::Completion | Use::Tokens => ModelKind::Chat,
+        }
+    }
+}
+
+/// Refuses a model that makes something else than it is asked for, and says where it serves. Of a model that the table does
+/// not know, the upstream knows more.
+///
+/// # Errors
+/// 400 with the code `model_not_supported`.
+pub fn must_make(resolved: &Resolved<'_>, what: Use) -> Result<(), GatewayError> {
+    let Some(entry) = resolved.entry else { return Ok(()) };
+    let model = resolved.requested;
+    let message = match entry.kind {
+        ModelKind::Chat
+            if entry.only_responses
+                && !matches!(what, Use::Responses | Use::Tokens)
+                && what.kind() == ModelKind::Chat =>
+        {
+            format!("The model {model} is served over POST /v1/responses only.")
+        }
+        kind if kind == what.kind() => return Ok(()),
+        ModelKind::Chat => {
+            format!("The model {model} writes text: ask it at POST /v1/chat/completions or POST /v1/responses.")
+        }
+        ModelKind::Image => {
+            format!("The model {model} makes images: ask it at POST /v1/images/generations or POST /v1/images/edits.")
+        }
+        ModelKind::Video => {
+            format!("The model {model} makes videos: ask it at POST /v1/videos/generations or POST /v1/videos.")
+        }
+        ModelKind::Voice => format!("The model {model} speaks: open the WebSocket /v1/realtime."),
+        ModelKind::Embedding => format!("The model {model} makes vectors: ask it at POST /v1/embeddings."),
+    };
+    Err(GatewayError::field("model", message).with_code("model_not_supported"))
+}
+
+/// Refuses pictures for a model that reads none.
+///
+/// # Errors
+/// 400 with the code `images_not_supported`, naming the field.
+pub fn must_see(resolved: &Resolved<'_>, pictures: u64, field: &'static str) -> Result<(), GatewayError> {
+    match resolved.entry {
+        Some(entry) if pictures > 0 && !entry.reads_images => Err(GatewayError::field(
+            field,
+            format!(
+                "The model {} reads no images. Leave them out, or ask a model that does, such as grok-4.7.",
+                resolved.requested
+            ),
+        )
+        .with_code("images_not_supported")),
+        _ => Ok(()),
+    }
 }
 
 /// The conversation a request belongs to: what the client says, else who asks and how the conversation begins.

@@ -8,6 +8,7 @@ pub mod pins;
 pub mod plain;
 pub mod pieces;
 pub mod media;
+pub mod passed;
 pub mod json;
 pub mod openai;
 pub mod anthropic;

@@ -118,7 +118,8 @@ pub async fn resolve(app: &Arc<App>, caller: &Caller, named: &References) -> Res
     Ok(None)
 }
 
-fn same_team(app: &App, a: TokenId, b: TokenId) -> bool {
+/// Whether two tokens are of one team.
+pub fn same_team(app: &App, a: TokenId, b: TokenId) -> bool {
     let team = |id| {
         app.pool
             .find(id)
@@ -169,7 +170,12 @@ impl Maker {
 impl Notes for Maker {
     fn told(&self, told: &Told, token: TokenId) {
         let mut made: Vec<(ObjectKind, String)> = Vec::new();
+        let keeps = || {
+            let team = self.app.pool.find(token).and_then(|token| token.team());
+            !team.is_some_and(|team| team.record().zdr)
+        };
         if let (Some(kind), Some(id)) = (self.kind, &told.object_id)
+            && (kind != ObjectKind::Response || keeps())
             && !self.has_bound.swap(true, Ordering::AcqRel)
         {
             made.push((kind, id.clone()));

@@ -52,7 +52,8 @@ impl Dialect for PlainDialect {
         };
         let usage = wire.usage.map(|usage| Usage {
             prompt: usage.input_tokens,
-            completion: usage.output_tokens,
+            // What reads only says nothing of what it wrote.
+            completion: usage.output_tokens.or(usage.input_tokens.map(|_| 0)),
             total: usage.total_tokens,
             cost_in_usd_ticks: usage.cost_in_usd_ticks,
             ..Usage::default()

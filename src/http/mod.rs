@@ -2,6 +2,7 @@
 
 pub mod arrival;
 pub mod auth;
+mod passed;
 pub mod starting;
 
 use std::sync::Arc;
@@ -157,7 +158,7 @@ pub fn routes(app: &Arc<App>) -> BoxEndpoint<'static, Response> {
         }));
         RouteMethod::new().get(file.clone()).head(file)
     };
-    Route::new()
+    passed::add(Route::new(), app)
         .at(
             "/v1/images/generations",
             RouteMethod::new().post(draw(Making::Generations)),

@@ -21,6 +21,8 @@ pub struct Wish<'a> {
     pub conversation: Option<ConversationId>,
     /// The token that made what the call builds on: it serves, or another of its team.
     pub pin: Option<grok2api_schemas::ids::TokenId>,
+    /// No model makes it: any team that can serve anything will do, and `model` only names what it counts as.
+    pub any_team: bool,
     /// What this call has tried already.
     pub tried: &'a Tried,
 }
@@ -111,6 +113,9 @@ impl Pool {
         if let Some(pin) = wish.pin {
             return self.choose_pinned(wish, pin, wall);
         }
+        if wish.any_team {
+            return self.choose_anywhere(wish, wall);
+        }
         let affinity = self.affinity();
         if let Some(conversation) = wish.conversation
             && let Some(pick) = self.choose_bound(wish, conversation, affinity, now, wall)
@@ -139,12 +144,28 @@ impl Pool {
         Some(pick)
     }
 
+    /// A token of any team that can serve some model now.
+    fn choose_anywhere(&self, wish: &Wish<'_>, wall: WallMs) -> Option<Pick> {
+        let sets = self.eligible().served();
+        let first = fastrand::usize(..sets.len().max(1));
+        let (before, after) = sets.split_at(first.min(sets.len()));
+        after
+            .iter()
+            .chain(before)
+            .find_map(|set| self.choose_from(set, true, wish, wall))
+            .or_else(|| self.choose_from(&self.eligible().any, true, wish, wall))
+    }
+
     /// The token itself, else another of its team: what the one made, the others can reach.
     fn choose_pinned(&self, wish: &Wish<'_>, pin: grok2api_schemas::ids::TokenId, wall: WallMs) -> Option<Pick> {
         let token = self.find(pin)?;
         let team = token.team()?;
         let name = self.model_name(wish.model);
-        if wish.tried.has_team(&team) || !offers_now(&team, wish.model, name.as_deref(), wall) {
+        let offers = match wish.any_team {
+            true => serves_now(&team) && !rests_for(&team, name.as_deref(), wall),
+            false => offers_now(&team, wish.model, name.as_deref(), wall),
+        };
+        if wish.tried.has_team(&team) || !offers {
             return None;
         }
         let itself = (token.position.load(Ordering::Acquire) != NOWHERE && takes(&token, wish, name.as_deref(), wall))
@@ -296,10 +317,11 @@ fn takes(token: &Token, wish: &Wish<'_>, model: Option<&str>, wall: WallMs) -> b
     }
     let record = token.record();
     let Some(model) = model else { return true };
-    let listed = record
-        .models
-        .as_ref()
-        .is_none_or(|models| models.iter().any(|name| name == model));
+    let listed = wish.any_team
+        || record
+            .models
+            .as_ref()
+            .is_none_or(|models| models.iter().any(|name| name == model));
     listed
         && !record
             .model_cooling
@@ -313,6 +335,12 @@ fn rests_for(team: &Team, model: Option<&str>, wall: WallMs) -> bool {
         .model_cooling
         .iter()
         .any(|(name, cooling)| Some(name.as_str()) == model && !cooling::is_over(cooling, wall))
+}
+
+/// Whether the team can serve some model now.
+fn serves_now(team: &Team) -> bool {
+    team.any_position.load(Ordering::Acquire) != NOWHERE
+        || team.positions.lock().iter().any(|(_, position)| *position != NOWHERE)
 }
 
 fn offers_now(team: &Team, model: ModelId, name: Option<&str>, wall: WallMs) -> bool {

@@ -71,6 +71,15 @@ impl Eligible {
             .collect()
     }
 
+    /// The sets that some team stands in now.
+    pub(super) fn served(&self) -> Vec<Arc<ModelSet>> {
+        let sets = self.sets.read();
+        sets.iter()
+            .filter(|set| !set.members.read().is_empty())
+            .cloned()
+            .collect()
+    }
+
     /// Puts a team into a model's set. Callers hold the pool's writer lock.
     pub(super) fn admit(&self, team: &Arc<Team>, model: ModelId) {
         let Some(set) = self.set(model) else { return };

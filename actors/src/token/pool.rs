@@ -209,6 +209,36 @@ impl Pool {
         }
     }
 
+    /// What calls count as that no model makes: files, batches, voices. The names are constants of the program.
+    pub fn service(&self, name: &'static str) -> ModelId {
+        self.0.eligible.intern(name)
+    }
+
+    /// Whether some team is known that could be asked for anything.
+    pub fn has_usable(&self) -> bool {
+        self.has_unlisted_teams() || !self.0.eligible.offered().is_empty()
+    }
+
+    /// A usable token of each of up to so many teams, in no order.
+    pub fn of_teams(&self, most: usize) -> Vec<grok2api_schemas::ids::TokenId> {
+        let mut found: Vec<(Arc<str>, grok2api_schemas::ids::TokenId)> = Vec::new();
+        let sets = self.0.eligible.served();
+        let any = self.0.eligible.any.members.read();
+        let members = sets.iter().flat_map(|set| set.members.read().clone());
+        for team in members.chain(any.iter().cloned()) {
+            if found.len() >= most {
+                break;
+            }
+            if found.iter().any(|(id, _)| *id == team.id) {
+                continue;
+            }
+            if let Some(token) = team.live.read().first() {
+                found.push((team.id.clone(), token.id));
+            }
+        }
+        found.into_iter().map(|(_, token)| token).collect()
+    }
+
     /// Whether any team lists the model, usable or not.
     pub fn is_offered(&self, model: ModelId) -> bool {
         self.offered_by(model) > 0 || self.has_unlisted_teams()

@@ -14,6 +14,8 @@ choice! {
         Video = "video",
         /// Speech, over a socket.
         Voice = "voice",
+        /// Vectors that stand for texts.
+        Embedding = "embedding",
     }
 }
 
@@ -42,6 +44,8 @@ section! {
         heavy: (flag) = false;
         /// Whether it is served over the Responses API only.
         only_responses: (flag) = false;
+        /// Whether it reads pictures.
+        reads_images: (flag) = true;
         /// Whether it takes messages of the role developer; otherwise they are sent as system.
         knows_developer_role: (flag) = false;
         /// Arguments that it refuses.
@@ -105,7 +109,7 @@ impl ModelEntry {
             ModelKind::Chat => Some(DayBucket::Chat),
             ModelKind::Image => Some(DayBucket::Image),
             ModelKind::Video => Some(DayBucket::Video),
-            ModelKind::Voice => None,
+            ModelKind::Voice | ModelKind::Embedding => None,
         }
     }
 }

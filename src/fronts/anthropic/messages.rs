@@ -16,7 +16,7 @@ use crate::door::body::read_body;
 use crate::engine::ask::{Ask, Caller, Route};
 use crate::engine::error::GatewayError;
 use crate::fronts::answering::respond;
-use crate::fronts::asking;
+use crate::fronts::asking::{self, Use};
 use crate::fronts::members::Members;
 use crate::http::arrival::Arrival;
 use crate::http::auth::authenticate;
@@ -70,6 +70,8 @@ fn ask(
     let catalogue = app.catalogue.load();
     let resolved = catalogue.resolve(&head.model);
     asking::may_use(&caller, &head.model, resolved.upstream_name)?;
+    asking::must_make(&resolved, Use::Messages)?;
+    asking::must_see(&resolved, head.pictures, "messages")?;
     let affordable = app.affordable_output(&caller, &resolved, head.input_bytes, 1)?;
     let max_output = affordable.map_or(head.max_output, |cap| head.max_output.min(cap));
     let mut set: Vec<(&str, Value)> = vec![("model", resolved.upstream_name.into())];

@@ -19,6 +19,8 @@ pub(super) struct MessagesHead {
     pub(super) input_bytes: usize,
     /// Images and documents inside.
     pub(super) media: u64,
+    /// Pictures among them.
+    pub(super) pictures: u64,
     /// What to recognise the conversation by.
     pub(super) affinity: AffinityHints,
 }
@@ -68,6 +70,7 @@ impl MessagesHead {
                 head.media += 1;
             }
             "url" => head.media += 1,
+            "type" if text == "image" => head.pictures += 1,
             "signature" => media_bytes += text.len(),
             "text" | "content" if first_text.is_none() => first_text = Some(text.to_owned()),
             _ => {}

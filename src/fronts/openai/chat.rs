@@ -17,7 +17,7 @@ use crate::door::body::read_body;
 use crate::engine::ask::{Ask, Caller, Route};
 use crate::engine::error::GatewayError;
 use crate::fronts::answering::respond;
-use crate::fronts::asking;
+use crate::fronts::asking::{self, Use};
 use crate::fronts::media::links::Links;
 use crate::http::arrival::Arrival;
 use crate::http::auth::authenticate;
@@ -83,6 +83,8 @@ fn ask(
     let catalogue = app.catalogue.load();
     let resolved = catalogue.resolve(&head.model);
     asking::may_use(&caller, &head.model, resolved.upstream_name)?;
+    asking::must_make(&resolved, Use::Chat)?;
+    asking::must_see(&resolved, head.images as u64, "messages")?;
     let stream = head.stream.unwrap_or(config.grok.stream) && !head.deferred;
     let output_cap = app.affordable_output(&caller, &resolved, head.input_bytes, head.n)?;
     let edits = Edits {

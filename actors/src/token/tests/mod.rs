@@ -235,6 +235,7 @@ impl Stand {
             model: self.pool.model(model)?,
             conversation: conversation.map(ConversationId),
             pin: None,
+            any_team: false,
             tried,
         };
         self.pool.choose(&wish, self.clock.now(), self.clock.wall())

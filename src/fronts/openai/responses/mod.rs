@@ -23,7 +23,7 @@ use crate::engine::answer::Answer;
 use crate::engine::ask::{Ask, Caller, Notes, Route};
 use crate::engine::error::{ErrorKind, GatewayError};
 use crate::fronts::answering::respond;
-use crate::fronts::asking;
+use crate::fronts::asking::{self, Use};
 use crate::fronts::members::Members;
 use crate::fronts::pins::{self, Maker};
 use crate::http::arrival::Arrival;
@@ -143,6 +143,8 @@ fn ask(
     let catalogue = app.catalogue.load();
     let resolved = catalogue.resolve(&head.model);
     asking::may_use(&asked.caller, &head.model, resolved.upstream_name)?;
+    asking::must_make(&resolved, Use::Responses)?;
+    asking::must_see(&resolved, head.pictures, "input")?;
     let is_response = asked.making == Making::Response;
     if !is_response && head.stream {
         return Err(GatewayError::field(
@@ -170,6 +172,7 @@ fn ask(
         headers: asking::forwarded(asked.headers, config),
         buckets: asking::chat_buckets(&resolved),
         max_output: cap.or(head.max_output),
+        unkept: (is_response && head.store).then_some(unkept),
         pin: asked.pin,
         ..Ask::new(
             asked.making.route(),
@@ -180,6 +183,14 @@ fn ask(
             Arc::new(ResponsesDialect),
         )
     })
+}
+
+/// The request for a team that lets nothing be kept: it refuses what does not say so (`xai-api.md` §5).
+fn unkept(body: &Bytes) -> Bytes {
+    match Members::read(body) {
+        Ok(members) => members.with(body, &[("store", json!(false))]),
+        Err(_) => body.clone(),
+    }
 }
 
 /// A response that is not here, or belongs to somebody else.

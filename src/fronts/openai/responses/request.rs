@@ -24,6 +24,8 @@ pub struct ResponsesHead {
     pub max_output: Option<u64>,
     /// Bytes of the body without images, files and sealed items in it.
     pub input_bytes: usize,
+    /// Pictures in it.
+    pub pictures: u64,
     /// What to recognise the conversation by.
     pub affinity: AffinityHints,
     /// What it builds on.
@@ -86,7 +88,11 @@ impl ResponsesHead {
                 head.references.sealed.push(mark(text));
             }
             "file_id" if head.references.files.len() < MAX_FILES => head.references.files.push(text.to_owned()),
-            "image_url" | "file_data" | "file_url" | "data" | "result" => media += text.len(),
+            "image_url" => {
+                media += text.len();
+                head.pictures += 1;
+            }
+            "file_data" | "file_url" | "data" | "result" => media += text.len(),
             "text" | "content" | "" if first_text.is_none() => first_text = Some(ends(text)),
             _ => {}
         });
