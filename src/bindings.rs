@@ -36,6 +36,8 @@ pub enum ObjectKind {
     Batch,
     /// A voice made of a recording.
     Voice,
+    /// A conversation in sound, which can be taken up again.
+    Conversation,
     /// A collection of documents, which is made elsewhere: only where it lies is remembered.
     Collection,
 }
@@ -51,6 +53,7 @@ impl ObjectKind {
             ObjectKind::Skill => "skill/",
             ObjectKind::Batch => "batch/",
             ObjectKind::Voice => "voice/",
+            ObjectKind::Conversation => "conversation/",
             ObjectKind::Collection => "collection/",
         }
     }

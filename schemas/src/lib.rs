@@ -15,6 +15,7 @@ pub mod ledger;
 pub mod media;
 pub mod meter;
 pub mod openai;
+pub mod public;
 pub mod rare;
 pub mod since;
 pub mod token;

@@ -28,9 +28,12 @@ const FILES: &[(&str, &[u8])] = files! {
     "app.js"
     "css/base.css"
     "css/chat.css"
+    "css/docs.css"
     "css/frame.css"
     "css/pages.css"
     "css/parts.css"
+    "docs.html"
+    "docs.js"
     "events.js"
     "format.js"
     "i18n.js"
@@ -89,6 +92,11 @@ const FILES: &[(&str, &[u8])] = files! {
 /// One page for every view: the script reads the path.
 pub fn page() -> impl Endpoint<Output = Response> {
     make_sync(|request| serve(&request, "index.html", false))
+}
+
+/// The API's documentation.
+pub fn docs() -> impl Endpoint<Output = Response> {
+    make_sync(|request| serve(&request, "docs.html", false))
 }
 
 /// `/admin/ui/{file}` and `/admin/ui/v-{hash}/{file}`.
@@ -194,7 +202,7 @@ fn content(path: &str) -> Option<Cow<'static, [u8]>> {
         return Some(bytes.into());
     }
     match (*name, version(), std::str::from_utf8(bytes)) {
-        ("index.html", Some(version), Ok(page)) => Some(linked(page, version).into_bytes().into()),
+        ("index.html" | "docs.html", Some(version), Ok(page)) => Some(linked(page, version).into_bytes().into()),
         _ => Some((*bytes).into()),
     }
 }

@@ -237,7 +237,7 @@ fn a_bad_file_is_told_with_its_line() {
         ),
         (
             "[[models]]\nid = \"a\"\nkind = \"music\"",
-            "models.toml:3:1: models[0].kind: \"music\" is not one of its values. Write one of chat, image, video, voice.",
+            "models.toml:3:1: models[0].kind: \"music\" is not one of its values. Write one of chat, image, video, voice, embedding.",
         ),
         (
             "[aliases]\n\"a\" = 1",

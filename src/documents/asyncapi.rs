@@ -3,6 +3,7 @@
 use grok2api_schemas::admin::accounts::Role;
 use grok2api_schemas::bus::subjects::admin::{QUEUE, SERVICE};
 use grok2api_schemas::openai::error::ErrorBody;
+use schemars::generate::SchemaSettings;
 use serde_json::{Map, Value, json};
 
 use super::definitions::Definitions;
@@ -14,7 +15,7 @@ const ERROR: &str = "error";
 
 /// The document.
 pub fn asyncapi() -> Value {
-    let mut definitions = Definitions::new();
+    let mut definitions = Definitions::of(SchemaSettings::draft07);
     let (mut channels, mut deeds, mut messages) = (Map::new(), Map::new(), Map::new());
     for operation in operations() {
         let name = operation.about.name();

@@ -16,15 +16,16 @@ pub(super) struct Definitions {
     inputs: Map<String, Value>,
 }
 
-fn generator(contract: fn(SchemaSettings) -> SchemaSettings) -> SchemaGenerator {
-    contract(SchemaSettings::draft07().with(|settings| settings.definitions_path = PATH.into())).into_generator()
+fn generator(draft: fn() -> SchemaSettings, contract: fn(SchemaSettings) -> SchemaSettings) -> SchemaGenerator {
+    contract(draft().with(|settings| settings.definitions_path = PATH.into())).into_generator()
 }
 
 impl Definitions {
-    pub(super) fn new() -> Definitions {
+    /// Schemas of a draft.
+    pub(super) fn of(draft: fn() -> SchemaSettings) -> Definitions {
         Definitions {
-            taken: generator(SchemaSettings::for_deserialize),
-            answered: generator(SchemaSettings::for_serialize),
+            taken: generator(draft, SchemaSettings::for_deserialize),
+            answered: generator(draft, SchemaSettings::for_serialize),
             inputs: Map::new(),
         }
     }

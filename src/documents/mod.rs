@@ -4,6 +4,8 @@
 mod asyncapi;
 mod configuration;
 mod definitions;
+pub mod openapi;
+mod public;
 #[cfg(test)]
 mod tests;
 
@@ -38,10 +40,16 @@ pub struct Document {
 
 /// Every document.
 pub fn documents() -> Vec<Document> {
-    let mut all = vec![Document {
-        path: "asyncapi.json".to_owned(),
-        text: text(asyncapi()),
-    }];
+    let mut all = vec![
+        Document {
+            path: "asyncapi.json".to_owned(),
+            text: text(asyncapi()),
+        },
+        Document {
+            path: "openapi.json".to_owned(),
+            text: text(openapi::openapi()),
+        },
+    ];
     let mut schema = |name: &str, schema: Value| {
         all.push(Document {
             path: format!("{SCHEMAS}/{name}.json"),

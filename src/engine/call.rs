@@ -60,6 +60,8 @@ pub(super) struct Call {
     pub(super) reserved: Reservation,
     /// Bytes handed to the client.
     pub(super) bytes_out: u64,
+    /// What was charged beside the call's own leases, USD ticks.
+    pub(super) paid_beside: u64,
     /// Takes note of what the call makes.
     notes: Option<Arc<dyn Notes>>,
     finished: bool,
@@ -120,6 +122,7 @@ impl Call {
             on_disconnect,
             reserved: Reservation::default(),
             bytes_out: 0,
+            paid_beside: 0,
             notes: ask.notes.clone(),
             finished: false,
             engine,
@@ -320,7 +323,10 @@ impl Call {
         let record = &mut self.record;
         record.outcome = outcome;
         record.presumed = presumed;
-        record.cost_ticks = cost;
+        record.cost_ticks = match self.paid_beside {
+            0 => cost,
+            more => Some(cost.unwrap_or(0).saturating_add(more)),
+        };
         record.bytes_out = self.bytes_out;
         if let Some(usage) = usage {
             record.usage = UsageView {

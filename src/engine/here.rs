@@ -25,8 +25,8 @@ impl Engine {
     ) -> Result<T, GatewayError> {
         let mut call = Call::begin(self.clone(), &ask);
         let made = match self.take_from_key(&mut call, &ask).await {
-            Ok(lease) => {
-                call.key_lease = lease;
+            Ok((lease, spend)) => {
+                (call.key_lease, call.spend_lease) = (lease, spend);
                 call.count_for_key();
                 make.await
             }

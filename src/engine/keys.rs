@@ -265,6 +265,29 @@ impl Engine {
         }
     }
 
+    /// Charges a key for what goes on; answers whether it could still pay.
+    pub(super) async fn pay(&self, caller: &Caller, ticks: u64) -> bool {
+        let Caller::Key(Identity::Key(key)) = caller else {
+            return true;
+        };
+        let meters = self.key_meters.of(key, &self.ledger);
+        let want = Want {
+            meter: meters.spend.clone(),
+            units: ticks.max(1),
+        };
+        match self.ledger.take(&[want], std::time::Duration::from_millis(500)).await {
+            Ok(mut lease) => {
+                let _ = lease.confirm_send();
+                lease.settle(Actual {
+                    tokens: Some(0),
+                    usd_ticks: Some(ticks),
+                });
+                true
+            }
+            Err(_) => false,
+        }
+    }
+
     /// Whether an amount that is short may come back at any moment. Calls under way reserve more than most of them use, and
     /// give the rest back when they settle; what they gave back takes a moment to be granted again. The owner of the meter
     /// only knows when what is charged is released.

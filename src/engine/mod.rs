@@ -5,6 +5,7 @@
 
 mod run;
 mod here;
+pub mod socket;
 mod room;
 mod attempt;
 mod failed;

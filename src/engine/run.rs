@@ -133,7 +133,12 @@ impl Engine {
 
     /// The model, once some team is known to offer it. Credentials that were added a moment ago are still being asked what
     /// they may use: that is worth waiting for.
-    async fn offered_model(&self, call: &mut Call, ask: &Ask, max_wait: Duration) -> Result<ModelId, GatewayError> {
+    pub(super) async fn offered_model(
+        &self,
+        call: &mut Call,
+        ask: &Ask,
+        max_wait: Duration,
+    ) -> Result<ModelId, GatewayError> {
         let began = Instant::now();
         let known = loop {
             // Looked for first, so that no change between the look and the wait is missed.
@@ -164,7 +169,9 @@ impl Engine {
             )
             .retry_after(Some(1_000))
             .because(RefusalReason::Pool)),
-            None if ask.service.is_some() || self.pool.offered_models().is_empty() => Err(self.nothing_listed(call, ask)),
+            None if ask.service.is_some() || self.pool.offered_models().is_empty() => {
+                Err(self.nothing_listed(call, ask))
+            }
             None => Err(self.unknown_model(ask)),
         }
     }
@@ -214,7 +221,7 @@ impl Engine {
     }
 
     /// What the call is expected to use: the bound where the key is strict, else what is likely.
-    fn reservation(&self, ask: &Ask, settings: &EngineSettings) -> Reservation {
+    pub(super) fn reservation(&self, ask: &Ask, settings: &EngineSettings) -> Reservation {
         let strict =
             matches!(&ask.caller, Caller::Key(grok2api_actors::clients::Identity::Key(key)) if key.limits.strict);
         let input = input_tokens(ask.input_bytes);

@@ -9,6 +9,7 @@ pub mod plain;
 pub mod pieces;
 pub mod media;
 pub mod passed;
+pub mod voice;
 pub mod json;
 pub mod openai;
 pub mod anthropic;

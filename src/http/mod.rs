@@ -61,6 +61,11 @@ pub fn routes(app: &Arc<App>) -> BoxEndpoint<'static, Response> {
         let app = respond_app.clone();
         async move { responses::create(&app, request, Answering::Response).await }
     });
+    let socket_app = app.clone();
+    let respond_over_socket = make(move |request: Request| {
+        let app = socket_app.clone();
+        async move { responses::responses_socket(&app, request).await }
+    });
     let compact_app = app.clone();
     let compact = make(move |request: Request| {
         let app = compact_app.clone();
@@ -195,7 +200,10 @@ pub fn routes(app: &Arc<App>) -> BoxEndpoint<'static, Response> {
         .at("/v1/files/video/*name", kept(MediaKind::Video))
         .at("/v1/messages", RouteMethod::new().post(messages))
         .at("/v1/messages/count_tokens", RouteMethod::new().post(count))
-        .at("/v1/responses", RouteMethod::new().post(respond))
+        .at(
+            "/v1/responses",
+            RouteMethod::new().post(respond).get(respond_over_socket),
+        )
         .at("/v1/responses/compact", RouteMethod::new().post(compact))
         .at(
             "/v1/responses/:id",
@@ -211,6 +219,8 @@ pub fn routes(app: &Arc<App>) -> BoxEndpoint<'static, Response> {
         .at("/v1/chat/deferred-completion/:id", RouteMethod::new().get(deferred))
         .at("/v1/models", RouteMethod::new().get(list))
         .at("/v1/models/*id", RouteMethod::new().get(model))
+        .at("/openapi.json", poem::get(make(|_| async { document() })))
+        .at("/docs", assets::docs())
         .at("/", assets::to_panel())
         .at("/login", assets::page())
         .at("/chat", assets::page())
@@ -244,6 +254,15 @@ pub fn routes(app: &Arc<App>) -> BoxEndpoint<'static, Response> {
         })
         .map_to_response()
         .boxed()
+}
+
+/// The API's document, for programs of any origin.
+fn document() -> Response {
+    Response::builder()
+        .content_type("application/json")
+        .header(header::CACHE_CONTROL, "no-cache")
+        .header(header::ACCESS_CONTROL_ALLOW_ORIGIN, "*")
+        .body(crate::documents::openapi::served())
 }
 
 /// What the admin routes need.

@@ -13,6 +13,9 @@ use crate::fronts::passed::listings::{self, LISTINGS};
 use crate::fronts::passed::modelled::{Modelled, modelled};
 use crate::fronts::passed::objects::{FAMILIES, objects};
 use crate::fronts::passed::search::search;
+use crate::fronts::voice::realtime::realtime;
+use crate::fronts::voice::speech::{Form, speech};
+use crate::fronts::voice::transcription::transcription;
 
 /// An endpoint of a function that takes the app and the request.
 fn endpoint<F, Fut>(app: &Arc<App>, answer: F) -> impl poem::Endpoint<Output = Response> + use<F, Fut>
@@ -78,6 +81,22 @@ pub(super) fn add(mut routes: Route, app: &Arc<App>) -> Route {
                 }),
             );
     }
+    for (own, openai, is_speech) in [
+        ("/v1/tts", "/v1/audio/speech", true),
+        ("/v1/stt", "/v1/audio/transcriptions", false),
+    ] {
+        for (path, form) in [(own, Form::Own), (openai, Form::OpenAi)] {
+            let answer = endpoint(app, move |app, request| async move {
+                match is_speech {
+                    true => speech(&app, request, form).await,
+                    false => transcription(&app, request, form).await,
+                }
+            });
+            routes = routes.at(path, RouteMethod::new().post(answer));
+        }
+    }
+    let talk = endpoint(app, |app, request| async move { realtime(&app, request).await });
+    routes = routes.at("/v1/realtime", RouteMethod::new().get(talk));
     let search = endpoint(app, |app, request| async move { search(&app, request).await });
     let anything = endpoint(app, |app, request| async move { anything(&app, request).await });
     routes

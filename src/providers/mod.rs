@@ -5,7 +5,8 @@ pub mod xai;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use grok2api_actors::egress::{ConnectionPool, ProxySpec};
+use futures::future::BoxFuture;
+use grok2api_actors::egress::{ConnectError, ConnectionPool, ProxySpec, RawSocket};
 use grok2api_actors::token::Token;
 use grok2api_schemas::token::LearnedLimits;
 use http::{HeaderMap, HeaderValue, Method, Request};
@@ -44,6 +45,15 @@ pub trait Provider: Send + Sync + 'static {
     /// # Errors
     /// In words, when the credential or a header cannot be sent.
     fn request(&self, call: &UpstreamCall<'_>, token: &Token) -> Result<Request<Full<Bytes>>, String>;
+
+    /// A socket to the upstream, for a WebSocket with a token whose calls go this way.
+    fn socket<'a>(&'a self, proxy: Option<&'a ProxySpec>) -> BoxFuture<'a, Result<RawSocket, ConnectError>>;
+
+    /// The request that opens a WebSocket, with an absolute `ws` or `wss` address.
+    ///
+    /// # Errors
+    /// In words, when the credential or a header cannot be sent.
+    fn opening(&self, call: &UpstreamCall<'_>, token: &Token) -> Result<Request<()>, String>;
 
     /// What an answer other than a success means. `model` is the client's name for it.
     fn classify(&self, status: u16, headers: &HeaderMap, body: &[u8], model: &str, upstream_model: &str) -> Verdict;

@@ -94,6 +94,15 @@ pub fn about(world: &World, caller: &Caller, route: &Route) -> Response<SimBody>
                 .collect();
             json_body(StatusCode::OK, &json!({"models": models}))
         }
+        Route::MediaModels(kind) => {
+            let models: Vec<Value> = world
+                .models
+                .iter()
+                .filter(|model| model.media && model.id.contains(kind) && usable(&model.id))
+                .map(|model| model.described())
+                .collect();
+            json_body(StatusCode::OK, &json!({"models": models}))
+        }
         Route::Model(name) => match world.models.find(name).filter(|model| usable(&model.id)) {
             Some(model) => json_body(StatusCode::OK, &model.listed()),
             None => missing(name),

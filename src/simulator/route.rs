@@ -30,6 +30,10 @@ pub enum Route {
     Me,
     Tokenize,
     Embeddings,
+    /// Models that make `image` or `video`.
+    MediaModels(&'static str),
+    /// Skills, batches, documents and voices, by their path.
+    Kept(Vec<String>),
     WrongMethod,
     Unknown,
 }
@@ -50,6 +54,8 @@ impl Route {
             | Route::Videos(_)
             | Route::Tokenize
             | Route::Embeddings => *method == Method::POST,
+            // Told apart where they are answered.
+            Route::Kept(_) => true,
             Route::Files => matches!(*method, Method::GET | Method::POST),
             Route::File(_) | Route::Response(_) => matches!(*method, Method::GET | Method::DELETE),
             _ => *method == Method::GET,
@@ -82,6 +88,11 @@ impl Route {
             ["language-models"] => Route::LanguageModels,
             ["language-models", ..] => Route::LanguageModel(decoded(&rest["language-models/".len()..])),
             ["embedding-models"] => Route::EmbeddingModels,
+            ["image-generation-models"] => Route::MediaModels("image"),
+            ["video-generation-models"] => Route::MediaModels("video"),
+            ["skills" | "batches" | "documents" | "tts" | "stt", ..] => {
+                Route::Kept(segments.iter().map(|segment| decoded(segment)).collect())
+            }
             ["api-key"] => Route::ApiKey,
             ["me"] => Route::Me,
             ["tokenize-text"] => Route::Tokenize,
@@ -123,6 +134,8 @@ impl Route {
             Route::Models | Route::Model(_) => "models",
             Route::LanguageModels | Route::LanguageModel(_) => "language-models",
             Route::EmbeddingModels => "embedding-models",
+            Route::MediaModels(_) => "media-models",
+            Route::Kept(_) => "kept",
             Route::ApiKey => "api-key",
             Route::Me => "me",
             Route::Tokenize => "tokenize-text",

@@ -19,10 +19,11 @@ use super::caller::Caller;
 use super::chat::{self, Unreadable};
 use super::errors::{Mention, json_body, plain, respond};
 use super::misbehave::{Effects, Seen};
+use super::realtime::realtime;
 use super::route::Route;
 use super::turn::decorate;
 use super::world::{World, random_uuid};
-use super::{control, embeddings, files, management, media, messages, responses};
+use super::{control, embeddings, files, kept, management, media, messages, responses};
 
 /// Longest request body.
 const MAX_BODY: usize = 64 * 1024 * 1024;
@@ -61,6 +62,9 @@ pub async fn handle(world: Arc<World>, request: Request<Incoming>) -> Answer {
     let caller = Caller::of(&world, request.headers());
     if caller.key.is_none() {
         world.stats.unknown_keys.fetch_add(1, Ordering::Relaxed);
+    }
+    if path == "/v1/realtime" && request.headers().contains_key(http::header::UPGRADE) {
+        return Ok(realtime(&world, &caller, request));
     }
     let (parts, body) = request.into_parts();
     if parts.uri.path().starts_with("/auth/") {
@@ -143,6 +147,18 @@ async fn quick(world: &Arc<World>, caller: &Caller, route: &Route, parts: &Parts
         Route::Response(id) if parts.method == Method::DELETE => responses::delete(world, caller, id),
         Route::Response(id) => responses::get(world, caller, id),
         Route::InputItems(id) => responses::input_items(world, caller, id, query),
+        Route::Kept(path) => match collect_any(body).await {
+            Ok(body) => {
+                let asked = kept::Asked {
+                    method: &parts.method,
+                    path,
+                    headers,
+                    body,
+                };
+                kept::kept(world, caller, asked).await
+            }
+            Err(refusal) => *refusal,
+        },
         Route::Files if parts.method == Method::POST => match collect_any(body).await {
             Ok(body) => files::upload(world, caller, headers, body).await,
             Err(refusal) => *refusal,

@@ -188,7 +188,9 @@ async fn serve_connection(world: Arc<World>, stream: TcpStream, cut: Cancellatio
     stats.connections_total.fetch_add(1, Ordering::Relaxed);
     let served = world.clone();
     let service = service_fn(move |request: Request<Incoming>| routes::handle(served.clone(), request));
-    let connection = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    let connection = hyper::server::conn::http1::Builder::new()
+        .serve_connection(TokioIo::new(stream), service)
+        .with_upgrades();
     let result = tokio::select! {
         result = connection => result,
         () = cut.cancelled() => Ok(()),

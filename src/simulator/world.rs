@@ -11,6 +11,7 @@ use parking_lot::{Mutex, RwLock};
 use tokio::sync::watch;
 
 use super::files::StoredFile;
+use super::kept::Kept;
 use super::management::Management;
 use super::media::{Hosted, VideoJob};
 use super::meter::Meter;
@@ -155,6 +156,8 @@ pub struct World {
     /// By id.
     pub responses: DashMap<String, StoredResponse>,
     pub files: DashMap<String, StoredFile>,
+    /// Skills and batches, by id.
+    pub kept: DashMap<String, Kept>,
     /// By name.
     pub media: DashMap<String, Hosted>,
     /// By request id.
@@ -180,6 +183,7 @@ impl World {
             deferred: DashMap::new(),
             responses: DashMap::new(),
             files: DashMap::new(),
+            kept: DashMap::new(),
             media: DashMap::new(),
             videos: DashMap::new(),
             management: Management::default(),

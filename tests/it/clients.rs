@@ -135,6 +135,59 @@ async fn openai_node_makes_images_and_videos() {
     run_node("media.mjs", &arguments).await;
 }
 
+/// A gateway in front of a simulator that also speaks and makes vectors.
+async fn full_stage() -> (Sim, Gateway, String) {
+    let teams: Vec<Value> = (0..3).map(Sim::team).collect();
+    let models = json!([
+        {"id": "v1", "embedding": true},
+        {"id": "grok-voice-think-fast-2.0", "aliases": ["grok-voice-latest"]},
+    ]);
+    let sim = Sim::play(json!({"teams": teams, "models": models})).await;
+    let gateway = Plan::of(&sim, 3).start_warm().await;
+    let key = gateway.admin().await.new_key(json!({"name": "more"})).await;
+    (sim, gateway, key.secret)
+}
+
+async fn python_against_all_of_it(script: &str) {
+    if python().is_none() {
+        return;
+    }
+    let (sim, gateway, key) = full_stage().await;
+    let arguments = front_arguments(&sim, &gateway, key).await;
+    let arguments: Vec<(&str, &str)> = arguments.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    run_python(script, &arguments).await;
+}
+
+async fn node_against_all_of_it(script: &str) {
+    if node_prefix().is_none() {
+        return;
+    }
+    let (sim, gateway, key) = full_stage().await;
+    let arguments = front_arguments(&sim, &gateway, key).await;
+    let arguments: Vec<(&str, &str)> = arguments.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    run_node(script, &arguments).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn openai_python_uploads_speaks_listens_embeds_and_talks() {
+    python_against_all_of_it("more.py").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn openai_node_uploads_speaks_listens_embeds_and_talks() {
+    node_against_all_of_it("more.mjs").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_ai_sdk_generates_streams_calls_tools_and_makes_objects() {
+    node_against_all_of_it("ai.mjs").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn langchain_and_litellm_work() {
+    python_against_all_of_it("frameworks.py").await;
+}
+
 /// Teams of one key each behind the independent upstream: two that are well, and spare ones.
 const SPARES: std::ops::Range<usize> = 10..90;
 

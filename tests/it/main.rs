@@ -39,9 +39,13 @@ mod limits;
 #[cfg(test)]
 mod media;
 #[cfg(test)]
+mod openapi;
+#[cfg(test)]
 mod pace;
 #[cfg(test)]
 mod panel;
+#[cfg(test)]
+mod passed;
 #[cfg(test)]
 mod replay;
 #[cfg(test)]

@@ -17,8 +17,12 @@ use super::stamp::{Stamped, WriteStamp};
 use crate::clock::Clock;
 
 /// What [`hyper`] reads from and writes to.
-pub(super) trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
+/// Whatever bytes go over.
+pub trait Socket: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<T: AsyncRead + AsyncWrite + Send + Unpin> Socket for T {}
+
+/// A connected socket, TLS included.
+pub type RawSocket = Box<dyn Socket>;
 
 /// Scheme, host and port of an upstream.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]

@@ -21,7 +21,7 @@ use std::time::Duration;
 use dashmap::DashMap;
 use tokio_util::task::TaskTracker;
 
-pub use dial::{ConnectError, ConnectErrorKind, Origin, ProxySpec};
+pub use dial::{ConnectError, ConnectErrorKind, Origin, ProxySpec, RawSocket, Socket};
 pub use exchange::{Exchange, SendFailure, UpstreamBody};
 pub use pool::{Connected, ConnectionPool};
 pub use stamp::WriteStamp;
@@ -64,6 +64,8 @@ struct Inner {
     options: EgressOptions,
     tracker: TaskTracker,
     tls: tokio_rustls::TlsConnector,
+    /// For what only HTTP/1.1 can become.
+    tls_http1: tokio_rustls::TlsConnector,
     pools: DashMap<(Origin, ProxySpec), Arc<ConnectionPool>>,
     clients: DashMap<(ProxySpec, Duration), reqwest::Client>,
 }
@@ -84,6 +86,8 @@ impl Egress {
     }
 
     fn over(options: EgressOptions, tracker: TaskTracker, mut tls: rustls::ClientConfig) -> Egress {
+        let mut http1 = tls.clone();
+        http1.alpn_protocols = vec![b"http/1.1".to_vec()];
         tls.alpn_protocols = match options.http2 {
             true => vec![b"h2".to_vec(), b"http/1.1".to_vec()],
             false => vec![b"http/1.1".to_vec()],
@@ -92,6 +96,7 @@ impl Egress {
             options,
             tracker,
             tls: tokio_rustls::TlsConnector::from(Arc::new(tls)),
+            tls_http1: tokio_rustls::TlsConnector::from(Arc::new(http1)),
             pools: DashMap::new(),
             clients: DashMap::new(),
         }))
@@ -120,6 +125,22 @@ impl Egress {
                 ))
             })
             .clone()
+    }
+
+    /// A socket of its own, on which HTTP/1.1 may become something else: a WebSocket.
+    ///
+    /// # Errors
+    /// When no connection can be made.
+    pub async fn socket(&self, origin: &Origin, proxy: &ProxySpec) -> Result<RawSocket, ConnectError> {
+        let dialer = dial::Dialer::new(
+            origin.clone(),
+            proxy.clone(),
+            self.0.tls_http1.clone(),
+            self.0.options.connect_timeout,
+            self.0.options.clock.clone(),
+        );
+        let (socket, _, _) = dialer.dial().await?;
+        Ok(socket)
     }
 
     /// A client for calls off the hot path. Made once for a proxy and a time limit: making one reads the machine's

@@ -78,7 +78,8 @@ fn entry(out: &mut String, spec: &KeySpec, default: Option<&str>) {
     }
     wrap(out, "", spec.doc, &notes);
     let _ = match default {
-        Some(default) => writeln!(out, "# {} = {default}", spec.key),
+        // A long list is written on several lines; a comment has one.
+        Some(default) => writeln!(out, "# {} = {}", spec.key, default.replace('\n', " ")),
         None => writeln!(out, "# {} =", spec.key),
     };
 }

@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
+use futures::future::BoxFuture;
 use grok2api_actors::clock::Clock;
-use grok2api_actors::egress::{ConnectionPool, Egress, Origin, ProxySpec};
+use grok2api_actors::egress::{ConnectError, ConnectionPool, Egress, Origin, ProxySpec, RawSocket};
 use grok2api_actors::token::Token;
 use grok2api_schemas::config::{Config, Cool};
 use grok2api_schemas::token::LearnedLimits;
@@ -34,6 +35,8 @@ pub struct XaiUpstream {
     host: HeaderValue,
     egress: Egress,
     direct: Arc<ConnectionPool>,
+    /// The way there for tokens that name no proxy.
+    proxy: ProxySpec,
     rules: ArcSwap<Rules>,
     clock: Clock,
 }
@@ -62,6 +65,7 @@ impl XaiUpstream {
             host,
             egress,
             direct,
+            proxy: options.proxy.clone(),
             rules: ArcSwap::from_pointee(Rules::default()),
             clock,
         })
@@ -142,6 +146,22 @@ impl Provider for XaiUpstream {
             headers.append(name.clone(), value.clone());
         }
         Ok(request)
+    }
+
+    fn socket<'a>(&'a self, proxy: Option<&'a ProxySpec>) -> BoxFuture<'a, Result<RawSocket, ConnectError>> {
+        Box::pin(async move {
+            let proxy = proxy.unwrap_or(&self.proxy);
+            self.egress.socket(&self.origin, proxy).await
+        })
+    }
+
+    fn opening(&self, call: &UpstreamCall<'_>, token: &Token) -> Result<Request<()>, String> {
+        let (mut head, _) = self.request(call, token)?.into_parts();
+        let scheme = if self.origin.tls { "wss" } else { "ws" };
+        let address = format!("{scheme}://{}{}", self.origin.authority, head.uri);
+        head.uri = address.parse().map_err(|_| format!("{address} is not an address"))?;
+        head.headers.remove(ACCEPT);
+        Ok(Request::from_parts(head, ()))
     }
 
     fn classify(&self, status: u16, headers: &HeaderMap, body: &[u8], model: &str, upstream_model: &str) -> Verdict {

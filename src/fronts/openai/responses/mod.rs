@@ -3,6 +3,7 @@
 
 mod dialect;
 mod request;
+mod socket;
 mod stored;
 mod tools;
 
@@ -32,6 +33,7 @@ use crate::http::auth::authenticate;
 pub use dialect::ResponsesDialect;
 pub use request::ResponsesHead;
 pub(in crate::fronts) use request::opening;
+pub use socket::responses_socket;
 pub use stored::{Stored, stored};
 
 /// Says which tools the model was not offered.
@@ -77,39 +79,13 @@ async fn answer(
     arrival: &Arrival,
     making: Making,
 ) -> Result<Response, GatewayError> {
-    let config = app.config();
     let refused = |error: &GatewayError| app.refused(arrival, making.label(), error);
     let caller = authenticate(app, request.headers()).inspect_err(refused)?;
     let made = async {
         let body = read_body(&mut request, &app.body_limits()).await?;
-        let members = Members::read(&body)?;
-        let head = ResponsesHead::read(&members)?;
-        let pin = pins::resolve(app, &caller, &head.references).await?;
-        let headers = request.headers();
-        let keeps = making == Making::Response && head.store;
-        let kept = keeps.then_some(ObjectKind::Response);
-        let tools = tools::kept(&members)?;
-        let maker = Maker::new(app, &caller, kept, pins::RESPONSE_LIFE_MS);
-        let ask = asking::within_budget(app, || {
-            let asked = Asked {
-                caller: caller.clone(),
-                arrival,
-                making,
-                pin,
-                headers,
-                tools: tools.as_ref().map(|kept| &kept.tools),
-            };
-            ask(app, &config, asked, &head, &members, &body)
-        })
-        .await?;
-        let notes: Arc<dyn Notes> = maker.clone();
-        let ask = Ask {
-            notes: Some(notes),
-            ..ask
-        };
-        Ok((ask, maker, tools.map(|kept| kept.left_out)))
+        prepare(app, &caller, request.headers(), arrival, making, body).await
     };
-    let (ask, maker, left_out) = made.await.inspect_err(refused)?;
+    let Prepared { ask, maker, left_out } = made.await.inspect_err(refused)?;
     let answer = app.engine.run(ask).await?;
     // A stream tells its id with its first event, long before the client can have use for it.
     if matches!(answer, Answer::Whole { .. }) {
@@ -120,6 +96,53 @@ async fn answer(
         response.headers_mut().insert(LEFT_OUT, left_out);
     }
     Ok(response)
+}
+
+/// A request that is ready to go.
+struct Prepared {
+    ask: Ask,
+    maker: Arc<Maker>,
+    /// Tools that the model was not offered.
+    left_out: Option<String>,
+}
+
+async fn prepare(
+    app: &Arc<App>,
+    caller: &Caller,
+    headers: &HeaderMap,
+    arrival: &Arrival,
+    making: Making,
+    body: Bytes,
+) -> Result<Prepared, GatewayError> {
+    let config = app.config();
+    let members = Members::read(&body)?;
+    let head = ResponsesHead::read(&members)?;
+    let pin = pins::resolve(app, caller, &head.references).await?;
+    let keeps = making == Making::Response && head.store;
+    let kept = keeps.then_some(ObjectKind::Response);
+    let tools = tools::kept(&members)?;
+    let maker = Maker::new(app, caller, kept, pins::RESPONSE_LIFE_MS);
+    let ask = asking::within_budget(app, || {
+        let asked = Asked {
+            caller: caller.clone(),
+            arrival,
+            making,
+            pin,
+            headers,
+            tools: tools.as_ref().map(|kept| &kept.tools),
+        };
+        ask(app, &config, asked, &head, &members, &body)
+    })
+    .await?;
+    let notes: Arc<dyn Notes> = maker.clone();
+    Ok(Prepared {
+        ask: Ask {
+            notes: Some(notes),
+            ..ask
+        },
+        maker,
+        left_out: tools.map(|kept| kept.left_out),
+    })
 }
 
 struct Asked<'a> {

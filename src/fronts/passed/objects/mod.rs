@@ -6,6 +6,8 @@ mod list;
 mod make;
 mod one;
 
+pub(in crate::fronts) use make::read_upload;
+
 use std::borrow::Cow;
 use std::sync::Arc;
 
