@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         Command::ExampleConfig => cli::example_config(),
         Command::Operate { group, asked, load } => cli::operate(group, &asked, &load),
         Command::Asyncapi => cli::asyncapi(),
+        Command::Openapi => cli::openapi(),
         Command::Schemas { directory } => cli::schemas(&directory),
         Command::Health { url, load } => cli::health(url.as_deref(), &load),
         Command::Serve { load, demo } => {

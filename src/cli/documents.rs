@@ -12,6 +12,12 @@ pub fn asyncapi() -> ExitCode {
     ExitCode::SUCCESS
 }
 
+/// Prints the OpenAPI document.
+pub fn openapi() -> ExitCode {
+    say(documents::text(documents::openapi::openapi()).trim_end());
+    ExitCode::SUCCESS
+}
+
 /// Writes every document below a directory.
 pub fn schemas(directory: &Path) -> ExitCode {
     match documents::write(directory) {

@@ -18,7 +18,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub use banner::{Facts, banner};
 pub use configuration::{check_config, example_config, settings_or_exit};
-pub use documents::{asyncapi, schemas};
+pub use documents::{asyncapi, openapi, schemas};
 pub use health::{Readiness, health, readiness};
 pub use node::Node;
 pub use operate::{Operate, command_of, operate};
@@ -83,6 +83,8 @@ enum Subcommands {
     Cluster(Operate),
     /// Print the AsyncAPI document of what is on NATS.
     Asyncapi,
+    /// Print the OpenAPI document of what is over HTTP.
+    Openapi,
     /// Write the AsyncAPI document and the JSON Schemas of everything that operators' doors take and answer.
     Schemas(Schemas),
     /// Serve the upstream that --demo and the tests talk to.
@@ -177,6 +179,8 @@ pub enum Command {
     },
     /// See [`asyncapi`].
     Asyncapi,
+    /// See [`openapi`].
+    Openapi,
     /// See [`schemas`].
     Schemas {
         /// Where to write them.
@@ -245,6 +249,7 @@ impl Cli {
             Some(Subcommands::Logs(asked)) => operated("logs", asked, load()),
             Some(Subcommands::Cluster(asked)) => operated("cluster", asked, load()),
             Some(Subcommands::Asyncapi) => Command::Asyncapi,
+            Some(Subcommands::Openapi) => Command::Openapi,
             Some(Subcommands::Schemas(Schemas { directory })) => Command::Schemas { directory },
             Some(Subcommands::Simulate(simulate)) => Command::Simulate(simulate),
         }

@@ -40,16 +40,10 @@ pub struct Document {
 
 /// Every document.
 pub fn documents() -> Vec<Document> {
-    let mut all = vec![
-        Document {
-            path: "asyncapi.json".to_owned(),
-            text: text(asyncapi()),
-        },
-        Document {
-            path: "openapi.json".to_owned(),
-            text: text(openapi::openapi()),
-        },
-    ];
+    let mut all = vec![Document {
+        path: "asyncapi.json".to_owned(),
+        text: text(asyncapi()),
+    }];
     let mut schema = |name: &str, schema: Value| {
         all.push(Document {
             path: format!("{SCHEMAS}/{name}.json"),

@@ -86,7 +86,7 @@ pub fn openapi() -> Value {
 }
 
 /// Routes of administration that are no operation of the table.
-const OTHER_ADMIN: [(&str, &str, &str); 22] = [
+const OTHER_ADMIN: [(&str, &str, &str); 26] = [
     ("post", "/login", "Begins a session."),
     ("post", "/logout", "Ends it."),
     ("get", "/session", "Shows it."),
@@ -110,15 +110,27 @@ const OTHER_ADMIN: [(&str, &str, &str); 22] = [
     (
         "get",
         "/tokens/auto-register/status",
-        "Of the older project; tells that nothing runs.",
+        "A job, in the older project's form.",
     ),
     (
         "post",
         "/tokens/auto-register/stop",
-        "Of the older project; tells that nothing runs.",
+        "A job, in the older project's form.",
     ),
     ("post", "/keys/update", "Changes a key, in the older project's form."),
     ("post", "/keys/delete", "Deletes a key, in the older project's form."),
+    ("get", "/cache", "Tells what is kept of images and videos."),
+    ("post", "/cache/online/clear", "Of the older project; not offered."),
+    (
+        "get",
+        "/events",
+        "Tells what happens, as it happens, in server-sent events.",
+    ),
+    (
+        "get",
+        "/logs/stream",
+        "Tells what is logged, as it is, in server-sent events.",
+    ),
     ("get", "/requests", "Lists requests."),
     ("get", "/cluster", "Shows the cluster."),
 ];
@@ -228,8 +240,7 @@ fn of_rest(operation: &Operation, error: &Value) -> Value {
 
 fn other(path: &str, method: &str, about: &str, error: &Value) -> Value {
     let mut told = admin(id_of(method, &format!("{ADMIN}{path}")), about, error);
-    told["responses"]["200"] =
-        json!({"description": "Done.", "content": {"application/json": {}, "application/x-ndjson": {}}});
+    told["responses"]["200"] = json!({"description": "Done.", "content": {"application/json": {}, "application/x-ndjson": {}, "text/event-stream": {}}});
     let parameters = parameters(path, &[]);
     if !parameters.is_empty() {
         told["parameters"] = parameters.into();

@@ -393,6 +393,14 @@ pub(super) fn routes() -> Vec<Public> {
             Nothing,
             Gives::Socket,
         ),
+        route(
+            "post",
+            "/v1/realtime/client_secrets",
+            "Voice",
+            "Makes a short-lived key that opens such a WebSocket.",
+            Takes::Object,
+            Object,
+        ),
         open(
             "/livez",
             "Whether the process lives.",

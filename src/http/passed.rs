@@ -14,6 +14,7 @@ use crate::fronts::passed::modelled::{Modelled, modelled};
 use crate::fronts::passed::objects::{FAMILIES, objects};
 use crate::fronts::passed::search::search;
 use crate::fronts::voice::realtime::realtime;
+use crate::fronts::voice::secrets::client_secrets;
 use crate::fronts::voice::speech::{Form, speech};
 use crate::fronts::voice::transcription::transcription;
 
@@ -96,7 +97,10 @@ pub(super) fn add(mut routes: Route, app: &Arc<App>) -> Route {
         }
     }
     let talk = endpoint(app, |app, request| async move { realtime(&app, request).await });
-    routes = routes.at("/v1/realtime", RouteMethod::new().get(talk));
+    let secrets = endpoint(app, |app, request| async move { client_secrets(&app, request).await });
+    routes = routes
+        .at("/v1/realtime", RouteMethod::new().get(talk))
+        .at("/v1/realtime/client_secrets", RouteMethod::new().post(secrets));
     let search = endpoint(app, |app, request| async move { search(&app, request).await });
     let anything = endpoint(app, |app, request| async move { anything(&app, request).await });
     routes

@@ -78,8 +78,7 @@ fn entry(out: &mut String, spec: &KeySpec, default: Option<&str>) {
     }
     wrap(out, "", spec.doc, &notes);
     let _ = match default {
-        // A long list is written on several lines; a comment has one.
-        Some(default) => writeln!(out, "# {} = {}", spec.key, default.replace('\n', " ")),
+        Some(default) => writeln!(out, "# {} = {default}", spec.key),
         None => writeln!(out, "# {} =", spec.key),
     };
 }

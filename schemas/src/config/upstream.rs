@@ -38,8 +38,8 @@ section! {
         probe_interval_secs: (int u64 1..=86400) = 30 [restart];
         /// Headers of the client's request that are passed on.
         forward_headers: (texts HeaderName) = ["x-grok-conv-id"];
-        /// Paths of the API that clients reach through the gateway beside those that it understands itself; `*` stands for any text. Anything else is answered with 404.
-        pass_through: (texts Any) = ["/v1/batches*", "/v1/complete", "/v1/completions", "/v1/custom-voices*", "/v1/documents/search", "/v1/embedding-models*", "/v1/embeddings", "/v1/files*", "/v1/image-generation-models*", "/v1/language-models*", "/v1/skills*", "/v1/stt", "/v1/tokenize-text", "/v1/tts*", "/v1/video-generation-models*"];
+        /// Paths of the API that clients reach through the gateway beside those that it understands itself; `*` stands for any text, `documented` for all that xAI documents. Anything else is answered with 404.
+        pass_through: (texts Any) = ["documented"];
         /// The largest file that a client may upload, in MiB.
         max_upload_mb: (int u64 1..=1024) = 50;
         /// What a team may use. Not listed: learnt from the Management API or from what the API answers, never invented.

@@ -127,3 +127,10 @@ export async function logout() {
   remember('known', null);
   session.value = null;
 }
+
+/** The API's document, for whoever asks. */
+export async function openapi() {
+  const response = await send('/openapi.json');
+  if (!response.ok) throw await failure(response);
+  return response.json();
+}

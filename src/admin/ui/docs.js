@@ -1,5 +1,7 @@
 // The OpenAPI document for people: groups, routes, what they take and give. Everything is written as text.
 
+import { openapi } from './api.js';
+
 const METHODS = ["get", "post", "patch", "put", "delete"];
 
 function element(name, attributes = {}, ...children) {
@@ -92,9 +94,7 @@ function show(whole) {
 }
 
 try {
-  const answer = await fetch("/openapi.json");
-  if (!answer.ok) throw new Error(`status ${answer.status}`);
-  show(await answer.json());
+  show(await openapi());
 } catch (error) {
   document.getElementById("about").textContent = `The document could not be loaded: ${error.message}`;
 }

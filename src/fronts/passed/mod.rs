@@ -22,12 +22,36 @@ use crate::http::arrival::Arrival;
 pub use multipart::{Part, Parts};
 pub use service::ServiceDialect;
 
+/// What `documented` stands for in `xai.pass_through`: the paths of xAI's documentation (`xai-api.md` §1) that are served as
+/// they come.
+const DOCUMENTED: [&str; 15] = [
+    "/v1/batches*",
+    "/v1/complete",
+    "/v1/completions",
+    "/v1/custom-voices*",
+    "/v1/documents/search",
+    "/v1/embedding-models*",
+    "/v1/embeddings",
+    "/v1/files*",
+    "/v1/image-generation-models*",
+    "/v1/language-models*",
+    "/v1/skills*",
+    "/v1/stt",
+    "/v1/tokenize-text",
+    "/v1/tts*",
+    "/v1/video-generation-models*",
+];
+
 /// Refuses what the operator does not let through.
 ///
 /// # Errors
 /// 404, as for a path that there is not.
 pub fn must_be_open(config: &Config, path: &str) -> Result<(), GatewayError> {
-    if config.xai.pass_through.iter().any(|open| glob_matches(open, path)) {
+    let is_open = |open: &String| match open.as_str() {
+        "documented" => DOCUMENTED.iter().any(|open| glob_matches(open, path)),
+        open => glob_matches(open, path),
+    };
+    if config.xai.pass_through.iter().any(is_open) {
         return Ok(());
     }
     Err(GatewayError::new(

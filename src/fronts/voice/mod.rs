@@ -2,6 +2,7 @@
 
 mod form;
 pub mod realtime;
+pub mod secrets;
 pub mod speech;
 mod talk;
 pub mod transcription;

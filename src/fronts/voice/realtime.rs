@@ -10,6 +10,7 @@ use poem::web::websocket::WebSocket;
 use poem::{IntoResponse, Request, Response};
 
 use super::Shared;
+use super::secrets::caller_of;
 use super::talk::{TICKS_A_MINUTE, Talk};
 use crate::bindings::ObjectKind;
 use crate::engine::ask::{Ask, Route};
@@ -20,7 +21,7 @@ use crate::fronts::openai::error::error_response;
 use crate::fronts::passed::ServiceDialect;
 use crate::fronts::pins;
 use crate::http::arrival::Arrival;
-use crate::http::auth::authenticate;
+use crate::http::auth::{authenticate, presented};
 
 const ROUTE: &str = "/v1/realtime";
 /// Subprotocols that carry a key, from clients that cannot send headers.
@@ -78,7 +79,12 @@ pub(in crate::fronts) async fn client_end(request: &Request) -> Result<WebSocket
 async fn open(app: &Shared, request: &Request, arrival: &Arrival) -> Result<Response, GatewayError> {
     let refused = |error: &GatewayError| app.refused(arrival, ROUTE, error);
     let config = app.config();
-    let caller = authenticate(app, &with_key(request.headers())).inspect_err(refused)?;
+    let headers = with_key(request.headers());
+    let of_secret = presented(&headers).map_or(Ok(None), |presented| caller_of(app, presented));
+    let caller = match of_secret.inspect_err(refused)? {
+        Some(caller) => caller,
+        None => authenticate(app, &headers).inspect_err(refused)?,
+    };
     let made = async {
         let client = client_end(request).await?;
         let query = Query::of(request.uri().query().unwrap_or_default())?;

@@ -78,7 +78,11 @@ async fn calls_a_minute_hold_on_every_route() {
         );
         refused.error();
         let nobody = gateway.http().anonymous().get(path).await;
-        assert!([401, 405].contains(&nobody.status.as_u16()), "{path}: {}", nobody.text());
+        assert!(
+            [401, 405].contains(&nobody.status.as_u16()),
+            "{path}: {}",
+            nobody.text()
+        );
     }
 }
 
@@ -90,8 +94,8 @@ async fn a_budget_holds_on_every_route_that_costs_something() {
         ("/v1/completions", 0.001),
         ("/v1/tts", 0.000_05),
         ("/v1/audio/speech", 0.000_05),
-        ("/v1/stt", 0.000_05),
-        ("/v1/audio/transcriptions", 0.000_05),
+        ("/v1/stt", 0.000_1),
+        ("/v1/audio/transcriptions", 0.000_1),
         ("/v1/documents/search", 0.004),
     ] {
         let key = admin.new_key(json!({"name": path, "budget_usd": budget})).await;
@@ -146,9 +150,10 @@ async fn what_a_batch_did_cost_is_charged_once_a_look_shows_it() {
     .await;
     client.post(&format!("{path}/requests"), &call).await.ok();
     client.get(&path).await.ok();
+    // What a node holds of the day's budget may be spent until its grant ends.
     eventually(
         "the budget is used up",
-        std::time::Duration::from_secs(5),
+        std::time::Duration::from_secs(45),
         async || match client.get(&path).await.status.as_u16() {
             429 => Ok(()),
             other => Err(other.to_string()),

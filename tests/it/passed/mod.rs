@@ -3,6 +3,7 @@
 mod limits;
 mod objects;
 mod sockets;
+mod together;
 mod voice;
 
 use http::Method;
@@ -212,8 +213,8 @@ async fn a_model_is_asked_only_for_what_it_makes() {
     ]}]);
     for (path, body, named, code) in [
         (
-            "/v1/chat/completions",
-            json!({"model": "grok-imagine-video", "messages": text}),
+            "/v1/completions",
+            json!({"model": "grok-imagine-video", "prompt": "Hi"}),
             "/v1/videos",
             "model_not_supported",
         ),

@@ -154,6 +154,53 @@ async fn a_key_may_come_as_a_subprotocol_and_what_is_wrong_is_told_over_http() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_secret_opens_a_socket_under_its_keys_limits_and_nothing_else() {
+    let (_sim, gateway) = stage().await;
+    let admin = gateway.admin().await;
+    let key = admin.new_key(json!({"name": "browser", "concurrency": 1})).await;
+    let client = gateway.as_client(&key.secret);
+    let path = "/v1/realtime/client_secrets";
+    let made = client
+        .post(path, &json!({"expires_after": {"seconds": 60}}))
+        .await
+        .ok()
+        .json();
+    let secret = made["value"].as_str().unwrap().to_owned();
+    assert!(made["expires_at"].as_u64().is_some(), "{made}");
+    let offered = format!("realtime, xai-client-secret.{secret}");
+    let first = open(&gateway, REALTIME, &[("sec-websocket-protocol", &offered)])
+        .await
+        .unwrap();
+    let (status, _) = open_as(&gateway, REALTIME, &key.secret).await.unwrap_err();
+    assert_eq!(status, 429, "the slot is the key's");
+    drop(first);
+    gateway
+        .as_client(&secret)
+        .chat(&crate::support::ask(MODEL, "Hi"))
+        .await
+        .with_status(401)
+        .error();
+    let forged = format!("{}x", &secret[..secret.len() - 1]);
+    assert_eq!(open_as(&gateway, REALTIME, &forged).await.unwrap_err().0, 401);
+    for wrong in [
+        json!({"expires_after": {"seconds": 5}}),
+        json!({"expires_after": 7}),
+        json!([]),
+    ] {
+        client.post(path, &wrong).await.with_status(400).error();
+    }
+    gateway
+        .http()
+        .anonymous()
+        .post(path, &json!({}))
+        .await
+        .with_status(401)
+        .error();
+    admin.delete(&format!("/keys/{}", key.id)).await.ok();
+    assert_eq!(open_as(&gateway, REALTIME, &secret).await.unwrap_err().0, 401);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn limits_and_budgets_hold_for_sockets() {
     let (_sim, gateway) = stage().await;
     let admin = gateway.admin().await;

@@ -115,9 +115,8 @@ pub(super) async fn one(
             ask.content_type = content_type_of(request.headers()).filter(|_| !body.is_empty());
             ask.body = body;
         }
-        match deed {
-            Deed::AddCalls => ask = batches::add(app, &caller, ask, &id, &binding).await?,
-            _ => {}
+        if deed == Deed::AddCalls {
+            ask = batches::add(app, &caller, ask, &id, &binding).await?;
         }
         Ok((ask, deed))
     };
