@@ -333,7 +333,8 @@ fn passed_over(call: &mut Call, look: Look) {
             MeterKind::Concurrency => PassedOver::NoSlots,
             _ => PassedOver::NoUnits,
         };
-        call.considered(token, reason, describe(shortage));
+        let detail = describe(&call.engine.ledger, shortage);
+        call.considered(token, reason, detail);
     }
     call.left_out(look.left_out);
 }
@@ -374,11 +375,17 @@ pub(super) fn bus_away(ledger: &Ledger, retry_ms: Option<u64>) -> GatewayError {
 }
 
 /// Which meter was short, and when it frees: for a person, and for whoever judges whether the refusal was right.
-fn describe(shortage: &Shortage) -> String {
+fn describe(ledger: &Ledger, shortage: &Shortage) -> String {
     let meter = &shortage.meter;
     match (shortage.kind, shortage.retry_after_ms) {
         (ShortageKind::Away | ShortageKind::Zero, _) => shortage.to_string(),
-        (ShortageKind::Cold, _) => format!("not granted yet: {meter}, its owner has been asked"),
+        (ShortageKind::Cold, _) => {
+            let free = ledger.status_of(meter).and_then(|status| status.free);
+            match free {
+                Some(free) => format!("not granted yet: {meter}, its owner has been asked, and last had {free} free"),
+                None => format!("not granted yet: {meter}, its owner has been asked"),
+            }
+        }
         (ShortageKind::Dry, Some(ms)) => format!("no units: {meter}, back in {ms} ms"),
         (ShortageKind::Dry, None) => format!("no units: {meter}, back when calls under way end"),
     }

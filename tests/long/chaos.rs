@@ -118,6 +118,8 @@ async fn run(length: Duration) {
     let (stage, log) = stage.play(&mut random, length).await;
     stop.store(true, Ordering::Relaxed);
     let calls = clients.join_next().await.unwrap().unwrap();
+    // The last records are on their way.
+    tokio::time::sleep(judge::BATCH).await;
     let (records, answered_after) = stage.records().await;
     let losses = stage.losses().await;
     let judge = Judge {

@@ -17,7 +17,7 @@ const LEAST_USED: f64 = 0.7;
 const AFTER: Duration = Duration::from_secs(12);
 
 /// How long a record may wait on its node before it is where a kill does not reach it.
-const BATCH: Duration = Duration::from_secs(5);
+pub const BATCH: Duration = Duration::from_secs(5);
 
 /// One client's call.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ enum Why {
     NodeKilled,
     /// No team had a free unit: the decision record says so.
     NoUnits,
-    /// A team's owner had not answered yet, soon after a fault took it away.
+    /// A team's owner had units when it was last heard, and had not answered yet, soon after a fault.
     OwnerAway,
     /// The bus was away while nothing was in hand.
     BusAway,
@@ -110,7 +110,7 @@ impl Judge {
         let Some(record) = records.get(failed.request.as_str()) else {
             // Records travel in batches: a killed node takes its last ones with it.
             let dies_soon = |fault: &Fault| {
-                fault.killed == Some(call.node) && fault.from >= call.until && fault.from <= call.until + BATCH
+                fault.killed == Some(call.node) && fault.until >= call.until && fault.from <= call.until + BATCH
             };
             let is_lost = self.faults.iter().any(dies_soon);
             return if failed.status == 429 && is_lost {
@@ -122,9 +122,10 @@ impl Judge {
         let last_look = last_look(record);
         let is_excused_by_fault = self.faults.iter().any(|fault| met(&fault, AFTER));
         let says = |words: &str| {
-            last_look
-                .iter()
-                .any(|one| one["detail"].as_str().is_some_and(|said| said.contains(words)))
+            let details = last_look.iter().filter_map(|one| one["detail"].as_str());
+            // The owner gave its last units a moment ago, and they are gone.
+            let mut open = details.filter(|said| !said.ends_with("and last had 0 free"));
+            open.any(|said| said.contains(words))
         };
         match failed.status {
             _ if !is_excused(&last_look) => Why::Wrong,
