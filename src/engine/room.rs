@@ -47,8 +47,10 @@ pub(super) struct Look {
     retry_ms: Option<u64>,
     /// Every meter that was short can never serve this call.
     never: bool,
-    /// A meter was short because its owner cannot be reached.
+    /// A meter was short because its owner does not answer…
     away: bool,
+    /// …and another because it is used up, as its owner said.
+    dry: bool,
 }
 
 impl Engine {
@@ -166,7 +168,10 @@ impl Engine {
             };
             look.blocked = true;
             look.never &= shortage.kind == ShortageKind::Zero;
-            look.away |= shortage.kind == ShortageKind::Away;
+            match shortage.kind {
+                ShortageKind::Away => look.away = true,
+                ShortageKind::Cold | ShortageKind::Dry | ShortageKind::Zero => look.dry = true,
+            }
             look.retry_ms = match (look.retry_ms, shortage.retry_after_ms) {
                 (Some(a), Some(b)) => Some(a.min(b)),
                 (a, b) => a.or(b),
@@ -246,6 +251,7 @@ impl Engine {
             retry_ms: look_retry_ms,
             never,
             away,
+            dry,
             ..
         } = look;
         self.note(call, ask, look);
@@ -260,7 +266,8 @@ impl Engine {
                 )
                 .because(RefusalReason::Pool);
             }
-            if away {
+            // With the bus away nothing comes back to this node, whatever was said before.
+            if away && (!dry || self.ledger.is_cut_off()) {
                 return bus_away(&self.ledger, look_retry_ms);
             }
             return GatewayError::new(
@@ -355,7 +362,7 @@ fn wants(meters: &[MeterUse], ask: &Ask, reserved: Reservation) -> Vec<Want> {
         .collect()
 }
 
-/// What a client is told when nothing is left in hand and the nodes cannot agree on more.
+/// What a client is told when nothing is left in hand and owners do not answer.
 pub(super) fn bus_away(ledger: &Ledger, retry_ms: Option<u64>) -> GatewayError {
     if ledger.no_room().is_some() {
         return GatewayError::new(
@@ -364,6 +371,15 @@ pub(super) fn bus_away(ledger: &Ledger, retry_ms: Option<u64>) -> GatewayError {
              Its operator has to make room: /readyz says where.",
         )
         .with_code("storage_full")
+        .retry_after(retry_ms.or(Some(1_000)));
+    }
+    if !ledger.is_cut_off() {
+        return GatewayError::new(
+            ErrorKind::Overloaded,
+            "What this node had in hand is used up, and the node that decides about more does not answer; another takes its place \
+             within seconds. Try again.",
+        )
+        .with_code("owner_away")
         .retry_after(retry_ms.or(Some(1_000)));
     }
     GatewayError::new(
@@ -378,6 +394,9 @@ pub(super) fn bus_away(ledger: &Ledger, retry_ms: Option<u64>) -> GatewayError {
 fn describe(ledger: &Ledger, shortage: &Shortage) -> String {
     let meter = &shortage.meter;
     match (shortage.kind, shortage.retry_after_ms) {
+        (ShortageKind::Away, _) if !ledger.is_cut_off() => {
+            format!("owner away: nothing of {meter} is left in hand, and the node that decides does not answer")
+        }
         (ShortageKind::Away | ShortageKind::Zero, _) => shortage.to_string(),
         (ShortageKind::Cold, _) => {
             let free = ledger.status_of(meter).and_then(|status| status.free);

@@ -37,6 +37,8 @@ use crate::store::Store;
 
 /// The longest that a call that waits goes without looking again by itself.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// A node that has not heard itself for so long is cut off: a beat of its own is overdue. Milliseconds.
+const CUT_OFF_MS: u64 = 1_500;
 /// How long a graceful end waits for acknowledgements.
 const CLOSE_WITHIN: Duration = Duration::from_secs(10);
 /// How long a graceful end waits for other nodes to take its shards over.
@@ -367,6 +369,12 @@ impl Ledger {
     /// Why nothing can be granted, if the journals find no room.
     pub fn no_room(&self) -> Option<NoRoom> {
         self.inner.bus.no_room()
+    }
+
+    /// Whether the bus carries nothing at the moment, so that no owner on another node can be reached.
+    pub fn is_cut_off(&self) -> bool {
+        let snapshot = self.inner.shards.membership.snapshot();
+        !snapshot.connected || snapshot.lag_ms >= CUT_OFF_MS
     }
 
     /// How many meters this node has used.

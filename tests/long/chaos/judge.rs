@@ -43,7 +43,7 @@ enum Why {
     NodeKilled,
     /// No team had a free unit: the decision record says so.
     NoUnits,
-    /// A team's owner had units when it was last heard, and had not answered yet, soon after a fault.
+    /// A team's owner had not answered yet, soon after a fault, and its last word does not say that it had nothing.
     OwnerAway,
     /// The bus was away while nothing was in hand.
     BusAway,
@@ -130,8 +130,8 @@ impl Judge {
         match failed.status {
             _ if !is_excused(&last_look) => Why::Wrong,
             429 | 503 if says("bus away") && is_excused_by_bus => Why::BusAway,
-            429 if says("not granted yet") && is_excused_by_fault => Why::OwnerAway,
-            429 if !says("bus away") && !says("not granted yet") => Why::NoUnits,
+            429 | 503 if (says("not granted yet") || says("owner away")) && is_excused_by_fault => Why::OwnerAway,
+            429 if !says("bus away") && !says("owner away") && !says("not granted yet") => Why::NoUnits,
             _ => Why::Wrong,
         }
     }
