@@ -78,7 +78,19 @@ async fn media_of_a_killed_node_is_served_by_the_others() {
     let polled = c.http().get(&format!("/v1/videos/{id}")).await.ok().json();
     assert_eq!(path_of(&polled["video"]["url"]), film);
     c.http().get(&format!("/v1/videos/video_{id}/content")).await.ok();
-    // And it goes on from there.
+    // And it goes on from there, once the quotas that the killed node looked after have found another.
     let edit = json!({"prompt": "Redder", "model": PAINTER, "image": {"url": reference}});
-    c.http().post("/v1/images/edits", &edit).await.ok();
+    eventually(
+        "C makes pictures out of those of A",
+        Duration::from_secs(15),
+        || async {
+            let got = c.http().post("/v1/images/edits", &edit).await;
+            match got.status.as_u16() {
+                200 => Ok(()),
+                503 if got.error_code() == "bus_away" => Err(got.text()),
+                other => panic!("{other}: {}", got.text()),
+            }
+        },
+    )
+    .await;
 }
