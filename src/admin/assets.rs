@@ -48,6 +48,7 @@ const FILES: &[(&str, &[u8])] = files! {
     "pages/config.js"
     "pages/config_control.js"
     "pages/datacenter.js"
+    "pages/datacenter_long.js"
     "pages/datacenter_sums.js"
     "pages/job_drawer.js"
     "pages/job_start.js"

@@ -170,6 +170,11 @@ pub fn routes(admin: Admin) -> impl Endpoint<Output = Response> {
             "/audit",
             get(guarded(a, |call| table::looked(call, subjects::AUDIT_LIST))),
         )
+        .at(
+            "/rollups",
+            get(guarded(a, |call| table::looked(call, subjects::REQUESTS_ROLLUPS))),
+        )
+        .at("/metrics", get(guarded(a, older::metrics)))
         .at("/events", get(guarded(a, events::stream)))
         .at("/logs/stream", get(guarded(a, events::logs)))
         .at(

@@ -28,6 +28,7 @@ mod operations;
 mod requests;
 mod sessions;
 mod tokens;
+mod users;
 
 /// The routes over fakes, and somebody who is logged in.
 struct Desk {

@@ -22,6 +22,7 @@ use grok2api_actors::token::{Pool, PoolOptions, PoolParts, keeper};
 use grok2api_actors::vault::Vault;
 use grok2api_schemas::config::{Config, Join};
 use grok2api_schemas::ids::SessionId;
+use grok2api_schemas::token::PoolName;
 use parking_lot::Mutex;
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
@@ -296,6 +297,14 @@ pub async fn build(sources: Sources, metrics: Arc<Metrics>, readiness: Readiness
         ..RequestLogOptions::default()
     };
     let log = RequestLog::open(store.clone(), clock.clone(), log_options).map_err(|e| cannot("the request log")(&e))?;
+    let sent_to = pool.clone();
+    log.tell_providers(Arc::new(move |record| match record.attempts.last() {
+        None => "",
+        Some(attempt) => sent_to.view(attempt.token_id).map_or("xai", |token| match token.pool {
+            PoolName::ApiKey => "xai",
+            PoolName::SsoBasic | PoolName::SsoSuper => "grok_web",
+        }),
+    }));
     log.start(&tracker, stop.clone());
     logs::share(log_tap, bus.clone(), node_name.clone(), &tracker, stop.clone());
     if is_shared {

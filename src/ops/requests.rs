@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use grok2api_schemas::admin::requests::{RequestPage, RequestQuery, RequestRecord};
+use grok2api_schemas::admin::rollups::{RollupAnswer, RollupAsk};
 use grok2api_schemas::ids::RequestId;
 
 use crate::engine::error::{ErrorKind, GatewayError};
@@ -30,6 +31,18 @@ impl RequestOps {
             .await
             .map_err(|error| GatewayError::internal(format!("reading the request log: {error}")))?
             .map_err(|error| GatewayError::internal(format!("reading the request log: {error}")))
+    }
+
+    /// Sums by hour and day.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub async fn rollups(&self, ask: RollupAsk) -> Result<RollupAnswer, GatewayError> {
+        let log = self.log.clone();
+        tokio::task::spawn_blocking(move || log.rollups(&ask))
+            .await
+            .map_err(|error| GatewayError::internal(format!("reading sums of requests: {error}")))?
+            .map_err(|error| GatewayError::internal(format!("reading sums of requests: {error}")))
     }
 
     /// One request.

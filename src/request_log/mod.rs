@@ -8,6 +8,7 @@
 
 mod outcome;
 mod ring;
+mod rollups;
 mod search;
 mod shared;
 #[cfg(test)]
@@ -23,12 +24,15 @@ use grok2api_actors::bus::codec;
 use grok2api_actors::clock::Clock;
 use grok2api_actors::store::{Store, StoreError, StoreWrite};
 use grok2api_schemas::admin::requests::{RequestPage, RequestQuery, RequestRecord};
+use grok2api_schemas::admin::rollups::{RollupAnswer, RollupAsk};
 use grok2api_schemas::ids::RequestId;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use ring::Sizes;
+pub use rollups::ProviderOf;
+use rollups::Rollups;
 use shared::Outbox;
 
 /// Blocks of records, the newest first.
@@ -83,6 +87,7 @@ struct Inner {
     dropped: AtomicU64,
     max_bytes: AtomicU64,
     max_age_ms: AtomicU64,
+    rollups: Rollups,
     /// In a cluster: what other nodes are to hear.
     outbox: ArcSwapOption<Outbox>,
 }
@@ -115,6 +120,7 @@ impl RequestLog {
                 dropped: AtomicU64::new(0),
                 max_bytes: AtomicU64::new(options.max_bytes),
                 max_age_ms: AtomicU64::new(options.max_age_ms),
+                rollups: Rollups::new(),
                 outbox: ArcSwapOption::empty(),
                 store,
                 clock,
@@ -214,6 +220,19 @@ impl RequestLog {
         search::page(&self.inner.store, waiting, query, self.len())
     }
 
+    /// Who says whom a request was sent to; the first to say it stays.
+    pub fn tell_providers(&self, provider_of: ProviderOf) {
+        self.inner.rollups.tell_providers(provider_of);
+    }
+
+    /// Sums of a period, over all nodes. Reads the store: call it where blocking is allowed.
+    ///
+    /// # Errors
+    /// The store cannot be read.
+    pub fn rollups(&self, ask: &RollupAsk) -> Result<RollupAnswer, StoreError> {
+        rollups::answer(&self.inner.store, ask, self.inner.clock.wall().0)
+    }
+
     /// Writes what waits, then forgets what is too old or too much.
     ///
     /// # Errors
@@ -253,6 +272,12 @@ impl RequestLog {
             )
             .await?;
         self.inner.stored.store(sizes.records(), Ordering::Relaxed);
+        if self.inner.rollups.is_pruning_due(now.0) {
+            let gone = rollups::too_old(&self.inner.store, now.0)?;
+            if !gone.is_empty() {
+                self.inner.store.write(gone).await?;
+            }
+        }
         Ok(())
     }
 
@@ -280,10 +305,13 @@ impl RequestLog {
                 }
             }
         }
+        let sums = self.inner.rollups.stage(&self.inner.store, batch)?;
+        writes.extend(Rollups::writes(&sums));
         writes.extend(after.writes(sizes));
         writes.extend(also);
         self.inner.store.write(writes).await?;
         sizes.commit(after);
+        self.inner.rollups.commit(sums);
         Ok(())
     }
 }

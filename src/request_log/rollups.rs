@@ -2,7 +2,8 @@
 //! this node and of the others: what is counted is counted once, and stays when the records are pruned.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use bytes::Bytes;
 use grok2api_actors::bus::codec;
@@ -33,18 +34,31 @@ pub type ProviderOf = Arc<dyn Fn(&RequestRecord) -> &'static str + Send + Sync>;
 /// The rows of the latest hours, as they are stored.
 pub(super) struct Rollups {
     recent: Mutex<HashMap<Bytes, RollupRow>>,
-    provider_of: ProviderOf,
+    provider_of: OnceLock<ProviderOf>,
+    /// The hour in which old rows were looked for last.
+    pruned: AtomicU64,
 }
 
 /// What a batch adds, until it is written.
 pub(super) type Staged = HashMap<Bytes, RollupRow>;
 
 impl Rollups {
-    pub(super) fn new(provider_of: ProviderOf) -> Rollups {
+    pub(super) fn new() -> Rollups {
         Rollups {
             recent: Mutex::default(),
-            provider_of,
+            provider_of: OnceLock::new(),
+            pruned: AtomicU64::new(0),
         }
+    }
+
+    pub(super) fn tell_providers(&self, provider_of: ProviderOf) {
+        // The first one stays.
+        let _ = self.provider_of.set(provider_of);
+    }
+
+    /// Whether old rows were not looked for in this hour.
+    pub(super) fn is_pruning_due(&self, now_ms: u64) -> bool {
+        self.pruned.swap(now_ms / HOUR_MS, Ordering::Relaxed) != now_ms / HOUR_MS
     }
 
     /// The rows that a batch changes, with the batch counted in.
@@ -52,14 +66,20 @@ impl Rollups {
         let mut staged = Staged::new();
         let recent = self.recent.lock();
         for record in batch {
-            let mut row = row_of(record, (self.provider_of)(record));
+            let provider = self.provider_of.get().map_or("", |provider_of| provider_of(record));
+            let mut row = row_of(record, provider);
             let mut key = key_of(&row);
             if !staged.contains_key(&key) {
                 let stored = match recent.get(&key) {
                     Some(known) => Some(known.clone()),
                     None => store.get(ROWS, &key)?.and_then(|bytes| codec::decode(&bytes).ok()),
                 };
-                let of_hour = || recent.keys().filter(|known| known.starts_with(&row.hour.to_be_bytes())).count();
+                let of_hour = || {
+                    recent
+                        .keys()
+                        .filter(|known| known.starts_with(&row.hour.to_be_bytes()))
+                        .count()
+                };
                 if stored.is_none() && of_hour() + staged.len() >= MOST_OF_HOUR {
                     row.model = "…".to_owned();
                     (row.key, row.key_name) = (String::new(), String::new());
@@ -142,11 +162,16 @@ fn add(sums: &mut RollupSums, record: &RequestRecord) {
     sums.requests += 1;
     sums.prompt_tokens += usage.prompt_tokens.unwrap_or(0);
     sums.cached_tokens += usage.cached_tokens.unwrap_or(0);
-    let answered = usage.total_tokens.map(|total| total.saturating_sub(usage.prompt_tokens.unwrap_or(0)));
+    let answered = usage
+        .total_tokens
+        .map(|total| total.saturating_sub(usage.prompt_tokens.unwrap_or(0)));
     sums.completion_tokens += answered.or(usage.completion_tokens).unwrap_or(0);
     sums.cost_ticks += record.cost_ticks.unwrap_or(0);
     let took = record.timing.total_ms;
-    let bucket = TIME_BOUNDS_MS.iter().position(|bound| took <= *bound).unwrap_or(TIME_BOUNDS_MS.len());
+    let bucket = TIME_BOUNDS_MS
+        .iter()
+        .position(|bound| took <= *bound)
+        .unwrap_or(TIME_BOUNDS_MS.len());
     sums.times.resize(TIME_BOUNDS_MS.len() + 1, 0);
     if let Some(count) = sums.times.get_mut(bucket) {
         *count += 1;
@@ -229,9 +254,14 @@ pub(super) fn answer(store: &Store, ask: &RollupAsk, now_ms: u64) -> Result<Roll
     for hour in first..last {
         store.visit(ROWS, &hour.to_be_bytes(), |_, bytes| {
             // Of a newer build, or damaged: the others count all the same.
-            let Ok(row) = codec::decode::<RollupRow>(bytes) else { return };
+            let Ok(row) = codec::decode::<RollupRow>(bytes) else {
+                return;
+            };
             total.add(&row);
-            series.entry(row.hour * HOUR_MS / step_ms * step_ms).or_default().add(&row);
+            series
+                .entry(row.hour * HOUR_MS / step_ms * step_ms)
+                .or_default()
+                .add(&row);
             let (name, label) = match ask.by {
                 RollupBy::Model => (&row.model, ""),
                 RollupBy::Key => (&row.key, row.key_name.as_str()),
@@ -289,6 +319,9 @@ mod tests {
         let mut times = vec![0; TIME_BOUNDS_MS.len() + 1];
         assert_eq!(quantile(&times, 50), None);
         (times[1], times[5], times[20]) = (60, 35, 5);
-        assert_eq!((quantile(&times, 50), quantile(&times, 95), quantile(&times, 99)), (Some(10), Some(200), Some(300_000)));
+        assert_eq!(
+            (quantile(&times, 50), quantile(&times, 95), quantile(&times, 99)),
+            (Some(10), Some(200), Some(300_000))
+        );
     }
 }

@@ -280,3 +280,67 @@ async fn the_writer_writes_at_most_four_times_a_second_and_once_more_at_the_end(
     assert_eq!(log.inner.recent.lock().waiting, 0);
     assert!(store.len(RECORDS).unwrap() > 0);
 }
+
+#[tokio::test]
+async fn sums_outlive_the_records_and_count_each_once() {
+    use grok2api_schemas::admin::rollups::{RollupAsk, RollupBy, RollupStep};
+    let (log, store, clock) = log(RequestLogOptions {
+        max_age_ms: 60_000,
+        ..RequestLogOptions::default()
+    });
+    log.tell_providers(Arc::new(|_| "xai"));
+    let now = Clock::system().wall().0;
+    let offer = |model: &str, outcome, time_ms: u64, took| {
+        let mut record = record(model, outcome);
+        record.time_ms = time_ms;
+        record.timing.total_ms = took;
+        record.usage.prompt_tokens = Some(10);
+        record.usage.total_tokens = Some(30);
+        record.cost_ticks = Some(7);
+        log.offer(record);
+    };
+    for n in 0..50 {
+        offer("grok-a", Outcome::Success, now, 100 + n);
+    }
+    log.flush().await.unwrap();
+    offer("grok-a", Outcome::UpstreamFailed, now, 9_000);
+    offer("grok-b", Outcome::Success, now - 3 * 3_600_000, 20);
+    log.flush().await.unwrap();
+    log.flush().await.unwrap();
+    // The records go; a restart forgets what was in memory.
+    clock.advance_ms(600_000);
+    log.flush().await.unwrap();
+    assert_eq!(log.page(&hundreds()).unwrap().items.len(), 0);
+    let again = RequestLog::open(store, Clock::system(), RequestLogOptions::default()).unwrap();
+    let ask = |by, step| RollupAsk {
+        since_ms: Some(now - 86_400_000),
+        until_ms: None,
+        step,
+        by,
+    };
+    let sums = again.rollups(&ask(RollupBy::Model, RollupStep::Hour)).unwrap();
+    let total = &sums.total;
+    assert_eq!((total.requests, total.success, total.failed), (52, 51, 1));
+    assert_eq!(
+        (total.prompt_tokens, total.completion_tokens, total.cost_ticks),
+        (520, 1_040, 364)
+    );
+    assert_eq!((total.p50_ms, total.p95_ms), (Some(200), Some(200)));
+    assert_eq!(sums.series.iter().map(|point| point.sums.requests).sum::<u64>(), 52);
+    assert!(sums.series.len() >= 24, "hours without a request are there as well");
+    let names: Vec<(&str, u64)> = sums
+        .groups
+        .iter()
+        .map(|group| (group.name.as_str(), group.sums.requests))
+        .collect();
+    assert_eq!(names, [("grok-a", 51), ("grok-b", 1)]);
+    let causes = again.rollups(&ask(RollupBy::Cause, RollupStep::Day)).unwrap();
+    assert_eq!(
+        (causes.groups[0].name.as_str(), causes.groups[1].name.as_str()),
+        ("success", "upstream_failed")
+    );
+    assert_eq!(
+        again.rollups(&ask(RollupBy::Provider, RollupStep::Day)).unwrap().groups[0].name,
+        "xai"
+    );
+}

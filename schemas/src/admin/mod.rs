@@ -13,5 +13,6 @@ pub mod limit;
 pub mod logs;
 pub mod page;
 pub mod requests;
+pub mod rollups;
 pub mod tokens;
 pub mod users;

@@ -124,6 +124,8 @@ pub mod admin {
     pub const REQUESTS_LIST: &str = "admin.requests.list";
     /// Shows one with its decision record.
     pub const REQUESTS_GET: &str = "admin.requests.get";
+    /// Shows sums by hour and day.
+    pub const REQUESTS_ROLLUPS: &str = "admin.requests.rollups";
     /// Shows the configuration.
     pub const CONFIG_GET: &str = "admin.config.get";
     /// Changes keys of it.

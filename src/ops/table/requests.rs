@@ -19,6 +19,12 @@ const GET: About = About::look(
     ("GET", "/requests/{id}"),
 );
 
+const ROLLUPS: About = About::look(
+    subjects::REQUESTS_ROLLUPS,
+    "Sums requests of up to 31 days by hour or day, and by model, key, provider, node or cause, over all nodes.",
+    ("GET", "/rollups"),
+);
+
 pub(super) fn operations() -> Vec<Operation> {
     vec![
         row(LIST, |ops, _, ask| async move { ops.requests.list(query(ask)?).await }),
@@ -26,6 +32,7 @@ pub(super) fn operations() -> Vec<Operation> {
             let record = ops.requests.get(ask.id).await?;
             Ok(RequestRecord::clone(&record))
         }),
+        row(ROLLUPS, |ops, _, ask| async move { ops.requests.rollups(ask).await }),
     ]
 }
 

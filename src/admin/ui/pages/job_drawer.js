@@ -8,7 +8,7 @@ import { useEvents } from '../events.js';
 import { num, cut, duration, clock, rough } from '../format.js';
 import { Mark, Failure, Waiting, usePoll, toastError } from '../parts/bits.js';
 import { Drawer, Confirm } from '../parts/float.js';
-import { Progress, usePace, isOver } from './jobs.js';
+import { Progress, usePace, isOver, standing } from './jobs.js';
 
 const STATES = ['failed', 'done', 'pending', 'skipped', 'revoked'];
 const SHOWN = 100;
@@ -52,7 +52,7 @@ export function JobDrawer({ id, close, changed }) {
     ${!over && job.status !== 'revoking' && html`<button type="button" class="button" disabled=${busy} onClick=${() => setAsking('stop')} data-testid="job-stop">${t('job.stop')}</button>`}
     ${job.can_revoke && job.counts.done + job.counts.failed > job.counts.revoked && html`<button type="button" class="button bad" disabled=${busy} onClick=${() => setAsking('revoke')} data-testid="job-revoke">${t('job.revoke')}</button>`}`;
   return html`<${Drawer} title=${cut(job.title, 80)} close=${close} wide testid="job-drawer" footer=${footer || undefined}>
-    <section class="stack tight"><div class="row wrap"><${Mark} group="jobstatus" value=${job.status} /><span>${t('job.progress', { n: num(job.counts.done), of: num(job.total) })}</span>${pace && html`<span class="soft">${t('job.pace', { n: pace.pace.toFixed(pace.pace < 10 ? 1 : 0), left: rough(pace.left) })}</span>`}</div>
+    <section class="stack tight"><div class="row wrap"><${Mark} group="jobstatus" value=${standing(job)} /><span>${t('job.progress', { n: num(job.counts.done), of: num(job.total) })}</span>${pace && html`<span class="soft">${t('job.pace', { n: pace.pace.toFixed(pace.pace < 10 ? 1 : 0), left: rough(pace.left) })}</span>`}</div>
       <${Progress} job=${job} />
       ${job.reason && html`<div class="box ${job.status === 'failed' ? 'bad' : ''} isolate" role=${job.status === 'failed' ? 'alert' : undefined}>${cut(job.reason, 300)}</div>`}</section>
     <dl class="facts"><dt>${t('job.kind')}</dt><dd>${word('jobkind', job.kind)}</dd><dt>${t('job.result')}</dt><dd>${t('job.results', { added: num(job.counts.added), existing: num(job.counts.existing), failed: num(job.counts.failed), skipped: num(job.counts.skipped) })}${job.counts.revoked > 0 ? ` · ${t('job.nrevoked', { n: num(job.counts.revoked) })}` : ''}</dd>

@@ -13,6 +13,8 @@ import { JobDrawer } from './job_drawer.js';
 import { JobStart } from './job_start.js';
 
 const STATUSES = ['running', 'paused', 'stopping', 'revoking', 'stopped', 'completed', 'failed'];
+/** What a job's end is called: one with failures is no success. */
+export const standing = (job) => (job.status === 'completed' && job.counts.failed > 0 ? 'faulty' : job.status);
 export const isOver = (job) => ['stopped', 'completed', 'failed'].includes(job.status);
 
 /** Done, failed and left out of all, in one bar. */
@@ -43,7 +45,7 @@ function Card({ job, open }) {
   const pace = usePace(job);
   const { counts } = job;
   return html`<li class="card job stack tight" data-testid="job">
-    <div class="row wrap"><button type="button" class="open name cut isolate" onClick=${open} data-testid="job-open">${cut(job.title, 80)}</button><${Mark} group="jobstatus" value=${job.status} /><span class="grow"></span>
+    <div class="row wrap"><button type="button" class="open name cut isolate" onClick=${open} data-testid="job-open">${cut(job.title, 80)}</button><${Mark} group="jobstatus" value=${standing(job)} /><span class="grow"></span>
       <span class="small soft">${word('jobkind', job.kind)} · <${Ago} ms=${job.created_ms} /></span></div>
     <${Progress} job=${job} />
     <div class="row wrap small"><span>${t('job.progress', { n: num(counts.done), of: num(job.total) })}</span>

@@ -11,7 +11,7 @@ export const TONE = {
   success: 'ok', client_gone: 'off', bad_request: 'warn', unauthenticated: 'warn', forbidden: 'warn', client_limit: 'warn',
   client_budget: 'warn', pool_limit: 'warn', pool_unusable: 'bad', upstream_busy: 'warn', upstream_failed: 'bad', upstream_timeout: 'bad',
   stream_broken: 'bad', overloaded: 'bad', shutting_down: 'off', not_offered: 'off', internal: 'bad',
-  running: 'ok', paused: 'off', stopping: 'warn', revoking: 'warn', stopped: 'off', completed: 'ok', failed: 'bad',
+  running: 'ok', paused: 'off', stopping: 'warn', revoking: 'warn', stopped: 'off', completed: 'ok', faulty: 'warn', failed: 'bad',
   live: 'ok', draining: 'warn', clock_off: 'bad', silent: 'bad',
 };
 const OUTCOME_SHAPE = { ok: 'active', warn: 'cooling', bad: 'expired', off: 'disabled' };

@@ -210,6 +210,14 @@ export async function users({ page, base }) {
   assert.match(await page.text(id('audit')), /viewer → admin/);
 }
 
+/** Sums of days: what the log counts, they count. */
+export async function long({ page, base }) {
+  await page.goto(`${base}/admin/datacenter`);
+  await page.ready();
+  await page.click(id('long-7d'));
+  await page.until(`Number(document.querySelector('${id('long-total')}')?.innerText) >= 14 && document.querySelectorAll('.hours g').length === 8`, 'a week, day by day');
+}
+
 /** The live log tells what is done meanwhile, and no more while it is paused. */
 export async function liveLog({ page, base }) {
   await page.goto(`${base}/admin/datacenter`);

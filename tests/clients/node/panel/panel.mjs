@@ -92,7 +92,7 @@ await step('login', async () => {
   await pages.login(tools);
 });
 if (WHAT === 'pages') {
-  for (const name of ['tokens', 'keys', 'chat', 'requests', 'jobs', 'jobRefused', 'users', 'liveLog', 'datacenter', 'cluster', 'config', 'keyboard', 'phone', 'skewed', 'session', 'logout']) await step(name, () => pages[name](tools));
+  for (const name of ['tokens', 'keys', 'chat', 'requests', 'jobs', 'jobRefused', 'users', 'long', 'liveLog', 'datacenter', 'cluster', 'config', 'keyboard', 'phone', 'skewed', 'session', 'logout']) await step(name, () => pages[name](tools));
 } else if (WHAT === 'nodes') {
   await step('nodes', () => pages.nodes({ ...tools, picture }));
 } else {
