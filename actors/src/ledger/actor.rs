@@ -2,21 +2,26 @@
 //! acknowledged; an append that fails is repeated byte for byte; a conflict means that another session owns the shard
 //! now, and the actor stops.
 
+mod handlers;
+mod messages;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use actix::fut::ActorFutureExt;
-use actix::{Actor, ActorContext, Addr, AsyncContext, Context, Handler, Message, WrapFuture};
+use actix::{Actor, ActorContext, Addr, AsyncContext, Context, WrapFuture};
 use grok2api_schemas::cluster::NodeRequest;
-use grok2api_schemas::ledger::{OwnerReply, OwnerRequest};
-use grok2api_schemas::meter::Meter;
+use grok2api_schemas::ledger::OwnerReply;
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 
+pub use self::messages::OwnerStanding;
+pub(super) use self::messages::{Exchange, Finish, Inspect, Lost, Rebase};
 use super::memory::JournalMemory;
 use super::node::Node;
 use super::owner::{Append, Owner};
+use super::pump::EXCHANGE_MS;
 use super::rules::Moment;
 use super::{LedgerError, LedgerOptions, remote};
 use crate::bus::{BusErrorKind, BusHandle};
@@ -25,9 +30,14 @@ use crate::cluster::Membership;
 
 /// Requests that may wait in a shard's mailbox; one holder has a handful on their way.
 const MAILBOX: usize = 256;
-/// What waits without hurry is appended this often, by every owner at the same moment of the wall clock: the bus
-/// replicates together what arrives together, which costs a third of the messages.
-const TICK_MS: u64 = 2_000;
+/// What waits without hurry is appended this often, by every owner at the same moment of the wall clock, shortly after the
+/// holders' exchange: the bus replicates together what arrives together, which costs a third of the messages.
+const TICK_MS: u64 = EXCHANGE_MS;
+/// The same alone, where nobody exchanges anything.
+const TICK_ALONE_MS: u64 = 2_000;
+/// How long what other nodes want without hurry is gathered before it is appended, milliseconds: holders whose clocks agree
+/// speak at the same moment.
+const GATHER_MS: u64 = 250;
 /// Pauses between repetitions of an append that fails: doubled from the first to the last.
 const PAUSES_MS: (u64, u64) = (20, 500);
 /// How often it is looked for sessions that fell silent: their slots are free within 10 s.
@@ -36,43 +46,6 @@ const LOOK_FOR_SILENT: Duration = Duration::from_millis(250);
 const RECALL_WITHIN: Duration = Duration::from_millis(500);
 /// Times that a takeover is tried against others who append.
 const TAKEOVER_TRIES: u32 = 4;
-
-/// A request and where its answer goes.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(super) struct Exchange {
-    pub(super) request: OwnerRequest,
-    /// Whether somebody waits: the append is not left to the tick.
-    pub(super) urgent: bool,
-    pub(super) reply: oneshot::Sender<OwnerReply>,
-}
-
-/// Asks how every meter stands.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(super) struct Inspect(pub(super) oneshot::Sender<Vec<OwnerStanding>>);
-
-/// Asks to write what is pending and to stop.
-#[derive(Message)]
-#[rtype(result = "()")]
-pub(super) struct Finish(pub(super) oneshot::Sender<()>);
-
-/// How a meter stands with its owner: exact, where [`super::MeterStatus`] is what the node last heard.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OwnerStanding {
-    /// Which meter.
-    pub meter: Meter,
-    /// The limit in force.
-    pub limit: Option<u64>,
-    /// Units that the upstream's window may still see.
-    pub charged: u64,
-    /// Units granted and not settled.
-    pub outstanding: u64,
-    /// Of the charged, units presumed spent.
-    pub presumed: u64,
-    /// Grants that are not forgotten.
-    pub grants: usize,
-}
 
 /// Everything a shard needs to live.
 #[derive(Clone)]
@@ -119,6 +92,9 @@ pub(super) struct ShardActor {
     owner: Owner<oneshot::Sender<OwnerReply>>,
     finishing: Vec<oneshot::Sender<()>>,
     failures: u32,
+    /// An append of what has been gathered is arranged.
+    gathers: bool,
+    gathered_at: Mono,
 }
 
 /// Replays a shard's journal, takes it over, and starts its actor.
@@ -152,6 +128,8 @@ pub(super) async fn open(context: ShardContext, arbiter: &actix_rt::ArbiterHandl
                     owner,
                     finishing: Vec::new(),
                     failures: 0,
+                    gathers: false,
+                    gathered_at: Mono(0),
                 });
                 return Ok(OpenShard { addr, epoch, gauge });
             }
@@ -262,11 +240,16 @@ impl ShardActor {
         self.owner.tick(moment);
     }
 
-    /// The next tick, at the next whole multiple of its length; never at once.
+    /// The next tick, a while after the next whole multiple of its length; never at once.
     fn tick_later(&self, ctx: &mut Context<Self>) {
-        let left_ms = TICK_MS - self.context.clock.wall().0 % TICK_MS;
-        let pause_ms = if left_ms < TICK_MS / 4 {
-            left_ms + TICK_MS
+        let (tick_ms, phase_ms) = if self.context.membership.is_clustered() {
+            (TICK_MS, GATHER_MS)
+        } else {
+            (TICK_ALONE_MS, 0)
+        };
+        let left_ms = tick_ms - (self.context.clock.wall().0 + tick_ms - phase_ms) % tick_ms;
+        let pause_ms = if left_ms < tick_ms / 4 {
+            left_ms + tick_ms
         } else {
             left_ms
         };
@@ -274,8 +257,24 @@ impl ShardActor {
             actor.tick();
             actor.report_counts();
             actor.show();
-            actor.flush(ctx);
+            // What trickled in since everything was appended a moment ago waits for the next time.
+            let now = actor.context.clock.now();
+            if actor.gathered_at == Mono(0) || now.ms_since(actor.gathered_at) >= TICK_ALONE_MS {
+                actor.flush(ctx);
+            }
             actor.tick_later(ctx);
+        });
+    }
+
+    /// Appends what has been gathered, soon.
+    fn gather(&mut self, ctx: &mut Context<Self>) {
+        if std::mem::replace(&mut self.gathers, true) {
+            return;
+        }
+        ctx.run_later(Duration::from_millis(GATHER_MS), |actor, ctx| {
+            actor.gathers = false;
+            actor.gathered_at = actor.context.clock.now();
+            actor.flush(ctx);
         });
     }
 
@@ -342,57 +341,5 @@ impl Actor for ShardActor {
         // The next owner shows it.
         self.context.memory.distrust(self.context.shard, None);
         self.context.ended.notify_one();
-    }
-}
-
-impl Handler<Exchange> for ShardActor {
-    type Result = ();
-
-    fn handle(&mut self, message: Exchange, ctx: &mut Self::Context) {
-        if !self.finishing.is_empty() {
-            // It lets go of the shard: who is dropped here asks the next owner.
-            return;
-        }
-        if self.context.membership.is_clustered() {
-            self.owner.share_among(self.context.membership.live());
-        }
-        let moment = Moment::now(&self.context.clock);
-        if let Some((reply, answer)) = self.owner.receive(moment, message.request, message.reply) {
-            let _ = reply.send(answer);
-        }
-        self.report_counts();
-        if message.urgent {
-            self.flush(ctx);
-        }
-        self.recall(ctx, moment);
-    }
-}
-
-impl Handler<Inspect> for ShardActor {
-    type Result = ();
-
-    fn handle(&mut self, message: Inspect, _ctx: &mut Self::Context) {
-        self.owner.tick(Moment::now(&self.context.clock));
-        let standing = self.owner.state().meters().map(|(name, meter)| {
-            let (charged, outstanding) = meter.load();
-            OwnerStanding {
-                meter: name.clone(),
-                limit: meter.limit(),
-                charged,
-                outstanding,
-                presumed: meter.grants.values().map(|grant| grant.presumed).sum(),
-                grants: meter.grants.len(),
-            }
-        });
-        let _ = message.0.send(standing.collect());
-    }
-}
-
-impl Handler<Finish> for ShardActor {
-    type Result = ();
-
-    fn handle(&mut self, message: Finish, ctx: &mut Self::Context) {
-        self.finishing.push(message.0);
-        self.flush(ctx);
     }
 }

@@ -1,5 +1,8 @@
 //! The node's handle on the ledger.
 
+mod ending;
+mod rebase;
+
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -7,13 +10,13 @@ use std::time::Duration;
 
 use actix_rt::ArbiterHandle;
 use grok2api_schemas::bus::subjects::SHARDS;
-use grok2api_schemas::cluster::{NodeRequest, ShardClaim};
-use grok2api_schemas::ids::SessionId;
+use grok2api_schemas::cluster::ShardClaim;
 use grok2api_schemas::meter::{Domain, Meter};
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use self::rebase::LostUnits;
 #[cfg(test)]
 use super::actor::Finish;
 use super::actor::{self, Inspect, OwnerStanding, ShardContext};
@@ -30,7 +33,7 @@ use super::shortage::{Shortage, ShortageKind, Want};
 use super::spool::Spool;
 use super::usage::Meters;
 use super::{LedgerError, LedgerOptions};
-use crate::bus::{BusError, BusHandle, NoRoom};
+use crate::bus::{BusHandle, NoRoom};
 use crate::clock::Clock;
 use crate::cluster::Membership;
 use crate::store::Store;
@@ -39,12 +42,6 @@ use crate::store::Store;
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// A node that has not heard itself for so long is cut off: a beat of its own is overdue. Milliseconds.
 const CUT_OFF_MS: u64 = 1_500;
-/// How long a graceful end waits for acknowledgements.
-const CLOSE_WITHIN: Duration = Duration::from_secs(10);
-/// How long a graceful end waits for other nodes to take its shards over.
-const HAND_OVER_WITHIN: Duration = Duration::from_secs(5);
-/// How often a graceful end looks whether it is done.
-const CLOSE_LOOK: Duration = Duration::from_millis(10);
 
 /// The ledger as this node's callers use it: cheap to clone.
 #[derive(Clone)]
@@ -380,75 +377,6 @@ impl Ledger {
     /// How many meters this node has used.
     pub fn meter_count(&self) -> usize {
         self.inner.meters.len()
-    }
-
-    /// Asks another node to hand over what it has and to end.
-    ///
-    /// # Errors
-    /// It does not answer.
-    pub async fn ask_to_drain(&self, session: SessionId) -> Result<(), BusError> {
-        remote::ask(&self.inner.bus, session, &NodeRequest::Drain, remote::COMMAND_WITHIN).await?;
-        Ok(())
-    }
-
-    /// Cancelled once this node is asked to hand over and to end.
-    pub fn asked_to_drain(&self) -> &CancellationToken {
-        &self.inner.shards.asked_to_drain
-    }
-
-    /// A graceful end: gives back what is not in use, settles everything, hands the shards over, writes down what is
-    /// left, stops. Calls still in flight are settled by presumption, in a cluster by a lapse, alone in the process's next
-    /// life.
-    pub async fn close(&self) {
-        let inner = &self.inner;
-        inner.node.start_closing();
-        inner.shards.membership.drain();
-        let settled = async {
-            // Again and again: the answer to an ask that was under way may bring units that nobody will use.
-            while !self.wind_up() {
-                tokio::time::sleep(CLOSE_LOOK).await;
-            }
-            self.hand_over().await;
-            inner.shards.finish().await;
-        };
-        if tokio::time::timeout(CLOSE_WITHIN, settled).await.is_err() {
-            tracing::warn!("the ledger's end ran out of time: what was not written lapses");
-        }
-        inner.stop.cancel();
-        inner.shards.membership.leave();
-    }
-
-    /// Gives back what is not in use; answers whether every owner has acknowledged everything.
-    fn wind_up(&self) -> bool {
-        let mut is_settled = true;
-        for entry in self.inner.meters.iter() {
-            let meter = entry.value();
-            let settled = {
-                let mut held = meter.state.lock();
-                held.wind_up();
-                held.is_settled()
-            };
-            if !settled {
-                is_settled = false;
-                self.inner.node.activate(meter);
-                self.inner.node.hurry(meter, false);
-            }
-        }
-        is_settled
-    }
-
-    /// Waits until other nodes have taken the shards over, if there are any to do so.
-    async fn hand_over(&self) {
-        let shards = &self.inner.shards;
-        let end = tokio::time::Instant::now() + HAND_OVER_WITHIN;
-        while !shards.claims().is_empty() && tokio::time::Instant::now() < end {
-            let snapshot = shards.membership.snapshot();
-            let has_heir = snapshot.connected && snapshot.named.iter().flatten().any(|heir| *heir != snapshot.me);
-            if !has_heir {
-                return;
-            }
-            tokio::time::sleep(CLOSE_LOOK).await;
-        }
     }
 
     /// Ends one shard's actor as a fault would, for tests.

@@ -42,7 +42,7 @@ use grok2api_schemas::ids::SessionId;
 pub use actor::OwnerStanding;
 pub use counters::LedgerCounters;
 pub use error::LedgerError;
-pub use handle::{Ledger, MeterStatus};
+pub use handle::{Ledger, LostUnits, MeterStatus};
 pub use holder::HeldMeter;
 pub use lease::CallLease;
 pub use owner::Distrust;

@@ -100,7 +100,7 @@ async fn answer(shards: &Shards, meters: &Meters, payload: &[u8]) -> Option<Byte
             NodeReply::Exchange(join_all(waiting).await)
         }
         NodeRequest::Yield { shard } => {
-            shards.let_go(usize::from(shard)).await;
+            shards.make_way(usize::from(shard)).await;
             NodeReply::Done
         }
         NodeRequest::Recall { meters } => {
@@ -129,6 +129,7 @@ fn hand_over(shards: &Shards, part: ShardRequest) -> impl Future<Output = ShardR
         let exchange = Exchange {
             request: part.request,
             urgent: part.urgent,
+            gathers: true,
             reply,
         };
         open.addr.try_send(exchange).is_ok().then_some(open.epoch)

@@ -1,6 +1,9 @@
 //! Which shards this node decides for, and who decides for the others. In a cluster a keeper takes over what the
 //! membership names this node for: at once what nobody decides for, one by one what a living node hands over.
 
+mod compare;
+mod planner;
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -8,15 +11,14 @@ use std::time::Duration;
 use arc_swap::ArcSwapOption;
 use grok2api_schemas::cluster::{NodeRequest, ShardClaim};
 use grok2api_schemas::ids::SessionId;
-use grok2api_schemas::meter::Meter;
+use grok2api_schemas::meter::{Meter, MeterKind};
 use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::actor::{self, Finish, OpenShard, ShardContext};
-use super::owner::Owner;
-use super::rules::Moment;
-use super::{LedgerError, remote};
+use self::planner::Planner;
+use super::actor::{self, Finish, Inspect, OpenShard, OwnerStanding, ShardContext};
+use super::remote;
 use crate::clock::Mono;
 use crate::cluster::{Membership, Snapshot};
 
@@ -26,14 +28,15 @@ const REOPEN_AFTER_MS: u64 = 5_000;
 const REBUILD_AFTER_MS: u64 = 100;
 /// How long a shard that could not be opened waits for the next try.
 const TRY_AGAIN_MS: u64 = 500;
-/// A journal that could not be compared is looked at again after so long.
-const CHECK_AGAIN: Duration = Duration::from_secs(5);
 /// The keeper looks at least this often.
 const LOOK: Duration = Duration::from_millis(250);
-/// A join takes its shards over at least this long, and one after the other.
-const JOIN_SPREAD_MS: u64 = 1_200;
-/// How long the present owner of a shard gets to write what is pending, before it is taken over without its help.
-const YIELD_WITHIN: Duration = Duration::from_millis(500);
+/// How long the present owner of a shard gets to end what is under way, before it is taken over without its help.
+const YIELD_WITHIN: Duration = Duration::from_millis(2_000);
+/// How long it waits for paced shares that are on their way from one holder to another: the next owner would release them ε
+/// later, and who waits for one would not get it in time.
+const SHARES_MOVE_WITHIN: Duration = Duration::from_millis(1_500);
+/// How often it looks whether they are there.
+const SHARES_LOOK: Duration = Duration::from_millis(50);
 
 /// Where a shard's owner lives, if here.
 pub(super) struct ShardLink {
@@ -159,6 +162,28 @@ impl Shards {
         open.collect()
     }
 
+    /// Another node wants to decide for a shard: it may, when no paced share is on its way.
+    pub(super) async fn make_way(&self, shard: usize) {
+        let end = tokio::time::Instant::now() + SHARES_MOVE_WITHIN;
+        while self.moves_shares(shard).await && tokio::time::Instant::now() < end {
+            tokio::time::sleep(SHARES_LOOK).await;
+        }
+        self.let_go(shard).await;
+    }
+
+    async fn moves_shares(&self, shard: usize) -> bool {
+        let Some(open) = self.local(shard) else {
+            return false;
+        };
+        let (reply, answer) = oneshot::channel();
+        if open.addr.try_send(Inspect(reply)).is_err() {
+            return false;
+        }
+        let standing = answer.await.unwrap_or_default();
+        let is_paced = |at: &OwnerStanding| matches!(at.meter.kind, MeterKind::Paced { .. });
+        standing.iter().any(|at| is_paced(at) && at.charged > 0)
+    }
+
     /// Writes what is pending of a shard and lets go of it, for its next owner.
     pub(super) async fn let_go(&self, shard: usize) {
         let Some(link) = self.links.get(shard) else {
@@ -238,64 +263,6 @@ impl Shards {
         if let Some((shard, owner)) = planner.next(now, &planned) {
             self.open(shard, Some(owner));
         }
-    }
-
-    /// Another node decides for a shard in a new epoch: looks in the background whether its journal is still the one that
-    /// this node knows. The owner may be new here, and know nothing against a journal that was wiped.
-    fn check(self: &Arc<Self>, shard: usize, owner: SessionId, epoch: u64) {
-        let Some(link) = self.links.get(shard) else {
-            return;
-        };
-        if link.checked.swap(epoch, Ordering::AcqRel) == epoch {
-            return;
-        }
-        let shards = self.clone();
-        self.tracker.spawn(async move {
-            let stop = shards.stop.clone();
-            let suspect = tokio::select! {
-                () = stop.cancelled() => return,
-                suspect = shards.is_suspect(shard) => suspect,
-            };
-            match suspect {
-                Ok(false) => {}
-                // What is noted in the journal binds whoever decides for it next.
-                Ok(true) => shards.open(shard, Some(owner)),
-                Err(error) => {
-                    tracing::debug!(shard, %error, "the journal of another node's shard was not compared");
-                    tokio::time::sleep(CHECK_AGAIN).await;
-                    if let Some(link) = shards.links.get(shard) {
-                        link.checked.store(0, Ordering::Release);
-                    }
-                }
-            }
-        });
-    }
-
-    /// Whether a journal is not what this node remembers, and does not say so itself. What is right is remembered.
-    async fn is_suspect(&self, shard: usize) -> Result<bool, LedgerError> {
-        let Some(ShardLink { context, .. }) = self.links.get(shard) else {
-            return Ok(false);
-        };
-        let (number, memory) = (context.shard, &context.memory);
-        let head = context.bus.journal_head(number).await?;
-        let known = memory.of(number);
-        let is_same = known
-            .is_none_or(|known| known.incarnation == head.incarnation && known.last_sequence <= head.last_sequence);
-        if !is_same {
-            let entries = context.bus.journal_read(number, 0).await?;
-            let moment = Moment::now(&context.clock);
-            let replayed = Owner::<()>::replay(context.options.session, context.options, moment, head, &entries);
-            let mut owner = replayed.map_err(|unreadable| LedgerError::Unreadable {
-                shard: number,
-                unreadable,
-            })?;
-            owner.compare(moment, known);
-            if owner.found_suspect() {
-                return Ok(true);
-            }
-        }
-        memory.note(number, head);
-        Ok(false)
     }
 
     /// Another node starves of these meters.
@@ -397,32 +364,6 @@ impl Shards {
                 let _ = written.await;
             }
         }
-    }
-}
-
-/// Spreads planned hand-overs over time.
-#[derive(Debug, Default)]
-struct Planner {
-    next_at: Mono,
-    every_ms: u64,
-}
-
-impl Planner {
-    /// The next hand-over to make, if it is time.
-    fn next(&mut self, now: Mono, planned: &[(usize, SessionId)]) -> Option<(usize, SessionId)> {
-        let Some(first) = planned.first() else {
-            self.every_ms = 0;
-            return None;
-        };
-        if self.every_ms == 0 {
-            // The pace is set by the first look at a plan.
-            self.every_ms = (JOIN_SPREAD_MS / planned.len() as u64).clamp(100, 600);
-        }
-        if now < self.next_at {
-            return None;
-        }
-        self.next_at = now.plus_ms(self.every_ms);
-        Some(*first)
     }
 }
 

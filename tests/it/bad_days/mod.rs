@@ -11,4 +11,5 @@ mod planned;
 mod skew;
 mod stage;
 mod unreachable;
+mod versions;
 mod waiting;

@@ -1,5 +1,6 @@
 //! The gateway as a process of its own, on a data directory that outlives it.
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
@@ -8,7 +9,7 @@ use tempfile::TempDir;
 
 use super::admin::Admin;
 use super::http::Http;
-use super::process::{Process, find_address, program};
+use super::process::{Process, find_address, program, program_at};
 use super::sim::Sim;
 
 /// The key of scripts: exempt from limits.
@@ -24,6 +25,7 @@ pub struct Plan {
     environment: Vec<(String, String)>,
     config: String,
     arguments: Vec<String>,
+    program: Option<OsString>,
 }
 
 impl Plan {
@@ -38,6 +40,7 @@ impl Plan {
             ],
             config: String::new(),
             arguments: Vec::new(),
+            program: None,
         }
     }
 
@@ -90,6 +93,12 @@ impl Plan {
         ))
     }
 
+    /// Runs another build than the one under test; `None`: that one.
+    pub fn build(mut self, program: Option<OsString>) -> Plan {
+        self.program = program;
+        self
+    }
+
     /// The command that starts it in this directory.
     pub fn command(&self, root: &Path) -> Command {
         let data = root.join("data");
@@ -97,7 +106,7 @@ impl Plan {
         if !self.config.is_empty() {
             std::fs::write(data.join("config.toml"), format!("config_version = 1\n{}", self.config)).unwrap();
         }
-        let mut command = program();
+        let mut command = self.program.as_deref().map_or_else(program, program_at);
         command
             .current_dir(root)
             .arg("--data-dir")

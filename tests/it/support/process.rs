@@ -1,5 +1,6 @@
 //! A program that runs beside the test: its output in files, killed when the test ends.
 
+use std::ffi::OsStr;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -14,7 +15,12 @@ const PROGRAM: &str = "GROK2API_TEST_PROGRAM";
 /// The program under test.
 pub fn program() -> Command {
     let built = std::env::var_os(PROGRAM);
-    let mut command = Command::new(built.as_deref().unwrap_or(env!("CARGO_BIN_EXE_grok2api").as_ref()));
+    program_at(built.as_deref().unwrap_or(env!("CARGO_BIN_EXE_grok2api").as_ref()))
+}
+
+/// Another build of it.
+pub fn program_at(path: &OsStr) -> Command {
+    let mut command = Command::new(path);
     // What the machine has set must not reach the tests.
     command.env_clear();
     for name in ["PATH", "HOME", "TMPDIR", "RUST_BACKTRACE", "LLVM_PROFILE_FILE"] {

@@ -13,7 +13,7 @@ use grok2api_schemas::bus::changes::{ConfigChanged, RowChanged, SharedConfig};
 use grok2api_schemas::bus::join::{KeyReply, KeyRequest};
 use grok2api_schemas::client_key::{DailyLimits, DisconnectPolicy, KeyLimits, KeyRecord};
 use grok2api_schemas::ids::{KeyId, SessionId, TokenId};
-use grok2api_schemas::ledger::{Change, Changes, Entry, EntryBody, GrantId, MeterChanges, Report, Takeover};
+use grok2api_schemas::ledger::{Change, Changes, Entry, EntryBody, GrantId, MeterChanges, Report, Suspicion, Takeover};
 use grok2api_schemas::meter::{Domain, Meter, MeterKind};
 use grok2api_schemas::since::Since;
 use grok2api_schemas::token::{Cooling, CoolingCause, LearnedLimits, PoolName, TeamRecord, TokenRecord, TokenSwitch};
@@ -265,6 +265,14 @@ fn every_version_is_written_and_read_as_it_was() {
             })),
         );
         golden.same("journal-changes", &entry(EntryBody::Changes(changes())));
+        let suspicion = Suspicion {
+            takeover: Takeover {
+                incarnation: 3,
+                predecessors_are_dead: false,
+            },
+            since_ms: 1_700_000_000_000,
+        };
+        golden.same("journal-suspect", &entry(EntryBody::Suspect(suspicion)));
         golden.same(
             "row-changed",
             &RowChanged {

@@ -8,14 +8,20 @@ use super::{Asked, Held};
 use crate::clock::Mono;
 use crate::ledger::rules::Class;
 
-/// Demand that should be in hand, milliseconds: below this, more is asked for.
-const LOW_WATER_MS: u64 = 15_000;
+/// Demand that should be in hand, milliseconds: below this, more is asked for at the next exchange, so that 14 s are there
+/// when the answer comes.
+const LOW_WATER_MS: u64 = 18_000;
 /// Demand that is asked for, milliseconds.
-const TARGET_MS: u64 = 20_000;
+const TARGET_MS: u64 = 23_000;
+/// Units count as in hand while they live for another so many hundredths of their life: with the exchanges' pause and the
+/// margin at the end, that outlives a bus that stands still for 13 s.
+const FRESH_PERCENT: u64 = 65;
+/// Of a limit, so much may be charged or in somebody's hand before every unit that comes back early is of use.
+const SCARCE_PERCENT: u64 = 90;
 /// Units that nobody takes for this long go back, milliseconds.
 const IDLE_MS: u64 = 5_000;
 /// A settlement that is not acknowledged is told again after this long, milliseconds.
-const TELL_AGAIN_MS: u64 = 4_000;
+const TELL_AGAIN_MS: u64 = 6_500;
 /// Units of the next day are asked for so long before it begins, milliseconds.
 const NEXT_DAY_AHEAD_MS: u64 = 60_000;
 /// An ask without an answer is given up after this long, milliseconds.
@@ -23,6 +29,20 @@ const ASK_LOST_MS: u64 = 10_000;
 /// Stands in for a limit that is not known. A meter without one is granted in numbers like any other, and without bound: so
 /// what a killed node had in flight is charged, though its last settlements were never told.
 const UNBOUNDED: u64 = u64::MAX >> 2;
+
+/// What a turn is the occasion to ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Asks {
+    /// Nothing: the node winds up.
+    None,
+    /// What somebody waits for.
+    Urgent,
+    /// That, and what is foreseen of meters that are nearly used up.
+    Brisk,
+    /// That, and what is foreseen of all.
+    All,
+}
+
 /// What a turn of the pump sends for this meter.
 #[derive(Debug, Default)]
 pub struct Outgoing {
@@ -36,6 +56,8 @@ pub struct Outgoing {
     pub ask: Option<Ask>,
     /// Whether the ask (or a return that somebody waits for) cannot wait for the owner's tick.
     pub urgent: bool,
+    /// Whether the owner should hear of it soon: little is left, or slots are in use.
+    pub is_brisk: bool,
     /// When this meter wants another turn even if nothing happens.
     pub again_at: Option<Mono>,
     /// Nothing in hand, nothing to tell.
@@ -45,9 +67,15 @@ pub struct Outgoing {
 }
 
 impl Held {
-    /// One turn: returns what is idle or near its end, tells what changed, asks for what is short. `open` is false while
-    /// the node winds up.
+    /// A turn in which everything may be asked for, or nothing.
+    #[cfg(test)]
     pub fn turn(&mut self, now: Mono, meter: &Meter, open: bool) -> Outgoing {
+        self.turn_for(now, meter, if open { Asks::All } else { Asks::None })
+    }
+
+    /// One turn: returns what is idle or near its end, tells what changed, asks for what is short. What is asked for ahead of
+    /// demand is asked for when its message goes out, because its life begins then.
+    pub fn turn_for(&mut self, now: Mono, meter: &Meter, asks: Asks) -> Outgoing {
         self.demand.roll(now);
         self.fade_used(now);
         if self.asked.is_some_and(|asked| now.ms_since(asked.at) >= ASK_LOST_MS) {
@@ -59,8 +87,10 @@ impl Held {
             seen: self.seen.take(),
             ..Outgoing::default()
         };
-        if open {
-            self.ask(now, meter, &mut out);
+        out.is_brisk = self.is_brisk();
+        if asks != Asks::None {
+            let ahead = asks == Asks::All || (asks == Asks::Brisk && out.is_brisk);
+            self.ask(now, meter, ahead, &mut out);
         }
         self.tell(now, meter, &mut out);
         out.urgent |= std::mem::take(&mut self.hastens) && !out.settlements.is_empty();
@@ -128,7 +158,17 @@ impl Held {
         }
     }
 
-    fn ask(&mut self, now: Mono, meter: &Meter, out: &mut Outgoing) {
+    /// Whether every unit that comes back early is of use, or the owner must hear often that the session lives.
+    fn is_brisk(&self) -> bool {
+        if self.rules.class == Class::Slots {
+            return !self.grants.is_empty();
+        }
+        let used = self.standing.charged + self.standing.outstanding;
+        let is_scarce = |limit: u64| u128::from(used) * 100 >= u128::from(limit) * u128::from(SCARCE_PERCENT);
+        !self.grants.is_empty() && (self.heard_no || self.limit.is_some_and(is_scarce))
+    }
+
+    fn ask(&mut self, now: Mono, meter: &Meter, may_ask_ahead: bool, out: &mut Outgoing) {
         if self.limit == Some(0) {
             return;
         }
@@ -137,7 +177,7 @@ impl Held {
         if idle {
             return;
         }
-        let renew_at = LOW_WATER_MS.min(self.rules.life_ms / 2);
+        let renew_at = self.rules.life_ms / 2;
         let mut renew = Vec::new();
         let (need, want) = match (self.limit, self.rules.class) {
             (None, Class::Share) => return self.missed_none(),
@@ -182,6 +222,9 @@ impl Held {
         let urgent = need > 0;
         if self.asked.is_some_and(|asked| asked.urgent || !urgent) {
             return;
+        }
+        if !urgent && !may_ask_ahead {
+            return self.missed_none();
         }
         let least = match self.rules.class {
             Class::Amount => self.least().clamp(1, need.max(1)),
@@ -239,7 +282,7 @@ impl Held {
 
     /// Units in hand that outlive a stall of the bus.
     fn fresh_stock(&self, now: Mono) -> u64 {
-        let far = now.plus_ms(self.rules.life_ms / 3);
+        let far = now.plus_ms(self.rules.life_ms * FRESH_PERCENT / 100);
         let fresh = self.grants.iter().filter(|grant| usable(grant, far));
         fresh.map(HeldGrant::stock).sum()
     }

@@ -195,24 +195,23 @@ impl<T> Owner<T> {
     }
 
     /// What the upstream was asked, and a mark of how the meter stood before.
-    #[cfg_attr(not(test), expect(dead_code, reason = "nobody asks the upstream yet"))]
     pub fn question(&self, meter: &Meter) -> Option<Question> {
         self.state.meter(meter).map(OwnerMeter::question)
     }
 
     /// Meters of which so much is lost, for so long, that the upstream should be asked what is left.
-    #[cfg_attr(not(test), expect(dead_code, reason = "nobody asks the upstream yet"))]
     pub fn wants_rebase(&self) -> Vec<Meter> {
         let lost = self.state.meters().filter(|(_, meter)| meter.wants_rebase());
         lost.map(|(name, _)| name.clone()).collect()
     }
 
     /// The upstream answered a question that was sent after `question` was marked: so many units are left.
-    #[cfg_attr(not(test), expect(dead_code, reason = "nobody asks the upstream yet"))]
-    pub fn rebase(&mut self, moment: Moment, meter: &Meter, question: Question, remaining: u64) {
+    /// Answers whether that is taken.
+    pub fn rebase(&mut self, moment: Moment, meter: &Meter, question: Question, remaining: u64) -> bool {
         self.sweep(moment, meter);
         let change = self.state.meter_mut(meter).rebase(moment, question, remaining);
         self.make(moment, meter, change);
+        change.is_some()
     }
 
     fn standing(&self, moment: Moment, meter: &Meter, least: u64) -> Standing {

@@ -21,6 +21,10 @@ pub(super) struct Batch {
     pub(super) spoke_at: Mono,
     /// Meters of the shard are in use here: its owner must hear that the session lives.
     pub(super) holds: bool,
+    /// Something here is nearly used up, or slots are in use: it goes out more often.
+    pub(super) is_brisk: bool,
+    /// Went astray or got lost: it does not wait for the next exchange.
+    pub(super) is_overdue: bool,
     /// The node that was asked last does not own the shard.
     pub(super) not_before: Option<Mono>,
     /// Since when somebody waits for an answer without having got any.
@@ -53,6 +57,8 @@ impl Batch {
             urgent: false,
             spoke_at: now,
             holds: false,
+            is_brisk: false,
+            is_overdue: false,
             not_before: None,
             waiting_since: None,
         }
@@ -102,6 +108,8 @@ impl Batch {
     pub(super) fn take(&mut self, now: Mono, urgent: bool) -> (OwnerRequest, Sent) {
         self.spoke_at = now;
         self.urgent = false;
+        self.is_overdue = false;
+        self.not_before = None;
         self.settled.clear();
         if urgent {
             self.waiting_since.get_or_insert(now);

@@ -22,6 +22,8 @@ use crate::store::Store;
 
 mod joins;
 mod journals;
+mod rebase;
+mod stalls;
 
 const WAIT: Duration = Duration::from_secs(2);
 

@@ -241,6 +241,7 @@ pub(super) fn check(golden: &mut Golden) {
         &NodeRequest::KeyUsage(vec!["key_1".to_owned()]),
     );
     golden.same("node-reply-key-usage", &used());
+    golden.same("node-request-recall", &NodeRequest::Recall { meters: vec![meter()] });
     golden.same("node-reply", &answered());
     golden.same("node-reply-done", &NodeReply::Done);
     golden.same("beat", &beat());
