@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use actix::fut::ActorFutureExt;
-use actix::{Actor, ActorContext, Addr, AsyncContext, Context, WrapFuture};
+use actix::{Actor, ActorContext, Addr, AsyncContext, Context, SpawnHandle, WrapFuture};
 use grok2api_schemas::cluster::NodeRequest;
 use grok2api_schemas::ledger::OwnerReply;
 use tokio::sync::{Notify, oneshot};
@@ -93,7 +93,7 @@ pub(super) struct ShardActor {
     finishing: Vec<oneshot::Sender<()>>,
     failures: u32,
     /// An append of what has been gathered is arranged.
-    gathers: bool,
+    gathers: Option<SpawnHandle>,
     gathered_at: Mono,
 }
 
@@ -128,7 +128,7 @@ pub(super) async fn open(context: ShardContext, arbiter: &actix_rt::ArbiterHandl
                     owner,
                     finishing: Vec::new(),
                     failures: 0,
-                    gathers: false,
+                    gathers: None,
                     gathered_at: Mono(0),
                 });
                 return Ok(OpenShard { addr, epoch, gauge });
@@ -260,6 +260,11 @@ impl ShardActor {
             // What trickled in since everything was appended a moment ago waits for the next time.
             let now = actor.context.clock.now();
             if actor.gathered_at == Mono(0) || now.ms_since(actor.gathered_at) >= TICK_ALONE_MS {
+                // What has been gathered goes with it.
+                if let Some(arranged) = actor.gathers.take() {
+                    ctx.cancel_future(arranged);
+                    actor.gathered_at = now;
+                }
                 actor.flush(ctx);
             }
             actor.tick_later(ctx);
@@ -268,14 +273,15 @@ impl ShardActor {
 
     /// Appends what has been gathered, soon.
     fn gather(&mut self, ctx: &mut Context<Self>) {
-        if std::mem::replace(&mut self.gathers, true) {
+        if self.gathers.is_some() {
             return;
         }
-        ctx.run_later(Duration::from_millis(GATHER_MS), |actor, ctx| {
-            actor.gathers = false;
+        let arranged = ctx.run_later(Duration::from_millis(GATHER_MS), |actor, ctx| {
+            actor.gathers = None;
             actor.gathered_at = actor.context.clock.now();
             actor.flush(ctx);
         });
+        self.gathers = Some(arranged);
     }
 
     /// Brings what the membership shows of this shard up to date.
