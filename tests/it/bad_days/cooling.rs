@@ -33,7 +33,6 @@ async fn rests(http: Http, path: &str) -> Instant {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "needs the machine to itself"]
 async fn every_node_knows_within_milliseconds_that_a_credential_rests() {
     let Some(nats) = NatsServers::one().await else { return };
     let stage = Stage::set(nats, 3).await;
