@@ -18,9 +18,10 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::entry::{Team, Token};
+use super::entry::Token;
 use super::pool::Pool;
 use super::probe::ProbeReport;
+use super::team::Team;
 use crate::egress::ProxySpec;
 use crate::mailbox::Mailbox;
 use crate::runtime::ArbiterPool;

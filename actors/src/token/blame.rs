@@ -7,8 +7,9 @@ use grok2api_schemas::token::{Cooling, CoolingCause};
 
 use super::choice::Pick;
 use super::cooling::{self, Penalty, Scope, SoftFailure};
-use super::entry::{Team, Token};
+use super::entry::Token;
 use super::pool::Pool;
+use super::team::Team;
 use super::timers::Resting;
 use crate::clock::WallMs;
 

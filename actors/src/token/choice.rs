@@ -9,8 +9,9 @@ use grok2api_schemas::meter::MeterKind;
 use super::affinity::{Affinity, AffinityCounters, ConversationId};
 use super::cooling;
 use super::eligible::{ModelId, ModelSet};
-use super::entry::{NOWHERE, Team, TeamModel, Token};
+use super::entry::{NOWHERE, Token};
 use super::pool::Pool;
+use super::team::{Team, TeamModel};
 use crate::clock::{Mono, WallMs};
 
 /// What a call asks of the pool.

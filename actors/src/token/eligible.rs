@@ -7,7 +7,8 @@ use std::sync::atomic::Ordering;
 use dashmap::DashMap;
 use parking_lot::RwLock;
 
-use super::entry::{NOWHERE, Team, Token};
+use super::entry::{NOWHERE, Token};
+use super::team::Team;
 
 /// A model name, interned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -14,8 +14,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::cooling::{self, Scope};
-use super::entry::{Team, Token};
+use super::entry::Token;
 use super::pool::Pool;
+use super::team::Team;
 
 /// Of a rest that was heard of, this is how long the node that looks after it waits for the record before it writes it
 /// itself: whoever saw the refusal may have died before its write.

@@ -7,9 +7,10 @@ use std::sync::atomic::Ordering;
 use grok2api_schemas::token::{Cooling, CoolingCause};
 
 use super::cooling;
-use super::entry::{Team, Token};
+use super::entry::Token;
 use super::pool::Pool;
 use super::probe::{Facts, ProbeReport};
+use super::team::Team;
 use crate::clock::WallMs;
 
 /// Whether a probe that found all well ends a rest: one of a kind that probes look for, and that stood when it began. What

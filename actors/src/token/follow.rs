@@ -15,8 +15,9 @@ use grok2api_schemas::token::{TeamRecord, TokenRecord};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::entry::{Team, Token};
+use super::entry::Token;
 use super::pool::Pool;
+use super::team::Team;
 use super::timers::Resting;
 use crate::bus::{BusError, KvChange, codec};
 

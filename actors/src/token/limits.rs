@@ -6,7 +6,7 @@ use grok2api_schemas::config::{Limits, TeamConfig};
 use grok2api_schemas::meter::MeterKind;
 use grok2api_schemas::token::{LearnedLimits, TeamRecord, TokenRecord};
 
-use super::entry::Takes;
+use super::team::Takes;
 
 /// All that the configuration says of teams.
 #[derive(Clone, Debug, Default)]

@@ -9,10 +9,10 @@ use grok2api_schemas::token::{LearnedLimits, TeamRecord};
 
 use super::cooling::CoolingPolicy;
 use super::eligible::ModelId;
-use super::entry::{MeterUse, Team, TeamModel};
 use super::limits::LimitBook;
 use super::merge;
 use super::pool::Pool;
+use super::team::{MeterUse, Team, TeamModel};
 use crate::clock::Mono;
 
 /// A limit that the upstream told is raised at most this often, milliseconds.

@@ -7,6 +7,7 @@ pub mod cooling;
 pub mod limits;
 mod eligible;
 mod entry;
+mod team;
 pub mod affinity;
 pub mod conversations;
 mod choice;
@@ -27,15 +28,17 @@ pub mod probe;
 mod timers;
 mod actor;
 mod life;
+mod probing;
 mod roster;
 
 pub use choice::{Pick, Reason, Tried, Wish};
 pub use eligible::ModelId;
 pub use enrol::mask;
-pub use entry::{MeterUse, Takes, Team, TeamModel, Token};
+pub use entry::Token;
 pub use listing::{RestScope, Resting};
 pub use pool::{Pool, PoolCounters, PoolOptions, PoolParts};
 pub use share::{Share, keeper};
+pub use team::{MeterUse, Takes, Team, TeamModel};
 
 #[cfg(test)]
 mod tests;

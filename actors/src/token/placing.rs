@@ -7,8 +7,9 @@ use grok2api_schemas::token::{TeamRecord, TokenSwitch};
 
 use super::cooling;
 use super::eligible::{self, ModelId};
-use super::entry::{NOWHERE, Team, Token};
+use super::entry::{NOWHERE, Token};
 use super::pool::Pool;
+use super::team::Team;
 use crate::clock::WallMs;
 
 impl Pool {

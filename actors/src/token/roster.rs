@@ -14,11 +14,12 @@ use grok2api_schemas::token::{TeamRecord, TokenRecord, TokenSwitch};
 use grok2api_schemas::token_event::TokenHappening;
 
 use super::enrol;
-use super::entry::{Team, Token};
+use super::entry::Token;
 use super::life::WRITES;
 use super::merge;
 use super::pool::Pool;
 use super::probe::ProbeReport;
+use super::team::Team;
 use crate::bus::{BusError, KvWrite};
 
 impl Pool {

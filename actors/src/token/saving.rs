@@ -10,8 +10,9 @@ use grok2api_schemas::bus::subjects::buckets;
 use grok2api_schemas::token::{TeamRecord, TokenRecord};
 
 use super::actor::RECORD_VERSION;
-use super::entry::{Team, Token};
+use super::entry::Token;
 use super::pool::Pool;
+use super::team::Team;
 use crate::bus::{BusError, BusErrorKind, Expect, codec};
 
 /// Others are faster at most this often in a row.

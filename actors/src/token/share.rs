@@ -6,8 +6,9 @@ use std::sync::Arc;
 use grok2api_schemas::ids::SessionId;
 
 use super::cooling;
-use super::entry::{Team, Token};
+use super::entry::Token;
 use super::pool::Pool;
+use super::team::Team;
 use grok2api_schemas::token::{Cooling, CoolingCause, TokenSwitch};
 
 /// Says whether this node looks after a key; see [`Pool::set_share`].
