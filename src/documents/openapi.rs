@@ -86,7 +86,7 @@ pub fn openapi() -> Value {
 }
 
 /// Routes of administration that are no operation of the table.
-const OTHER_ADMIN: [(&str, &str, &str); 26] = [
+const OTHER_ADMIN: [(&str, &str, &str); 27] = [
     ("post", "/login", "Begins a session."),
     ("post", "/logout", "Ends it."),
     ("get", "/session", "Shows it."),
@@ -106,7 +106,11 @@ const OTHER_ADMIN: [(&str, &str, &str); 26] = [
     ("post", "/tokens/import", "Adds credentials from a file."),
     ("post", "/tokens/export", "Gives credentials out."),
     ("post", "/tokens/nsfw/refresh", "Of the older project; not offered."),
-    ("post", "/tokens/auto-register", "Of the older project; not offered."),
+    (
+        "post",
+        "/tokens/auto-register",
+        "Starts a provisioner's job, in the older project's form; not offered without one.",
+    ),
     (
         "get",
         "/tokens/auto-register/status",
@@ -130,6 +134,11 @@ const OTHER_ADMIN: [(&str, &str, &str); 26] = [
         "get",
         "/logs/stream",
         "Tells what is logged, as it is, in server-sent events.",
+    ),
+    (
+        "get",
+        "/metrics",
+        "Sums requests of a day and a week, in the older project's form.",
     ),
     ("get", "/requests", "Lists requests."),
     ("get", "/cluster", "Shows the cluster."),
