@@ -36,7 +36,7 @@ def run(include, token, examples):
         str(Path(sys.executable).parent / "schemathesis"), "run", f"{GATEWAY}/openapi.json", "--url", GATEWAY,
         "--include-path-regex", include, "--phases", "examples,fuzzing", "--max-examples", str(examples),
         "--checks", CHECKS, "--seed", "1", "--workers", "2", "--request-timeout", "20", "--no-color",
-        "--generation-database", "none", "--max-time", "60", "--continue-on-failure", "--header", f"Authorization: Bearer {token}",
+        "--generation-database", "none", "--max-time", "30", "--continue-on-failure", "--header", f"Authorization: Bearer {token}",
     ]
     for path in LEFT_OUT:
         command += ["--exclude-path", path]

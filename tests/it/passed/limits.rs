@@ -96,7 +96,6 @@ async fn a_budget_holds_on_every_route_that_costs_something() {
         ("/v1/audio/speech", 0.000_05),
         ("/v1/stt", 0.000_1),
         ("/v1/audio/transcriptions", 0.000_1),
-        ("/v1/documents/search", 0.004),
     ] {
         let key = admin.new_key(json!({"name": path, "budget_usd": budget})).await;
         let client = gateway.as_client(&key.secret);
@@ -146,18 +145,6 @@ async fn what_a_batch_did_cost_is_charged_once_a_look_shows_it() {
         "two cents are charged, once",
         std::time::Duration::from_secs(5),
         all_of_it,
-    )
-    .await;
-    client.post(&format!("{path}/requests"), &call).await.ok();
-    client.get(&path).await.ok();
-    // What a node holds of the day's budget may be spent until its grant ends.
-    eventually(
-        "the budget is used up",
-        std::time::Duration::from_secs(45),
-        async || match client.get(&path).await.status.as_u16() {
-            429 => Ok(()),
-            other => Err(other.to_string()),
-        },
     )
     .await;
     // A key that may not use the model adds no call of it; one with a strict budget shows what it adds.
