@@ -27,6 +27,8 @@ const ROUTE: &str = "/v1/documents/search";
 const EVERYBODY: &str = "*";
 /// How long it is remembered where a collection lies.
 const LIFE_MS: u64 = 24 * 60 * 60 * 1000;
+/// What a search costs, USD ticks of 1e-10: xAI's list price of $2.50 for a thousand.
+const TICKS_A_SEARCH: u64 = 25_000_000;
 /// Teams that are asked for a collection that nobody knows, at most.
 const TEAMS: usize = 16;
 
@@ -77,6 +79,7 @@ async fn answer(app: &Arc<App>, mut request: Request, arrival: &Arrival) -> Resu
         bytes_in: body.len() as u64,
         body: body.clone(),
         pin: known.as_ref().map(|binding| binding.token),
+        expected_ticks: Some(TICKS_A_SEARCH),
         ..Ask::of_service(
             Route::post(ROUTE, "/documents/search"),
             arrival,

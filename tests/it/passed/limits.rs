@@ -96,6 +96,7 @@ async fn a_budget_holds_on_every_route_that_costs_something() {
         ("/v1/audio/speech", 0.000_05),
         ("/v1/stt", 0.000_1),
         ("/v1/audio/transcriptions", 0.000_1),
+        ("/v1/documents/search", 0.004),
     ] {
         let key = admin.new_key(json!({"name": path, "budget_usd": budget})).await;
         let client = gateway.as_client(&key.secret);
