@@ -1,7 +1,7 @@
 // What lies over the page: dialogs, drawers, toasts. Esc, the mask and a button close them; the focus stays inside and
 // goes back to where it was.
 
-import { html, useEffect, useRef } from '../vendor/mod.js';
+import { html, useLayoutEffect, useRef } from '../vendor/mod.js';
 import { t } from '../i18n.js';
 import { toasts, dropToast } from '../store.js';
 import { Icon } from './icons.js';
@@ -13,7 +13,8 @@ function Float({ kind, title, close, children, footer, wide, busy, testid }) {
   const box = useRef(null);
   const closing = useRef(close);
   closing.current = busy ? () => {} : close;
-  useEffect(() => {
+  // Before it is seen: an Esc that comes at once closes it too.
+  useLayoutEffect(() => {
     const before = document.activeElement;
     const me = {};
     open.push(me);
