@@ -206,15 +206,20 @@ impl App {
         let left = budget.saturating_sub(meters.spend.used_in_window());
         let catalogue = self.catalogue.load();
         let input = input_tokens(input_bytes);
+        let thought = match resolved.entry.is_some_and(|entry| entry.reasoning) {
+            true => self.engine.reasoning_allowance(resolved.upstream_name),
+            false => 0,
+        };
         let cost = |output: u64| catalogue.estimate_cost_ticks(resolved.canonical, input, output, 0);
-        let (Some(of_input), Some(with_output)) = (cost(0), cost(MANY)) else {
+        let (Some(of_input), Some(with_output), Some(of_thought)) = (cost(0), cost(MANY), cost(thought)) else {
             return Err(GatewayError::new(
                 ErrorKind::ClientBudget,
                 "This key's budget is strict, and this model has no known price to hold it by.",
             )
             .because(RefusalReason::ClientLimit));
         };
-        let per_answer = left.saturating_sub(of_input) / answers.max(1);
+        let per_answer =
+            (left.saturating_sub(of_input) / answers.max(1)).saturating_sub(of_thought.saturating_sub(of_input));
         let affordable = per_answer.saturating_mul(MANY) / with_output.saturating_sub(of_input).max(1);
         if affordable == 0 {
             let standing = self.ledger.status_of(meters.spend.meter());

@@ -115,6 +115,8 @@ pub struct Ask {
     pub max_output: Option<u64>,
     /// Most output tokens that the model allows.
     pub output_cap: Option<u64>,
+    /// The model may think before it answers, which no cap bounds.
+    pub reasons: bool,
     /// Answers asked for.
     pub answers: u64,
     /// What it costs by the price table, USD ticks, where it is paid for by the piece.
@@ -163,6 +165,7 @@ impl Ask {
             buckets: Vec::new(),
             max_output: None,
             output_cap: resolved.entry.and_then(|entry| entry.max_output),
+            reasons: resolved.entry.is_some_and(|entry| entry.reasoning),
             answers: 1,
             price: None,
             settles_later: false,

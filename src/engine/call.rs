@@ -298,7 +298,7 @@ impl Call {
         {
             engine
                 .expectations
-                .observe(&self.record.upstream_model, completion + usage.reasoning.unwrap_or(0));
+                .observe(&self.record.upstream_model, completion, usage.reasoning.unwrap_or(0));
         }
         let presumed = self.sent && tokens.is_none() && may_be_billed(outcome);
         let actual = Actual {

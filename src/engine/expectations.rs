@@ -15,10 +15,21 @@ const ENOUGH: u64 = 20;
 const STEPS: usize = 4;
 const BUCKETS: usize = 32 * STEPS;
 
-/// Running 95th percentile of output tokens, by model.
+/// Reasoning tokens that a strict key pays for ahead, as long as too few answers of the model were seen to say better.
+const REASONING_UNOBSERVED: u64 = 1_024;
+
+/// What calls used of late, by model.
 #[derive(Default)]
 pub struct Expectations {
-    by_model: DashMap<Box<str>, Mutex<Histogram>>,
+    by_model: DashMap<Box<str>, Mutex<Observed>>,
+}
+
+#[derive(Default)]
+struct Observed {
+    /// Output tokens, reasoning among them.
+    output: Histogram,
+    /// Reasoning tokens alone.
+    reasoning: Histogram,
 }
 
 struct Histogram {
@@ -73,16 +84,38 @@ impl Histogram {
         }
         None
     }
+
+    /// No value of late was above this.
+    fn most(&self) -> u64 {
+        self.counts.iter().rposition(|count| *count > 0).map_or(0, bound)
+    }
 }
 
 impl Expectations {
-    /// Takes note of what a call's output came to, in tokens.
-    pub fn observe(&self, model: &str, output_tokens: u64) {
-        if let Some(histogram) = self.by_model.get(model) {
-            histogram.lock().add(output_tokens);
+    /// Takes note of what a call's output came to, in tokens: what was shown, and the reasoning before it.
+    pub fn observe(&self, model: &str, shown: u64, reasoning: u64) {
+        let add = |observed: &Mutex<Observed>| {
+            let mut observed = observed.lock();
+            observed.output.add(shown.saturating_add(reasoning));
+            observed.reasoning.add(reasoning);
+        };
+        if let Some(observed) = self.by_model.get(model) {
+            add(&observed);
             return;
         }
-        self.by_model.entry(model.into()).or_default().lock().add(output_tokens);
+        add(&self.by_model.entry(model.into()).or_default());
+    }
+
+    /// Reasoning tokens that a strict budget sets aside for one answer. The upstream bills them and bounds only what it
+    /// shows (`xai-api.md` §4: `max_completion_tokens` counts visible tokens), so this is no bound but twice what was seen.
+    pub fn reasoning_allowance(&self, model: &str) -> u64 {
+        let observed = self.by_model.get(model);
+        let (total, most) = observed.map_or((0, 0), |observed| {
+            let observed = observed.lock();
+            (observed.reasoning.total, observed.reasoning.most())
+        });
+        let twice = most.saturating_mul(2);
+        if total < ENOUGH { twice.max(REASONING_UNOBSERVED) } else { twice }
     }
 
     /// Output tokens to reserve: what the client allows; for a strict reservation the model's cap; else what 95 of 100
@@ -104,7 +137,7 @@ impl Expectations {
         let observed = self
             .by_model
             .get(model)
-            .and_then(|histogram| histogram.lock().percentile_95());
+            .and_then(|observed| observed.lock().output.percentile_95());
         let expected = observed.unwrap_or(unobserved);
         cap.map_or(expected, |cap| expected.min(cap))
     }
@@ -124,12 +157,12 @@ mod tests {
         let expected = Expectations::default();
         assert_eq!(expected.output_tokens("m", None, None, false, 2_048), 2_048);
         for i in 1..=1_000 {
-            expected.observe("m", i);
+            expected.observe("m", i, 0);
         }
         let p95 = expected.output_tokens("m", None, None, false, 2_048);
         assert!((950..1_200).contains(&p95), "{p95}");
         for _ in 0..5_000 {
-            expected.observe("m", 10);
+            expected.observe("m", 10, 0);
         }
         assert!(
             expected.output_tokens("m", None, None, false, 2_048) < 20,
@@ -137,5 +170,22 @@ mod tests {
         );
         assert_eq!(expected.output_tokens("m", Some(7), Some(100), false, 1), 7);
         assert_eq!(expected.output_tokens("m", None, Some(100), true, 1), 100);
+    }
+
+    #[test]
+    fn what_was_thought_is_set_aside_twice_over_and_follows_the_present() {
+        let expected = Expectations::default();
+        assert_eq!(expected.reasoning_allowance("m"), REASONING_UNOBSERVED);
+        expected.observe("m", 10, 3_000);
+        assert!(expected.reasoning_allowance("m") >= 6_000, "one answer is enough to learn that it takes more");
+        for _ in 0..6_000 {
+            expected.observe("m", 10, 50);
+        }
+        let allowance = expected.reasoning_allowance("m");
+        assert!((100..150).contains(&allowance), "{allowance}");
+        for _ in 0..ENOUGH {
+            expected.observe("plain", 10, 0);
+        }
+        assert!(expected.reasoning_allowance("plain") <= 4, "a model that does not think");
     }
 }

@@ -179,6 +179,11 @@ impl Engine {
         &self.key_meters
     }
 
+    /// Reasoning tokens to set aside for an answer: see [`Expectations::reasoning_allowance`].
+    pub fn reasoning_allowance(&self, upstream_model: &str) -> u64 {
+        self.expectations.reasoning_allowance(upstream_model)
+    }
+
     /// The quotas.
     pub fn ledger(&self) -> &Ledger {
         &self.ledger

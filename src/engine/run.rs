@@ -238,7 +238,11 @@ impl Engine {
         let output =
             self.expectations
                 .output_tokens(&ask.upstream_model, ask.max_output, ask.output_cap, strict, default);
-        let output = output.saturating_mul(ask.answers.max(1));
+        let thought = match strict && ask.reasons {
+            true => self.reasoning_allowance(&ask.upstream_model),
+            false => 0,
+        };
+        let output = output.saturating_add(thought).saturating_mul(ask.answers.max(1));
         let usd_ticks = ask
             .price
             .or_else(|| self.estimate(&ask.upstream_model, input, output))
