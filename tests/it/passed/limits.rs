@@ -148,6 +148,23 @@ async fn what_a_batch_did_cost_is_charged_once_a_look_shows_it() {
         all_of_it,
     )
     .await;
+    client.post(&format!("{path}/requests"), &call).await.ok();
+    client.get(&path).await.ok();
+    // The second look charged what takes the key past its budget: nothing that costs is done for it any more.
+    eventually(
+        "the budget is used up",
+        std::time::Duration::from_secs(5),
+        async || match client.get(&path).await.status.as_u16() {
+            429 => Ok(()),
+            other => Err(other.to_string()),
+        },
+    )
+    .await;
+    let talk = json!({"model": "grok-4.3", "messages": [{"role": "user", "content": "hi"}]});
+    for _ in 0..5 {
+        client.chat(&talk).await.with_status(429);
+    }
+    client.post(&format!("{path}/requests"), &call).await.with_status(429);
     // A key that may not use the model adds no call of it; one with a strict budget shows what it adds.
     let narrow = admin
         .new_key(json!({"name": "narrow", "allowed_models": ["grok-4.7"]}))

@@ -324,9 +324,29 @@ impl Held {
             Class::Amount => {
                 grant.report.done += units;
                 grant.report.cost += cost;
+                self.pay_beyond(key, cost.saturating_sub(units));
             }
             Class::Slots => grant.taken = grant.taken.saturating_sub(units),
             Class::Units | Class::Share => {}
+        }
+    }
+
+    /// What a call cost beyond its reservation comes out of what is in hand, the call's own grant first: else whatever was
+    /// granted ahead would still be there to spend when the limit is passed already. Its cost is reported with the call, so
+    /// these units are done with at no cost of their own.
+    fn pay_beyond(&mut self, key: u32, mut units: u64) {
+        if units == 0 {
+            return;
+        }
+        let day = self.grants.iter().find(|grant| grant.key == key).and_then(|grant| grant.day);
+        for own in [true, false] {
+            let grants = self.grants.iter_mut().filter(|grant| (grant.key == key) == own);
+            for grant in grants.filter(|grant| grant.day == day) {
+                let paid = grant.stock().min(units);
+                grant.report.sent += paid;
+                grant.report.done += paid;
+                units -= paid;
+            }
         }
     }
 

@@ -254,6 +254,32 @@ fn spend_without_a_budget_is_counted() {
 }
 
 #[test]
+fn what_a_call_costs_beyond_its_reservation_comes_out_of_what_is_in_hand() {
+    in_virtual_time(|world| async move {
+        let ledger = world.start().await;
+        let spend = ledger.meter(&key_meter(MeterKind::UsdPerDay), Some(100_000));
+        let want = || Want {
+            meter: spend.clone(),
+            units: 1,
+        };
+        // Each is guessed at one tick and costs a tenth of the budget. One after the other: none is in flight beside it.
+        let mut served = 0;
+        for _ in 0..60 {
+            if let Ok(lease) = ledger.take(&[want()], Duration::from_millis(500)).await {
+                sent(lease).settle(Actual {
+                    tokens: None,
+                    usd_ticks: Some(10_000),
+                });
+                served += 1;
+            }
+            pass(1_000).await;
+        }
+        assert_eq!(served, 10, "{} of 100000 were spent", spend.used_in_window());
+        assert_eq!(spend.used_in_window(), 100_000);
+    });
+}
+
+#[test]
 fn all_meters_or_none() {
     in_virtual_time(|world| async move {
         let ledger = world.start().await;
