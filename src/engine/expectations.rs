@@ -115,7 +115,11 @@ impl Expectations {
             (observed.reasoning.total, observed.reasoning.most())
         });
         let twice = most.saturating_mul(2);
-        if total < ENOUGH { twice.max(REASONING_UNOBSERVED) } else { twice }
+        if total < ENOUGH {
+            twice.max(REASONING_UNOBSERVED)
+        } else {
+            twice
+        }
     }
 
     /// Output tokens to reserve: what the client allows; for a strict reservation the model's cap; else what 95 of 100
@@ -177,7 +181,10 @@ mod tests {
         let expected = Expectations::default();
         assert_eq!(expected.reasoning_allowance("m"), REASONING_UNOBSERVED);
         expected.observe("m", 10, 3_000);
-        assert!(expected.reasoning_allowance("m") >= 6_000, "one answer is enough to learn that it takes more");
+        assert!(
+            expected.reasoning_allowance("m") >= 6_000,
+            "one answer is enough to learn that it takes more"
+        );
         for _ in 0..6_000 {
             expected.observe("m", 10, 50);
         }
@@ -186,6 +193,9 @@ mod tests {
         for _ in 0..ENOUGH {
             expected.observe("plain", 10, 0);
         }
-        assert!(expected.reasoning_allowance("plain") <= 4, "a model that does not think");
+        assert!(
+            expected.reasoning_allowance("plain") <= 4,
+            "a model that does not think"
+        );
     }
 }

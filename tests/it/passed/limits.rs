@@ -128,6 +128,10 @@ async fn what_a_batch_did_cost_is_charged_once_a_look_shows_it() {
     let path = format!("/v1/batches/{}", batch["batch_id"].as_str().unwrap());
     let call = json!({"batch_requests": [{"batch_request_id": "1", "batch_request": {"chat_get_completion":
         {"model": "grok-4.3", "messages": [], "max_tokens": 1}}}]});
+    // What is refused was not charged, and does not pay for what is accepted.
+    let dear = json!({"batch_requests": [{"batch_request_id": "0", "batch_request": {"chat_get_completion":
+        {"model": "grok-4.3", "messages": [], "max_tokens": 100_000}}}]});
+    client.post(&format!("{path}/requests"), &dear).await.with_status(429);
     client.post(&format!("{path}/requests"), &call).await.ok();
     for _ in 0..4 {
         client.get(&path).await.ok();

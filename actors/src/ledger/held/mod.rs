@@ -338,7 +338,11 @@ impl Held {
         if units == 0 {
             return;
         }
-        let day = self.grants.iter().find(|grant| grant.key == key).and_then(|grant| grant.day);
+        let day = self
+            .grants
+            .iter()
+            .find(|grant| grant.key == key)
+            .and_then(|grant| grant.day);
         for own in [true, false] {
             let grants = self.grants.iter_mut().filter(|grant| (grant.key == key) == own);
             for grant in grants.filter(|grant| grant.day == day) {

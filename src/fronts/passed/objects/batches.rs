@@ -266,6 +266,14 @@ async fn note_charged(app: &App, id: &str, change: impl Fn(u64) -> u64) -> Resul
     }
 }
 
+/// Takes back what was noted for calls that were refused: it was not charged, and must not stand for what others cost.
+/// Where the upstream's answer was lost, the calls may be there and are charged a second time when a look shows them.
+pub(super) async fn not_added(app: &Arc<App>, id: &str, ticks: u64) {
+    if let Err(error) = note_charged(app, id, |charged| charged.saturating_sub(ticks)).await {
+        tracing::warn!(%error, id, "what refused calls of a batch would have cost is still noted as charged");
+    }
+}
+
 /// Charges what a look at a batch shows beyond what was charged.
 pub(super) async fn settle(app: &Arc<App>, caller: &Caller, id: &str, shown: &[u8]) {
     let Ok(shown) = serde_json::from_slice::<Value>(shown) else {

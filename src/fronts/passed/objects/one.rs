@@ -121,7 +121,14 @@ pub(super) async fn one(
         Ok((ask, deed))
     };
     let (ask, deed) = made.await.inspect_err(refused)?;
-    let answer = app.engine.run(ask).await?;
+    let added = ask.expected_ticks.filter(|_| deed == Deed::AddCalls);
+    let answer = match (app.engine.run(ask).await, added) {
+        (Err(error), Some(ticks)) => {
+            batches::not_added(app, &id, ticks).await;
+            return Err(error);
+        }
+        (answer, _) => answer?,
+    };
     match (deed, answer) {
         (Deed::Delete, answer) => {
             app.bindings
