@@ -79,6 +79,8 @@ pub enum NodeRequest {
     },
     /// What is known of the meters of these client keys. Nodes of an older program do not understand it, and do not answer.
     KeyUsage(Vec<String>),
+    /// What is known of these meters, answered as [`NodeReply::KeyUsage`]. Older nodes do not answer.
+    Usage(Vec<Meter>),
 }
 
 /// A holder's request to the owner of one shard.

@@ -109,12 +109,14 @@ pub fn routes(admin: Admin) -> impl Endpoint<Output = Response> {
         .at("/login", post(open(a, session::login)))
         .at("/logout", post(own(a, session::logout)))
         .at("/session", get(guarded(a, session::current)))
+        .at("/session/key", post(guarded(a, session::key)))
         .at("/config", get(guarded(a, config::get)).post(guarded(a, config::set)))
         .at("/storage", get(guarded(a, older::storage)))
         .at(
             "/tokens",
             get(guarded(a, tokens::list)).post(guarded(a, tokens_bulk::whole_list)),
         )
+        .at("/tokens/activity", get(guarded(a, tokens::activity)))
         .at("/tokens/counts", get(guarded(a, tokens::counts)))
         .at("/tokens/add", post(guarded(a, tokens::add)))
         .at("/tokens/import", post(guarded(a, tokens_bulk::import)))
@@ -132,6 +134,7 @@ pub fn routes(admin: Admin) -> impl Endpoint<Output = Response> {
                 .patch(guarded(a, tokens::patch))
                 .delete(guarded(a, tokens::delete)),
         )
+        .at("/tokens/:id/quotas", get(guarded(a, tokens::quotas)))
         .at("/tokens/:id/refresh", post(guarded(a, tokens::refresh)))
         .at("/tokens/:id/clear-cooling", post(guarded(a, tokens::clear_cooling)))
         .at("/keys", get(guarded(a, keys::list)).post(guarded(a, keys::create)))

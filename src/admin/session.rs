@@ -1,6 +1,6 @@
 //! Login, logout, and who is logged in.
 
-use grok2api_schemas::admin::accounts::{LoginAnswer, SessionView};
+use grok2api_schemas::admin::accounts::{LoginAnswer, SessionKey, SessionView};
 use http::header::SET_COOKIE;
 use serde::Deserialize;
 use serde_json::json;
@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 
 use super::call::{Answer, Call, Guarded, bearer, json as answer};
 use super::{body, cookie};
+use crate::ops::accounts::bound_key;
 use crate::ops::audit::Actor;
 
 #[derive(Deserialize)]
@@ -64,8 +65,12 @@ pub async fn login(call: Call) -> Answer {
 
 /// `POST /logout`: the session is over when this answers.
 pub async fn logout(guarded: Guarded) -> Answer {
-    guarded.call.admin.accounts.logout(&guarded.token).await?;
+    let admin = &guarded.call.admin;
+    admin.accounts.logout(&guarded.token).await?;
     guarded.actor.did::<&str>("session.close", &[], "");
+    // The session's key is taken no more already: what is left of it goes.
+    let (id, _) = bound_key(&guarded.token, &guarded.session);
+    admin.keys.forget_bound(id).await;
     let mut response = answer(&json!({"status": "success"}))?;
     if let Some(value) = cookie::clear(guarded.call.origin.https) {
         response.headers_mut().insert(SET_COOKIE, value);
@@ -83,5 +88,31 @@ pub async fn current(guarded: Guarded) -> Answer {
         expires_at: session.expires_ms / 1000,
         csrf_token: session.csrf_token.clone(),
         opened_on: session.opened_on.0.clone(),
+    })
+}
+
+/// `POST /session/key`: the client key of this session, for the panel's chat. It is the same at every call, ends with the
+/// session on every node, and can be nobody else's.
+pub async fn key(guarded: Guarded) -> Answer {
+    let Guarded {
+        call,
+        actor,
+        session,
+        token,
+        ..
+    } = guarded;
+    // What sessions left that ended without a logout.
+    let accounts = &call.admin.accounts;
+    call.admin.keys.sweep_bound(|id| accounts.lets_call(id)).await;
+    let (id, secret) = bound_key(&token, &session);
+    let made = call
+        .admin
+        .keys
+        .of_session(&actor, id, secret.clone(), session.expires_ms);
+    made.await?;
+    answer(&SessionKey {
+        id,
+        key: secret.to_string(),
+        expires_at: session.expires_ms / 1000,
     })
 }

@@ -9,13 +9,16 @@ use super::call::{Answer, Guarded};
 use crate::engine::error::GatewayError;
 use crate::ops::table::operation;
 
-/// Runs the operation of a subject with the query's parameters: numbers where they are numbers.
+/// Parameters that are numbers; what looks like one elsewhere is a text.
+const NUMBERS: [&str; 4] = ["limit", "lines", "since_ms", "until_ms"];
+
+/// Runs the operation of a subject with the query's parameters.
 pub async fn looked(guarded: Guarded, subject: &str) -> Answer {
     let mut ask = Map::new();
     for (name, text) in guarded.call.query.pairs() {
         let value = match text.parse::<u64>() {
-            Ok(number) => Value::from(number),
-            Err(_) => Value::from(text),
+            Ok(number) if NUMBERS.contains(&name) => Value::from(number),
+            _ => Value::from(text),
         };
         ask.insert(name.to_owned(), value);
     }

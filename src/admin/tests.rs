@@ -66,6 +66,8 @@ async fn desk() -> Desk {
     let (accounts, _) = Accounts::load(bus.clone(), clock.clone(), &tracker, stop, options)
         .await
         .unwrap();
+    let sessions = accounts.clone();
+    keys.set_sessions(Arc::new(move |key| sessions.lets_call(key)));
     let (pool, usage) = (Arc::new(FakePool::default()), FakeUsage::default());
     let log = RequestLog::open(store, clock.clone(), RequestLogOptions::default()).unwrap();
     let (live, directory) = own_config();

@@ -93,6 +93,21 @@ pub async fn get(guarded: Guarded) -> Answer {
     answer(&guarded.call.admin.tokens.get(id)?)
 }
 
+/// `GET /tokens/{id}/quotas`.
+pub async fn quotas(guarded: Guarded) -> Answer {
+    let id = id_of(&guarded.call)?;
+    answer(&guarded.call.admin.tokens.quotas(id).await?)
+}
+
+/// `GET /tokens/activity?ids=`.
+pub async fn activity(guarded: Guarded) -> Answer {
+    let ids = guarded
+        .call
+        .query
+        .words("ids", "ids of credentials", |id| id.parse::<TokenId>().ok())?;
+    answer(&guarded.call.admin.requests.activity(&ids)?)
+}
+
 /// `POST /tokens/add`: one credential.
 pub async fn add(guarded: Guarded) -> Answer {
     let Guarded { call, actor, .. } = guarded;

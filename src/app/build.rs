@@ -45,7 +45,7 @@ use crate::ops::accounts::{AccountOptions, Accounts};
 use crate::ops::audit::AuditTrail;
 use crate::providers::Provider;
 use crate::providers::xai::{Management, XaiOptions, XaiProber, XaiUpstream};
-use crate::request_log::{RequestLog, RequestLogOptions};
+use crate::request_log::{Peers, RequestLog, RequestLogOptions};
 use crate::settings::live::{LiveConfig, LiveOptions, SharedOptions};
 use crate::telemetry::{LogTap, Metrics, SetLogLevel};
 
@@ -99,7 +99,7 @@ pub async fn build(sources: Sources, metrics: Arc<Metrics>, readiness: Readiness
         log_tap,
     } = sources;
     let data_dir = live.args.data_dir.clone();
-    let log_files = LogOps::new(data_dir.join("logs"));
+    let mut log_files = LogOps::new(data_dir.join("logs"));
     let data_dir = data_dir.as_path();
     let clock = Clock::system();
     let tracker = TaskTracker::new();
@@ -289,6 +289,9 @@ pub async fn build(sources: Sources, metrics: Arc<Metrics>, readiness: Readiness
             .await
             .map_err(|e| BuildError(format!("administrators: {}", e.detail.as_deref().unwrap_or(&e.message))))?;
 
+    let sessions = accounts.clone();
+    keys.set_sessions(Arc::new(move |key| sessions.lets_call(key)));
+
     let audit = AuditTrail::start(bus.clone(), clock.clone(), node_name.clone(), &tracker, stop.clone());
 
     let log_options = RequestLogOptions {
@@ -310,7 +313,13 @@ pub async fn build(sources: Sources, metrics: Arc<Metrics>, readiness: Readiness
     if is_shared {
         share_probing(&pool, &membership, &tracker, &stop);
         pool.share_conversations(&tracker, &stop);
-        log.share(bus.clone(), node_name, &tracker, stop.clone())
+        log_files = log_files.join(bus.clone(), membership.clone(), &tracker, stop.clone());
+        let of = membership.clone();
+        let peers = Peers {
+            me: membership.me(),
+            others: Arc::new(move || of.others()),
+        };
+        log.share(bus.clone(), node_name, peers, &tracker, stop.clone())
             .await
             .map_err(|e| cannot("the request log")(&e))?;
     }

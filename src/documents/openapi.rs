@@ -86,10 +86,15 @@ pub fn openapi() -> Value {
 }
 
 /// Routes of administration that are no operation of the table.
-const OTHER_ADMIN: [(&str, &str, &str); 27] = [
+const OTHER_ADMIN: [(&str, &str, &str); 28] = [
     ("post", "/login", "Begins a session."),
     ("post", "/logout", "Ends it."),
     ("get", "/session", "Shows it."),
+    (
+        "post",
+        "/session/key",
+        "Answers the session's client key, for the panel's chat: it ends with the session, on every node.",
+    ),
     ("get", "/storage", "Tells where things are kept."),
     ("get", "/operations", "Lists the operations."),
     ("get", "/config", "Shows the configuration."),

@@ -4,7 +4,7 @@ use std::io::{Read, Seek, SeekFrom};
 use std::path::PathBuf;
 use std::time::UNIX_EPOCH;
 
-use grok2api_schemas::admin::logs::{LogFile, LogFiles, LogTail, LogTailAsk};
+use grok2api_schemas::admin::logs::{LogFile, LogTail, LogTailAsk};
 
 use super::line::{Line, is_shown, least};
 use crate::engine::error::{ErrorKind, GatewayError};
@@ -12,28 +12,28 @@ use crate::engine::error::{ErrorKind, GatewayError};
 /// Only so much of a file's end is read.
 const READ: u64 = 1024 * 1024;
 /// Lines that are shown at most, and where nobody says.
-const MOST_LINES: u64 = 5_000;
-const LINES: u64 = 500;
+pub(super) const MOST_LINES: u64 = 5_000;
+pub(super) const LINES: u64 = 500;
 
-/// Operations on log files.
+/// Log files of this node.
 #[derive(Clone, Debug)]
-pub struct LogOps {
+pub struct LogFilesHere {
     directory: PathBuf,
 }
 
-impl LogOps {
-    /// On the files of this directory.
-    pub fn new(directory: PathBuf) -> LogOps {
-        LogOps { directory }
+impl LogFilesHere {
+    /// The files of this directory.
+    pub fn new(directory: PathBuf) -> LogFilesHere {
+        LogFilesHere { directory }
     }
 
     /// Every file, newest first.
     ///
     /// # Errors
     /// The directory cannot be read.
-    pub async fn files(&self) -> Result<LogFiles, GatewayError> {
-        let ops = self.clone();
-        off_thread(move || ops.list()).await
+    pub async fn files(&self) -> Result<Vec<LogFile>, GatewayError> {
+        let here = self.clone();
+        off_thread(move || here.list()).await
     }
 
     /// The end of one.
@@ -41,16 +41,16 @@ impl LogOps {
     /// # Errors
     /// `InvalidField` for a name that is none, `NotFound`; it cannot be read.
     pub async fn tail(&self, ask: LogTailAsk) -> Result<LogTail, GatewayError> {
-        let ops = self.clone();
-        off_thread(move || ops.read(&ask)).await
+        let here = self.clone();
+        off_thread(move || here.read(&ask)).await
     }
 
-    fn list(&self) -> Result<LogFiles, GatewayError> {
+    fn list(&self) -> Result<Vec<LogFile>, GatewayError> {
         let mut files = Vec::new();
         let entries = match std::fs::read_dir(&self.directory) {
             Ok(entries) => entries,
             // Nothing is written to files.
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(LogFiles { files }),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(files),
             Err(error) => return Err(unreadable(&error)),
         };
         for entry in entries.flatten() {
@@ -59,6 +59,7 @@ impl LogOps {
             if about.is_file() && name.ends_with(".log") {
                 let written = about.modified().ok().and_then(|at| at.duration_since(UNIX_EPOCH).ok());
                 files.push(LogFile {
+                    node: String::new(),
                     name,
                     size_bytes: about.len(),
                     mtime_ms: written.unwrap_or_default().as_millis() as u64,
@@ -66,36 +67,24 @@ impl LogOps {
             }
         }
         files.sort_by(|a, b| (b.mtime_ms, &b.name).cmp(&(a.mtime_ms, &a.name)));
-        Ok(LogFiles { files })
+        Ok(files)
     }
 
     fn read(&self, ask: &LogTailAsk) -> Result<LogTail, GatewayError> {
-        let least = match ask.level.as_deref() {
-            None => None,
-            Some(level) => Some(least(level).ok_or_else(|| wrong_level("level"))?),
-        };
+        let least = checked(ask)?;
         let lines = ask.lines.unwrap_or(LINES).clamp(1, MOST_LINES) as usize;
-        let files = self.list()?.files;
+        let files = self.list()?;
         let name = match &ask.file {
-            Some(name) if name.contains(['/', '\\', '\0']) || name.contains("..") => {
-                return Err(GatewayError::field(
-                    "file",
-                    "`file` must be a name that GET /logs/files lists.",
-                ));
-            }
             Some(name) => name.clone(),
             None => match files.first() {
                 Some(file) => file.name.clone(),
                 None => {
-                    return Ok(LogTail {
-                        file: None,
-                        lines: Vec::new(),
-                    });
+                    return Ok(LogTail::default());
                 }
             },
         };
         if !files.iter().any(|file| file.name == name) {
-            return Err(GatewayError::new(ErrorKind::NotFound, "No such log file.").with_code("log_not_found"));
+            return Err(no_such_file());
         }
         let end = self.end_of(&name).map_err(|error| unreadable(&error))?;
         let text = ask
@@ -123,6 +112,7 @@ impl LogOps {
         Ok(LogTail {
             file: Some(name),
             lines: shown,
+            ..LogTail::default()
         })
     }
 
@@ -143,6 +133,29 @@ impl LogOps {
                 .unwrap_or_default(),
         })
     }
+}
+
+/// What a tail asks for makes sense: answers its level.
+///
+/// # Errors
+/// `InvalidField`.
+pub(super) fn checked(ask: &LogTailAsk) -> Result<Option<usize>, GatewayError> {
+    if let Some(name) = &ask.file
+        && (name.contains(['/', '\\', '\0']) || name.contains(".."))
+    {
+        return Err(GatewayError::field(
+            "file",
+            "`file` must be a name that GET /logs/files lists.",
+        ));
+    }
+    match ask.level.as_deref() {
+        None => Ok(None),
+        Some(level) => Ok(Some(least(level).ok_or_else(|| wrong_level("level"))?)),
+    }
+}
+
+pub(super) fn no_such_file() -> GatewayError {
+    GatewayError::new(ErrorKind::NotFound, "No such log file.").with_code("log_not_found")
 }
 
 /// What is said of a level that is none.
@@ -172,8 +185,8 @@ mod tests {
     #[tokio::test]
     async fn the_end_of_a_file_is_read_and_nothing_beside_it() {
         let root = tempfile::tempdir().unwrap();
-        let ops = LogOps::new(root.path().join("logs"));
-        assert!(ops.files().await.unwrap().files.is_empty());
+        let ops = LogFilesHere::new(root.path().join("logs"));
+        assert!(ops.files().await.unwrap().is_empty());
         assert_eq!(ops.tail(LogTailAsk::default()).await.unwrap().file, None);
         std::fs::create_dir(root.path().join("logs")).unwrap();
         std::fs::write(root.path().join("secret.log"), "no").unwrap();

@@ -1,9 +1,10 @@
-//! Logs as administrators see them: files of this node, and lines of every node while somebody watches.
+//! Logs as administrators see them: files of every node, and lines of every node while somebody watches.
 
+mod across;
 mod files;
 mod line;
 mod live;
 
-pub use files::LogOps;
+pub use across::LogOps;
 pub use line::Line;
 pub use live::{Watch, share, watch};

@@ -29,7 +29,7 @@ use super::throttle::{Throttle, ThrottleLimits, Tried};
 use super::unavailable;
 use crate::engine::error::{ErrorKind, GatewayError};
 
-pub use sessions::Opened;
+pub use sessions::{Opened, bound_key};
 
 /// Keys of accounts in the bucket.
 const ACCOUNTS: &[u8] = b"user/";

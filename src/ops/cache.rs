@@ -22,6 +22,8 @@ pub trait Files: Send + Sync {
     fn totals(&self, kind: MediaKind) -> (u64, u64);
     /// Downloads under way.
     fn downloads(&self) -> usize;
+    /// What may be kept, bytes.
+    fn keep_bytes(&self) -> u64;
     /// All of a kind, the newest first.
     fn list(&self, kind: MediaKind) -> Vec<(String, Entry)>;
     /// Removes one; answers whether it was here.
@@ -37,6 +39,10 @@ impl Files for Media {
 
     fn downloads(&self) -> usize {
         Media::downloads(self)
+    }
+
+    fn keep_bytes(&self) -> u64 {
+        Media::keep_bytes(self)
     }
 
     fn list(&self, kind: MediaKind) -> Vec<(String, Entry)> {
@@ -89,6 +95,7 @@ impl CacheOps {
             local_image: sum(self.files.totals(MediaKind::Image)),
             local_video: sum(self.files.totals(MediaKind::Video)),
             downloads: self.files.downloads() as u64,
+            limit_mb: self.files.keep_bytes() / (1024 * 1024),
         }
     }
 

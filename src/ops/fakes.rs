@@ -14,7 +14,7 @@ use grok2api_actors::token::conversations::BoundConversation;
 use grok2api_schemas::admin::page::{Cursor, Page, SortKey};
 use grok2api_schemas::admin::tokens::{
     EnrolOutcome, EnrolResult, NewToken, OlderStatus, PoolCount, RefreshOutcome, TokenCounts, TokenPatch, TokenQuery,
-    TokenType, TokenView,
+    TokenQuotas, TokenType, TokenView,
 };
 use grok2api_schemas::bus::changes::WhichConversations;
 use grok2api_schemas::ids::{KeyId, SessionId, TokenId};
@@ -104,6 +104,7 @@ impl FakePool {
             in_flight: 0,
             status: OlderStatus::from(state),
             quota: 0,
+            tightest: None,
             quota_known: false,
             heavy_quota: -1,
             heavy_quota_known: false,
@@ -193,6 +194,15 @@ impl TokenPool for FakePool {
             next_cursor,
             total,
         }
+    }
+
+    fn quotas(&self, id: TokenId) -> BoxFuture<'_, Option<TokenQuotas>> {
+        let team = self.tokens.lock().get(&id).map(|stored| stored.view.team.clone());
+        Box::pin(std::future::ready(team.map(|team| TokenQuotas {
+            team,
+            meters: Vec::new(),
+            left_out: 0,
+        })))
     }
 
     fn counts(&self) -> TokenCounts {
@@ -433,6 +443,10 @@ impl super::cache::Files for FakeFiles {
 
     fn downloads(&self) -> usize {
         0
+    }
+
+    fn keep_bytes(&self) -> u64 {
+        1 << 30
     }
 
     fn list(&self, _: MediaKind) -> Vec<(String, grok2api_actors::media::Entry)> {

@@ -3,6 +3,8 @@
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
+use grok2api_actors::bus::BusErrorKind;
+use grok2api_actors::clients::bound;
 use grok2api_actors::clients::secret::is_masked;
 use grok2api_actors::clients::{ClientKeys, KeyDraft, KeyError, KeyWithSecret, is_expired};
 use grok2api_actors::clock::{Clock, WallMs};
@@ -17,6 +19,10 @@ use super::audit::{Actor, differences};
 use super::{ROWS, rows};
 use crate::engine::error::{ErrorKind, GatewayError};
 
+/// Calls at a time with the key of a session.
+const BOUND_CONCURRENCY: u64 = 8;
+/// The key of a session is not swept before it is so old.
+const YOUNG_MS: u64 = 60_000;
 /// Longest name, characters.
 const LONGEST_NAME: usize = 200;
 /// Most allowed models, and the longest one, characters.
@@ -173,6 +179,64 @@ impl KeyOps {
             .map_err(|error| key_error(&error))?;
         actor.did("keys.create", &[made.record.id], "");
         Ok(self.with_secret(&made))
+    }
+
+    /// Sees to it that the key of a session exists; it dies with the session, and is not told of twice.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn of_session(
+        &self,
+        actor: &Actor,
+        id: KeyId,
+        secret: Zeroizing<String>,
+        expires_ms: u64,
+    ) -> Result<(), GatewayError> {
+        if self.keys.get(id).is_some() {
+            return Ok(());
+        }
+        let draft = KeyDraft {
+            name: format!("playground · {}", actor.username),
+            secret: Some(secret),
+            limits: KeyLimits {
+                concurrency: Some(BOUND_CONCURRENCY),
+                ..KeyLimits::default()
+            },
+            expires_ms: Some(expires_ms),
+            ..KeyDraft::default()
+        };
+        match self.keys.create_as(id, draft).await {
+            Ok(_) => actor.did("keys.create", &[id], "of the session"),
+            // Another tab, or another node, was faster: it is the same key.
+            Err(KeyError::Exists) => {}
+            Err(KeyError::Bus(error)) if error.kind == BusErrorKind::Conflict => {}
+            Err(error) => return Err(key_error(&error)),
+        }
+        Ok(())
+    }
+
+    /// Deletes the key of a session that is over, if there is one.
+    pub async fn forget_bound(&self, id: KeyId) {
+        if self.keys.get(id).is_some()
+            && let Err(error) = self.keys.delete(id).await
+        {
+            tracing::debug!(%error, key = %id, "the key of a session that is over stays until it is swept");
+        }
+    }
+
+    /// Deletes keys of sessions that are over. Nobody can call with one any more; a young one may be of a session that this
+    /// node has not heard of yet.
+    pub async fn sweep_bound(&self, lives: impl Fn(KeyId) -> bool) {
+        let before = self.clock.wall().0.saturating_sub(YOUNG_MS);
+        let records = self.keys.list();
+        let bound = records
+            .iter()
+            .filter(|record| bound::is_bound(record.id) && record.created_ms < before);
+        for record in bound {
+            if !lives(record.id) {
+                self.forget_bound(record.id).await;
+            }
+        }
     }
 
     /// Changes a key; what the body does not name stays as it is.

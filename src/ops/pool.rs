@@ -5,7 +5,7 @@ use grok2api_actors::bus::BusError;
 use grok2api_actors::token::Pool;
 use grok2api_schemas::admin::page::Page;
 use grok2api_schemas::admin::tokens::{
-    EnrolOutcome, NewToken, RefreshOutcome, TokenCounts, TokenPatch, TokenQuery, TokenView,
+    EnrolOutcome, NewToken, RefreshOutcome, TokenCounts, TokenPatch, TokenQuery, TokenQuotas, TokenView,
 };
 use grok2api_schemas::ids::TokenId;
 use secrecy::ExposeSecret;
@@ -37,6 +37,10 @@ impl TokenPool for Pool {
 
     fn counts(&self) -> TokenCounts {
         Pool::counts(self)
+    }
+
+    fn quotas(&self, id: TokenId) -> BoxFuture<'_, Option<TokenQuotas>> {
+        Box::pin(Pool::quotas(self, id))
     }
 
     fn patch(&self, changes: Vec<(TokenId, TokenPatch)>) -> BoxFuture<'_, Result<(), GatewayError>> {

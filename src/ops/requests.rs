@@ -4,10 +4,14 @@ use std::sync::Arc;
 
 use grok2api_schemas::admin::requests::{RequestPage, RequestQuery, RequestRecord};
 use grok2api_schemas::admin::rollups::{RollupAnswer, RollupAsk};
-use grok2api_schemas::ids::RequestId;
+use grok2api_schemas::admin::tokens::TokenActivity;
+use grok2api_schemas::ids::{RequestId, TokenId};
 
 use crate::engine::error::{ErrorKind, GatewayError};
 use crate::request_log::RequestLog;
+
+/// Credentials whose activity is asked for at a time.
+const MOST_ACTIVE: usize = 100;
 
 /// Operations on the request log.
 #[derive(Clone)]
@@ -43,6 +47,20 @@ impl RequestOps {
             .await
             .map_err(|error| GatewayError::internal(format!("reading sums of requests: {error}")))?
             .map_err(|error| GatewayError::internal(format!("reading sums of requests: {error}")))
+    }
+
+    /// What some tokens served in the last hour.
+    ///
+    /// # Errors
+    /// `InvalidField` for none, or more than [`MOST_ACTIVE`].
+    pub fn activity(&self, ids: &[TokenId]) -> Result<TokenActivity, GatewayError> {
+        if ids.is_empty() || ids.len() > MOST_ACTIVE {
+            return Err(GatewayError::field(
+                "ids",
+                format!("`ids` must name 1 to {MOST_ACTIVE} credentials."),
+            ));
+        }
+        Ok(self.log.activity(ids))
     }
 
     /// One request.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use grok2api_schemas::admin::page::Page;
 use grok2api_schemas::admin::tokens::{
-    EnrolOutcome, EnrolResult, NewToken, RefreshOutcome, TokenCounts, TokenPatch, TokenQuery, TokenView,
+    EnrolOutcome, EnrolResult, NewToken, RefreshOutcome, TokenCounts, TokenPatch, TokenQuery, TokenQuotas, TokenView,
 };
 use grok2api_schemas::bus::admin::{TokenAddAsk, TokenAdded};
 use grok2api_schemas::ids::TokenId;
@@ -52,6 +52,9 @@ pub trait TokenPool: Send + Sync + 'static {
 
     /// How many there are.
     fn counts(&self) -> TokenCounts;
+
+    /// How much of a credential's meters is used, over all nodes; `None` without such a credential.
+    fn quotas(&self, id: TokenId) -> BoxFuture<'_, Option<TokenQuotas>>;
 
     /// Changes credentials; unknown ids are left out.
     fn patch(&self, changes: Vec<(TokenId, TokenPatch)>) -> BoxFuture<'_, Result<(), GatewayError>>;
@@ -128,6 +131,14 @@ impl TokenOps {
     /// `NotFound`.
     pub fn get(&self, id: TokenId) -> Result<TokenView, GatewayError> {
         self.pool.get(id).ok_or_else(no_such_token)
+    }
+
+    /// How much of its meters is used.
+    ///
+    /// # Errors
+    /// `NotFound`.
+    pub async fn quotas(&self, id: TokenId) -> Result<TokenQuotas, GatewayError> {
+        self.pool.quotas(id).await.ok_or_else(no_such_token)
     }
 
     /// Adds credentials that were checked by [`checked`].

@@ -6,6 +6,8 @@
 //! is dropped and counted: the log never slows a request down. In a cluster every node has every node's records
 //! (`shared`).
 
+mod activity;
+mod catch_up;
 mod outcome;
 mod ring;
 mod rollups;
@@ -16,7 +18,7 @@ mod tests;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -25,11 +27,14 @@ use grok2api_actors::clock::Clock;
 use grok2api_actors::store::{Store, StoreError, StoreWrite};
 use grok2api_schemas::admin::requests::{RequestPage, RequestQuery, RequestRecord};
 use grok2api_schemas::admin::rollups::{RollupAnswer, RollupAsk};
-use grok2api_schemas::ids::RequestId;
+use grok2api_schemas::admin::tokens::TokenActivity;
+use grok2api_schemas::ids::{RequestId, TokenId};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use activity::Activity;
+pub use catch_up::Peers;
 use ring::Sizes;
 pub use rollups::ProviderOf;
 use rollups::Rollups;
@@ -67,6 +72,8 @@ impl Default for RequestLogOptions {
     }
 }
 
+/// Records that are looked at when a node starts, for what tokens served of late.
+const RECALLED: usize = 10_000;
 /// Most records of one batch: about 2 MB.
 const BATCH: usize = 2_048;
 
@@ -88,6 +95,9 @@ struct Inner {
     max_bytes: AtomicU64,
     max_age_ms: AtomicU64,
     rollups: Rollups,
+    activity: Mutex<Activity>,
+    /// In a cluster: whether sums of hours are lacking that other nodes may have.
+    is_partial: AtomicBool,
     /// In a cluster: what other nodes are to hear.
     outbox: ArcSwapOption<Outbox>,
 }
@@ -95,7 +105,7 @@ struct Inner {
 /// What one batch writes.
 struct Writes<'a> {
     records: &'a [Arc<RequestRecord>],
-    also: Option<StoreWrite>,
+    also: Vec<StoreWrite>,
 }
 
 /// Records in memory, oldest first; the last `waiting` of them are not written yet.
@@ -121,6 +131,8 @@ impl RequestLog {
                 max_bytes: AtomicU64::new(options.max_bytes),
                 max_age_ms: AtomicU64::new(options.max_age_ms),
                 rollups: Rollups::new(),
+                activity: Mutex::default(),
+                is_partial: AtomicBool::new(false),
                 outbox: ArcSwapOption::empty(),
                 store,
                 clock,
@@ -139,6 +151,12 @@ impl RequestLog {
     pub fn start(&self, tracker: &TaskTracker, stop: CancellationToken) {
         let log = self.clone();
         tracker.spawn(async move {
+            let recalled = log.clone();
+            match tokio::task::spawn_blocking(move || recalled.recall_activity()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!(%error, "what tokens served before the start is not shown"),
+                Err(error) => tracing::warn!(%error, "what tokens served before the start is not shown"),
+            }
             let mut failing = false;
             loop {
                 let stopping = tokio::select! {
@@ -220,6 +238,29 @@ impl RequestLog {
         search::page(&self.inner.store, waiting, query, self.len())
     }
 
+    /// What these tokens served in the last hour.
+    pub fn activity(&self, ids: &[TokenId]) -> TokenActivity {
+        self.inner.activity.lock().of(ids, self.inner.clock.wall().0)
+    }
+
+    /// Counts the last hour of what is written already: once, before anything else is. As far back as one search looks.
+    fn recall_activity(&self) -> Result<(), StoreError> {
+        let since_ms = self
+            .inner
+            .clock
+            .wall()
+            .0
+            .saturating_sub(activity::STEP_MS * activity::STEPS as u64);
+        let query = RequestQuery {
+            since_ms: Some(since_ms),
+            limit: RECALLED,
+            ..RequestQuery::default()
+        };
+        let page = search::page(&self.inner.store, Vec::new(), &query, 0)?;
+        self.inner.activity.lock().add(&page.items);
+        Ok(())
+    }
+
     /// Who says whom a request was sent to; the first to say it stays.
     pub fn tell_providers(&self, provider_of: ProviderOf) {
         self.inner.rollups.tell_providers(provider_of);
@@ -250,7 +291,7 @@ impl RequestLog {
             }
             let writes = Writes {
                 records: &batch,
-                also: None,
+                also: Vec::new(),
             };
             self.write(&mut sizes, writes).await?;
             if let Some(outbox) = &*self.inner.outbox.load() {
@@ -312,6 +353,7 @@ impl RequestLog {
         self.inner.store.write(writes).await?;
         sizes.commit(after);
         self.inner.rollups.commit(sums);
+        self.inner.activity.lock().add(batch.iter().map(|record| &**record));
         Ok(())
     }
 }

@@ -17,10 +17,10 @@ use parking_lot::Mutex;
 
 /// Rows by hour and what they are of.
 const ROWS: &str = "request_rollups";
-const HOUR_MS: u64 = 3_600_000;
+pub(super) const HOUR_MS: u64 = 3_600_000;
 const DAY_MS: u64 = 24 * HOUR_MS;
 /// Hours that are kept.
-const KEPT_HOURS: u64 = 31 * 24;
+pub(super) const KEPT_HOURS: u64 = 31 * 24;
 /// Rows of one hour; what comes beyond is summed under names of its own, so that hostile model names fill nothing.
 const MOST_OF_HOUR: usize = 2_000;
 /// Groups of an answer.
@@ -111,6 +111,14 @@ impl Rollups {
             })
         });
         rows.collect()
+    }
+
+    /// Rows were written that other nodes told: those of the latest hours count on from here.
+    pub(super) fn replace(&self, rows: Staged) {
+        let mut recent = self.recent.lock();
+        for (key, row) in rows {
+            recent.entry(key).and_modify(|known| *known = row);
+        }
     }
 
     /// It is written.
@@ -296,6 +304,44 @@ pub(super) fn answer(store: &Store, ask: &RollupAsk, now_ms: u64) -> Result<Roll
         series: series.collect(),
         groups,
     })
+}
+
+/// Rows of some hours behind `after`, and where they end: empty = there are no more. Reads the store: call it where blocking
+/// is allowed.
+pub(super) fn stretch(
+    store: &Store,
+    hours: std::ops::Range<u64>,
+    after: &[u8],
+    most: usize,
+) -> Result<(Vec<RollupRow>, Vec<u8>), StoreError> {
+    let mut from = hours.start.to_be_bytes().to_vec();
+    if after > from.as_slice() {
+        from = after.to_vec();
+        from.push(0);
+    }
+    let stored = store.scan_range(ROWS, &from, Some(&hours.end.to_be_bytes()), most)?;
+    let next = match stored.last() {
+        Some((key, _)) if stored.len() == most => key.to_vec(),
+        _ => Vec::new(),
+    };
+    let rows = stored.iter().filter_map(|(_, bytes)| codec::decode(bytes).ok());
+    Ok((rows.collect(), next))
+}
+
+/// Those of some rows that counted more than what is here.
+pub(super) fn better(store: &Store, rows: impl Iterator<Item = RollupRow>) -> Result<Staged, StoreError> {
+    let mut better = Staged::new();
+    for row in rows {
+        let key = key_of(&row);
+        let known = store.get(ROWS, &key)?;
+        let counted = known
+            .and_then(|bytes| codec::decode::<RollupRow>(&bytes).ok())
+            .map_or(0, |known| known.sums.requests);
+        if row.sums.requests > counted {
+            better.insert(key, row);
+        }
+    }
+    Ok(better)
 }
 
 /// Rows that are too old, some at a time.

@@ -21,11 +21,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{RequestLog, Writes};
+use super::{Peers, RequestLog, Writes};
 
 /// Where the log of others was read up to.
-const FOLLOWED: &str = "request_log_followed";
+pub(super) const FOLLOWED: &str = "request_log_followed";
 const FOLLOWED_KEY: &[u8] = b"sequence";
+/// When the last of it was appended, Unix milliseconds.
+const FOLLOWED_AT_KEY: &[u8] = b"at";
 /// The name of this log among the others: what it wrote in an earlier life is in it already.
 const WRITER_KEY: &[u8] = b"writer";
 /// Records are told at most so often, whatever the load: a message costs the bus about ten. The first after a pause waits for
@@ -114,6 +116,7 @@ impl RequestLog {
         &self,
         bus: BusHandle,
         node: String,
+        peers: Peers,
         tracker: &TaskTracker,
         stop: CancellationToken,
     ) -> Result<(), StoreError> {
@@ -139,10 +142,15 @@ impl RequestLog {
             untold: AtomicU64::new(0),
         });
         self.inner.outbox.store(Some(outbox.clone()));
-        let followed = self.inner.store.get(FOLLOWED, FOLLOWED_KEY)?;
-        let followed = followed
-            .and_then(|bytes| bytes[..].try_into().ok())
-            .map(u64::from_le_bytes);
+        let number = |key| -> Result<Option<u64>, StoreError> {
+            let stored = self.inner.store.get(FOLLOWED, key)?;
+            Ok(stored
+                .and_then(|bytes| bytes[..].try_into().ok())
+                .map(u64::from_le_bytes))
+        };
+        let followed = number(FOLLOWED_KEY)?;
+        self.note_lacking(number(FOLLOWED_AT_KEY)?).await?;
+        self.exchange_sums(&bus, &peers, tracker, &stop);
         tracker.spawn(tell(bus.clone(), outbox.clone(), stop.clone()));
         let log = self.clone();
         tracker.spawn(async move {
@@ -171,10 +179,10 @@ impl RequestLog {
             };
             let mut batches = bus.records_follow(from).ready_chunks(AT_ONCE);
             while let Some(batches) = batches.next().await {
-                let last = batches.last().map(|batch| batch.sequence);
+                let last = batches.last().map(|batch| (batch.sequence, batch.at_ms));
                 let records = self.heard(&batches, outbox, &mut heard);
-                let Some(last) = last else { continue };
-                while let Err(error) = self.write_told(&records, last).await {
+                let Some((last, at_ms)) = last else { continue };
+                while let Err(error) = self.write_told(&records, last, at_ms).await {
                     tracing::warn!(%error, "the requests of other nodes are not written; trying again");
                     tokio::time::sleep(AGAIN_AFTER).await;
                 }
@@ -215,16 +223,16 @@ impl RequestLog {
         records
     }
 
-    async fn write_told(&self, records: &[Arc<RequestRecord>], followed: u64) -> Result<(), StoreError> {
+    async fn write_told(&self, records: &[Arc<RequestRecord>], followed: u64, at_ms: u64) -> Result<(), StoreError> {
         let mut sizes = self.inner.sizes.lock().await;
-        let cursor = StoreWrite {
+        let number = |key, value: u64| StoreWrite {
             tree: FOLLOWED,
-            key: Bytes::from_static(FOLLOWED_KEY),
-            value: Some(Bytes::copy_from_slice(&followed.to_le_bytes())),
+            key: Bytes::from_static(key),
+            value: Some(Bytes::copy_from_slice(&value.to_le_bytes())),
         };
         let writes = Writes {
             records,
-            also: Some(cursor),
+            also: vec![number(FOLLOWED_KEY, followed), number(FOLLOWED_AT_KEY, at_ms)],
         };
         self.write(&mut sizes, writes).await?;
         self.inner.stored.store(sizes.records(), Ordering::Relaxed);

@@ -11,7 +11,7 @@ fn log(options: RequestLogOptions) -> (RequestLog, Store, Arc<ManualClock>) {
     (log, store, manual)
 }
 
-fn record(model: &str, outcome: Outcome) -> RequestRecord {
+pub(super) fn record(model: &str, outcome: Outcome) -> RequestRecord {
     RequestRecord {
         id: RequestId::generate(),
         time_ms: 0,

@@ -45,7 +45,23 @@ async fn walk(gateway: &Gateway, what: &str) {
 /// A pool with something to tell: tokens of three teams that work, and a short log.
 async fn busy() -> (Sim, Gateway) {
     let sim = Sim::with_teams(3).await;
-    let gateway = Plan::of(&sim, 3).start_warm().await;
+    // One team at its limit, one half-way, one without any.
+    let plan = Plan::of(&sim, 3)
+        .limits(&Sim::team_id(0), "*", "rpm = 6\ntpm = 2000000\nusd_per_day = 0.5")
+        .limits(&Sim::team_id(1), "*", "rpm = 60\nrps = 5\nconcurrency = 8");
+    let gateway = plan.start_warm().await;
+    served(&gateway).await;
+    let picture = serde_json::json!({"prompt": "A lighthouse", "n": 3});
+    gateway
+        .as_client(API_KEY)
+        .post("/v1/images/generations", &picture)
+        .await
+        .ok();
+    (sim, gateway)
+}
+
+/// A short log.
+async fn served(gateway: &Gateway) {
     let client = gateway.as_client(API_KEY);
     for n in 0..12 {
         client.chat(&ask("grok-4.7", &format!("number {n}"))).await.ok();
@@ -59,12 +75,14 @@ async fn busy() -> (Sim, Gateway) {
     let list = "xai-nothing-of-the-kind-1\nxai-nothing-of-the-kind-2\nno credential\n";
     let job = serde_json::json!({"title": "a list with faults", "list": {"lines": list}});
     gateway.admin().await.post("/jobs", &job).await.ok();
-    (sim, gateway)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_page_does_what_it_is_for() {
-    let (_sim, gateway) = busy().await;
+    let sim = Sim::with_teams(3).await;
+    let limited = |plan: Plan, at| plan.limits(&Sim::team_id(at), "*", "rpm = 600\ntpm = 2000000");
+    let gateway = (0..3).fold(Plan::of(&sim, 3), limited).start_warm().await;
+    served(&gateway).await;
     walk(&gateway, "pages").await;
 }
 

@@ -227,3 +227,146 @@ async fn a_killed_nodes_requests_are_in_the_log_of_the_others() {
     let listed = second.admin().await.requests("limit=10").await;
     assert!(listed.iter().any(|record| record["id"] == id.as_str()), "{listed:?}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn log_files_quotas_and_the_playgrounds_key_are_the_clusters() {
+    let Some(nats) = NatsServers::one().await else { return };
+    let sim = Sim::with_teams(1).await;
+    let named = |name: &str| {
+        Plan::of(&sim, 1)
+            .env("NATS_URL", &nats.url())
+            .set("cluster.node_id", name)
+            .limits(&Sim::team_id(0), "*", "rpm = 500\ntpm = 4000000")
+    };
+    let first = named("first").start_warm().await;
+    let second = named("second").start_warm().await;
+    let (here, there) = (first.admin().await, second.admin().await);
+
+    // Log files: of both, of one, and the end of both in one answer.
+    soon("both nodes' files", async || {
+        let files = here.get("/logs/files").await.ok().json();
+        let of: BTreeSet<&str> = files["files"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .filter_map(|file| file["node"].as_str())
+            .collect();
+        if of == BTreeSet::from(["first", "second"]) {
+            Ok(())
+        } else {
+            Err(files.to_string())
+        }
+    })
+    .await;
+    let only = here.get("/logs/files?node=second").await.ok().json();
+    assert!(
+        only["files"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|file| file["node"] == "second"),
+        "{only}"
+    );
+    // What the second node writes is read at the first.
+    there
+        .post(
+            "/tokens/clear-cooling",
+            &json!({"ids": [there.tokens().await[0]["id"]]}),
+        )
+        .await
+        .ok();
+    soon("a line of the other node", async || {
+        let tail = here
+            .get("/logs/tail?node=second&text=admin%20action&level=info")
+            .await
+            .ok()
+            .json();
+        let found = tail["lines"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|line| line.as_str().unwrap().contains("clear_cooling"));
+        if found && tail["node"] == "second" {
+            Ok(())
+        } else {
+            Err(tail.to_string())
+        }
+    })
+    .await;
+    let both = here.get("/logs/tail?node=*&lines=5000").await.ok().json();
+    let lines = both["lines"].as_array().unwrap();
+    for node in ["| first |", "| second |"] {
+        assert!(
+            lines.iter().any(|line| line.as_str().unwrap().contains(node)),
+            "{node} in {both}"
+        );
+    }
+    let times: Vec<&str> = lines.iter().filter_map(|line| line.as_str()?.get(..19)).collect();
+    assert!(
+        times.is_sorted_by(|a, b| a <= b || !b.starts_with("20")),
+        "in the order of time"
+    );
+    for (path, status) in [
+        ("node=nobody", 404),
+        ("level=loud", 400),
+        ("file=../x.log", 400),
+        ("file=none.log", 404),
+        ("node=second&file=none.log", 404),
+    ] {
+        here.get(&format!("/logs/tail?{path}")).await.with_status(status);
+    }
+    // What looks like a number is a text all the same.
+    here.get("/logs/tail?text=404").await.ok();
+
+    // Quotas: what one node uses is seen at the other, and what a token served.
+    let id = here.tokens().await[0]["id"].as_str().unwrap().to_owned();
+    for _ in 0..5 {
+        second.http().chat(&ask(MODEL, "hello")).await.ok();
+    }
+    soon("the other node's use", async || {
+        let quotas = here.get(&format!("/tokens/{id}/quotas")).await.ok().json();
+        let meters = quotas["meters"].as_array().unwrap();
+        let requests = meters
+            .iter()
+            .find(|meter| meter["kind"] == "requests" && meter["used"].as_u64() >= Some(5));
+        match requests {
+            Some(meter) if meter["limit"] == 500 && meter["window_ms"] == 60_000 => Ok(()),
+            _ => Err(quotas.to_string()),
+        }
+    })
+    .await;
+    soon("what it served", async || {
+        let activity = here.get(&format!("/tokens/activity?ids={id}")).await.ok().json();
+        let served: u64 = activity["items"][0]["ok"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(serde_json::Value::as_u64)
+            .sum();
+        if served >= 5 { Ok(()) } else { Err(activity.to_string()) }
+    })
+    .await;
+    here.get("/tokens/activity").await.with_status(400);
+    here.get("/tokens/activity?ids=nonsense").await.with_status(400);
+    here.get("/tokens/tok_00000000000000000000000000000000/quotas")
+        .await
+        .with_status(404);
+
+    // The key of a session opens both nodes, and neither after the logout at the other one.
+    let made = here.post("/session/key", &json!({})).await.ok().json();
+    let key = made["key"].as_str().unwrap().to_owned();
+    soon("the key at the other node", async || {
+        let got = second.as_client(&key).get("/v1/models").await;
+        if got.status == 200 { Ok(()) } else { Err(got.text()) }
+    })
+    .await;
+    let same = Admin::with_token(second.http(), here.token());
+    assert_eq!(same.post("/session/key", &json!({})).await.ok().json()["key"], key);
+    same.post("/logout", &json!({})).await.ok();
+    second.as_client(&key).get("/v1/models").await.with_status(401);
+    soon("its end at the first node", async || {
+        let got = first.as_client(&key).get("/v1/models").await;
+        if got.status == 401 { Ok(()) } else { Err(got.text()) }
+    })
+    .await;
+}

@@ -1,14 +1,15 @@
 //! Client keys: who calls us. Records live in the bus's KEYS bucket; every node holds them in memory behind the keyed
 //! hash of their secret, so that a request is identified in O(1) without I/O. Limits are the ledger's business.
 
+pub mod bound;
 mod draft;
 mod identity;
 pub mod secret;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -46,6 +47,9 @@ struct Cached {
     used_ms: Arc<AtomicU64>,
 }
 
+/// Says whether the session of a bound key is open, and may call.
+pub type SessionLives = Arc<dyn Fn(KeyId) -> bool + Send + Sync>;
+
 type Index = Arc<DashMap<[u8; 32], Cached>>;
 
 /// The registry of client keys. Clones share it.
@@ -61,6 +65,7 @@ struct Inner {
     hash: Arc<dyn Fingerprint>,
     clock: Clock,
     config_key: ArcSwapOption<[u8; 32]>,
+    sessions: OnceLock<SessionLives>,
 }
 
 impl ClientKeys {
@@ -95,6 +100,7 @@ impl ClientKeys {
                 hash,
                 clock,
                 config_key: ArcSwapOption::empty(),
+                sessions: OnceLock::new(),
             }),
         };
         let writer = keys.clone();
@@ -122,6 +128,11 @@ impl ClientKeys {
         self.inner.config_key.store(hash);
     }
 
+    /// Who says whether a session is open; the first to say it stays. Before that no key of a session is taken.
+    pub fn set_sessions(&self, lives: SessionLives) {
+        let _ = self.inner.sessions.set(lives);
+    }
+
     /// Who presented this key. No I/O, no allocation: a keyed hash and a lookup.
     ///
     /// # Errors
@@ -137,6 +148,10 @@ impl ClientKeys {
             return Err(NotTaken::Inactive);
         }
         if is_expired(&cached.record, now) {
+            return Err(NotTaken::Expired);
+        }
+        let record = &cached.record;
+        if bound::is_bound(record.id) && !self.inner.sessions.get().is_some_and(|lives| lives(record.id)) {
             return Err(NotTaken::Expired);
         }
         cached.used_ms.store(now.0, Ordering::Relaxed);
@@ -182,7 +197,11 @@ impl ClientKeys {
         self.create_as(KeyId::generate(), draft).await
     }
 
-    async fn create_as(&self, id: KeyId, draft: KeyDraft) -> Result<KeyWithSecret, KeyError> {
+    /// Makes a key under an id of the caller's; durable when it answers.
+    ///
+    /// # Errors
+    /// As [`ClientKeys::create`]; `Bus` with a conflict if there is a key of that id.
+    pub async fn create_as(&self, id: KeyId, draft: KeyDraft) -> Result<KeyWithSecret, KeyError> {
         let secret = match draft.secret {
             Some(secret) => secret,
             None => secret::generate().map_err(|_| KeyError::NoRandomness)?,

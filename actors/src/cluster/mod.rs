@@ -133,6 +133,14 @@ impl Membership {
         self.shared.identity.session
     }
 
+    /// The sessions of the other nodes that live.
+    pub fn others(&self) -> Vec<SessionId> {
+        let snapshot = self.snapshot();
+        let others = snapshot.nodes.iter().filter(|node| node.live);
+        let sessions = others.map(|node| node.beat.session);
+        sessions.filter(|session| *session != snapshot.me).collect()
+    }
+
     /// Everything that is known now.
     pub fn snapshot(&self) -> Arc<Snapshot> {
         self.shared.snapshot.load_full()

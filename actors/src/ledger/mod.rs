@@ -48,6 +48,7 @@ pub use lease::CallLease;
 pub use owner::Distrust;
 pub(crate) use rules::Moment;
 pub use shortage::{Actual, LeaseLapsed, Shortage, ShortageKind, Want};
+pub use usage::Used;
 
 /// How this node's ledger works.
 #[derive(Clone, Copy, Debug)]

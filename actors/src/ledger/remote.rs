@@ -14,7 +14,7 @@ use tokio_util::task::TaskTracker;
 
 use super::actor::Exchange;
 use super::shards::Shards;
-use super::usage::{Meters, known};
+use super::usage::{Meters, daily, known};
 use crate::bus::{BusError, BusErrorKind, BusHandle, codec};
 use crate::cluster::ask_subject;
 
@@ -107,7 +107,8 @@ async fn answer(shards: &Shards, meters: &Meters, payload: &[u8]) -> Option<Byte
             shards.recall(&meters);
             NodeReply::Done
         }
-        NodeRequest::KeyUsage(keys) => NodeReply::KeyUsage(known(shards, meters, &keys).await),
+        NodeRequest::KeyUsage(keys) => NodeReply::KeyUsage(known(shards, meters, &daily(&keys)).await),
+        NodeRequest::Usage(wanted) => NodeReply::KeyUsage(known(shards, meters, &wanted).await),
         NodeRequest::Drain => {
             shards.asked_to_drain.cancel();
             NodeReply::Done

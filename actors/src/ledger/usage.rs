@@ -1,13 +1,12 @@
-//! What client keys have used, over all nodes: charged and granted as their owners have it, less what is in anybody's hand.
+//! What is used of meters, over all nodes: charged and granted as their owners have it, less what is in anybody's hand.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use dashmap::DashMap;
 use futures::future::join_all;
 use grok2api_schemas::cluster::{MeterUsage, NodeReply, NodeRequest};
-use grok2api_schemas::ids::SessionId;
 use grok2api_schemas::meter::{DayBucket, Domain, Meter, MeterKind};
 use tokio::sync::oneshot;
 
@@ -24,6 +23,8 @@ pub(super) type Meters = DashMap<Arc<Meter>, Arc<HeldMeter>>;
 const WITHIN: Duration = Duration::from_secs(1);
 /// Keys that one message asks about; its answer has up to [`KINDS`] meters of each, and fits into a message of NATS.
 const KEYS_A_MESSAGE: usize = 500;
+/// Meters that one message asks about, where they are named one by one.
+const METERS_A_MESSAGE: usize = 1_000;
 /// What is counted by the day.
 const KINDS: [MeterKind; 5] = [
     MeterKind::PerDay(DayBucket::Chat),
@@ -33,13 +34,37 @@ const KINDS: [MeterKind; 5] = [
     MeterKind::UsdPerDay,
 ];
 
+/// How a meter stands over all nodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Used {
+    /// Units that count against the limit now.
+    pub used: u64,
+    /// Units that nodes hold and have not used.
+    pub in_hand: u64,
+}
+
 impl Ledger {
     /// What these client keys have used today, by meter. A meter whose owner does not answer is as this node last heard.
     pub async fn used_by_keys(&self, keys: &[String]) -> HashMap<Meter, u64> {
+        let asked = keys.chunks(KEYS_A_MESSAGE);
+        let requests = asked.map(|keys| NodeRequest::KeyUsage(keys.to_vec())).collect();
+        let used = self.used_of(&daily(keys), requests).await;
+        used.into_iter().map(|(meter, used)| (meter, used.used)).collect()
+    }
+
+    /// How these meters stand; those that nobody has used are left out.
+    pub async fn used(&self, wanted: &[Meter]) -> HashMap<Meter, Used> {
+        let asked = wanted.chunks(METERS_A_MESSAGE);
+        let requests = asked.map(|meters| NodeRequest::Usage(meters.to_vec())).collect();
+        self.used_of(wanted, requests).await
+    }
+
+    /// `requests` ask other nodes for the same.
+    async fn used_of(&self, wanted: &[Meter], requests: Vec<NodeRequest>) -> HashMap<Meter, Used> {
         let mut counted: HashMap<Meter, u64> = HashMap::new();
         let mut in_hand: HashMap<Meter, u64> = HashMap::new();
-        let own = known(self.shards(), self.meters(), keys);
-        let (own, others) = tokio::join!(own, self.known_elsewhere(keys));
+        let own = known(self.shards(), self.meters(), wanted);
+        let (own, others) = tokio::join!(own, self.known_elsewhere(requests));
         for MeterUsage {
             meter,
             counted: here,
@@ -53,27 +78,21 @@ impl Ledger {
             }
             *in_hand.entry(meter).or_default() += held;
         }
-        let mut used: HashMap<Meter, u64> = HashMap::new();
-        for (meter, held) in in_hand {
-            let amount = match counted.get(&meter) {
-                Some(counted) => counted.saturating_sub(held),
+        let mut standing: HashMap<Meter, Used> = HashMap::new();
+        for (meter, in_hand) in in_hand {
+            let used = match counted.get(&meter) {
+                Some(counted) => counted.saturating_sub(in_hand),
                 None => self.meters().get(&meter).map_or(0, |held| held.used_in_window()),
             };
-            used.insert(meter, amount);
+            standing.insert(meter, Used { used, in_hand });
         }
-        used
+        standing
     }
 
-    async fn known_elsewhere(&self, keys: &[String]) -> Vec<MeterUsage> {
-        let snapshot = self.shards().membership.snapshot();
-        let others: Vec<SessionId> = snapshot
-            .nodes
-            .iter()
-            .filter(|node| node.live && node.beat.session != snapshot.me)
-            .map(|node| node.beat.session)
-            .collect();
-        let asked = keys.chunks(KEYS_A_MESSAGE).flat_map(|keys| {
-            let request = Arc::new(NodeRequest::KeyUsage(keys.to_vec()));
+    async fn known_elsewhere(&self, requests: Vec<NodeRequest>) -> Vec<MeterUsage> {
+        let others = self.shards().membership.others();
+        let asked = requests.into_iter().flat_map(|request| {
+            let request = Arc::new(request);
             others.iter().map(move |session| (*session, request.clone()))
         });
         let answers = asked.map(|(session, request)| async move {
@@ -81,7 +100,7 @@ impl Ledger {
                 Ok(NodeReply::KeyUsage(known)) => known,
                 Ok(NodeReply::Exchange(_) | NodeReply::Done) => Vec::new(),
                 Err(error) => {
-                    tracing::debug!(%session, %error, "a node does not say what client keys have used");
+                    tracing::debug!(%session, %error, "a node does not say what is used of meters");
                     Vec::new()
                 }
             }
@@ -90,43 +109,45 @@ impl Ledger {
     }
 }
 
-/// What this node knows of the meters of some client keys.
-pub(super) async fn known(shards: &Shards, meters: &Meters, keys: &[String]) -> Vec<MeterUsage> {
-    let mut by_shard: HashMap<usize, Vec<&String>> = HashMap::new();
-    for key in keys {
-        let shard = shard_of(&Domain::ClientKey(key.clone()));
-        by_shard.entry(usize::from(shard)).or_default().push(key);
-    }
+/// The meters that client keys are counted in by the day.
+pub(super) fn daily(keys: &[String]) -> Vec<Meter> {
+    let of_key = |key: &String| {
+        let key = key.clone();
+        KINDS.map(|kind| Meter {
+            domain: Domain::ClientKey(key.clone()),
+            kind,
+        })
+    };
+    keys.iter().flat_map(of_key).collect()
+}
+
+/// What this node knows of some meters.
+pub(super) async fn known(shards: &Shards, meters: &Meters, wanted: &[Meter]) -> Vec<MeterUsage> {
+    let wanted: HashSet<&Meter> = wanted.iter().collect();
+    let of_shards: HashSet<u16> = wanted.iter().map(|meter| shard_of(&meter.domain)).collect();
     let mut counted: HashMap<Meter, u64> = HashMap::new();
-    for (shard, keys) in by_shard {
-        let Some(open) = shards.local(shard) else { continue };
+    for shard in of_shards {
+        let Some(open) = shards.local(usize::from(shard)) else {
+            continue;
+        };
         let (reply, answer) = oneshot::channel();
         if open.addr.try_send(Inspect(reply)).is_err() {
             continue;
         }
         let standing = answer.await.unwrap_or_default();
-        let of_keys = standing.into_iter().filter(|standing| {
-            matches!(&standing.meter.domain, Domain::ClientKey(key) if keys.contains(&key))
-                && KINDS.contains(&standing.meter.kind)
-        });
-        counted.extend(of_keys.map(|standing| (standing.meter, standing.charged + standing.outstanding)));
+        let known = standing.into_iter().filter(|standing| wanted.contains(&standing.meter));
+        counted.extend(known.map(|standing| (standing.meter, standing.charged + standing.outstanding)));
     }
     let mut known = Vec::new();
-    for key in keys {
-        for kind in KINDS {
-            let meter = Meter {
-                domain: Domain::ClientKey(key.clone()),
-                kind,
-            };
-            let counted = counted.get(&meter).copied();
-            let held = meters.get(&meter).map(|held| held.in_hand());
-            if counted.is_some() || held.is_some() {
-                known.push(MeterUsage {
-                    meter,
-                    counted,
-                    in_hand: held.unwrap_or(0),
-                });
-            }
+    for meter in wanted {
+        let counted = counted.get(meter).copied();
+        let held = meters.get(meter).map(|held| held.in_hand());
+        if counted.is_some() || held.is_some() {
+            known.push(MeterUsage {
+                meter: meter.clone(),
+                counted,
+                in_hand: held.unwrap_or(0),
+            });
         }
     }
     known

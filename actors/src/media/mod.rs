@@ -492,6 +492,11 @@ impl Media {
         self.0.index.lock().totals(kind)
     }
 
+    /// Bytes that this node may keep.
+    pub fn keep_bytes(&self) -> u64 {
+        self.limits().keep_bytes
+    }
+
     /// Files of a kind on this node, the newest first.
     pub fn list(&self, kind: MediaKind) -> Vec<(String, Entry)> {
         self.0.index.lock().list(kind)

@@ -12,6 +12,7 @@ use grok2api_schemas::token::{Cooling, CoolingCause, PoolName, TokenRecord, Toke
 use super::cooling;
 use super::entry::Token;
 use super::pool::Pool;
+use super::quotas;
 use crate::clock::WallMs;
 use crate::egress::ProxySpec;
 
@@ -73,6 +74,7 @@ impl Pool {
             use_count: record.use_count + u64::from(token.unsaved_uses.load(Ordering::Relaxed)),
             fail_count: record.fail_count,
             in_flight: token.in_flight(),
+            tightest: team.as_deref().and_then(quotas::tightest),
             status: state.into(),
             quota: 0,
             quota_known: false,

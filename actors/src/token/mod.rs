@@ -20,6 +20,7 @@ mod follow;
 mod events;
 mod share;
 mod meters;
+mod quotas;
 mod blame;
 mod findings;
 mod enrol;

@@ -3,6 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::ids::KeyId;
 use crate::since::Since;
 
 /// What an account may do.
@@ -47,6 +48,17 @@ pub struct SessionRecord {
     pub client_ip: String,
     /// On which node; empty alone.
     pub opened_on: Since<2, String>,
+}
+
+/// What `POST /session/key` answers: a client key that ends with the session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct SessionKey {
+    /// Which.
+    pub id: KeyId,
+    /// Its secret.
+    pub key: String,
+    /// When it ends at the latest, Unix seconds.
+    pub expires_at: u64,
 }
 
 /// What `GET /session` answers.

@@ -28,6 +28,8 @@ pub struct CacheStatus {
     pub local_video: CacheSum,
     /// Downloads under way.
     pub downloads: u64,
+    /// What both kinds together may take (`cache.limit_mb`), MiB.
+    pub limit_mb: u64,
 }
 
 /// Which files to list, the newest first.

@@ -58,6 +58,9 @@ pub struct TokenView {
     pub fail_count: u32,
     /// Calls in flight on this node.
     pub in_flight: u32,
+    /// The meter of its team that is used most of all, as this node last heard; `null` = none with a limit.
+    #[serde(default)]
+    pub tightest: Option<MeterView>,
     /// The older project's four words, see [`OlderStatus`].
     pub status: OlderStatus,
     /// Uses left, as far as known; 0 when `quota_known` is false.
@@ -314,4 +317,79 @@ pub struct PoolCount {
     pub total: u64,
     /// Usable now.
     pub active: u64,
+}
+
+/// How much of a credential's meters is used, over all nodes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TokenQuotas {
+    /// The quota domain that the meters are of; credentials of one team share them. `null` = not known yet.
+    pub team: Option<String>,
+    /// Its meters, model by model: those with a limit, and those that something was used of.
+    pub meters: Vec<MeterView>,
+    /// How many more there are.
+    pub left_out: u64,
+}
+
+/// One counted limit of a team, for one model.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct MeterView {
+    /// The upstream model.
+    pub model: String,
+    /// What is counted.
+    pub kind: MeterWord,
+    /// In any window of this length, milliseconds; `null` = by the day, or at a time.
+    pub window_ms: Option<u64>,
+    /// The limit; `null` = not known.
+    pub limit: Option<u64>,
+    /// What counts against it now. USD are ticks of 1e-10 USD.
+    pub used: u64,
+    /// What nodes hold ready and have not used.
+    pub reserved: u64,
+    /// When the next units come back, milliseconds from now, if this node knows.
+    pub next_release_ms: Option<u64>,
+}
+
+/// What a meter counts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum MeterWord {
+    /// Requests.
+    Requests,
+    /// Tokens.
+    Tokens,
+    /// Spend, ticks of 1e-10 USD.
+    Usd,
+    /// Calls in flight.
+    Concurrency,
+}
+
+/// Whose activity is asked for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct TokenActivityAsk {
+    /// Which credentials; at most 100.
+    #[schemars(length(min = 1, max = 100))]
+    pub ids: Vec<TokenId>,
+}
+
+/// What credentials served in the last hour, over all nodes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TokenActivity {
+    /// When the first step begins, Unix milliseconds.
+    pub since_ms: u64,
+    /// Length of a step, milliseconds.
+    pub step_ms: u64,
+    /// Those that served anything; the others are left out.
+    pub items: Vec<TokenSteps>,
+}
+
+/// What one served, step by step, oldest first.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TokenSteps {
+    /// Which.
+    pub id: TokenId,
+    /// Calls that were answered.
+    pub ok: Vec<u16>,
+    /// Calls that failed.
+    pub failed: Vec<u16>,
 }

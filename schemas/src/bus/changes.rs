@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::admin::requests::RequestRecord;
+use crate::admin::rollups::RollupRow;
 use crate::ids::{SessionId, TokenId};
 
 /// A row of a bucket changed.
@@ -48,6 +49,28 @@ pub struct ToldRecords {
     pub number: u64,
     /// The records.
     pub records: Vec<Arc<RequestRecord>>,
+}
+
+/// A node that was not there asks another for the sums of hours that are over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SumsAsked {
+    /// From this hour since 1970.
+    pub from_hour: u64,
+    /// To before this one.
+    pub until_hour: u64,
+    /// Where the answer before ended; empty at first.
+    pub after: Vec<u8>,
+}
+
+/// Some of these sums.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SumsTold {
+    /// Rows, in the order of their keys.
+    pub rows: Vec<RollupRow>,
+    /// Where they end; empty = there are no more.
+    pub next: Vec<u8>,
+    /// Whether the node that tells still lacks hours itself.
+    pub is_partial: bool,
 }
 
 /// Somebody tries to log in as an administrator, or has succeeded.

@@ -108,6 +108,10 @@ pub mod admin {
     pub const TOKENS_IMPORT: &str = "admin.tokens.import";
     /// Gives secrets out, sealed.
     pub const TOKENS_EXPORT: &str = "admin.tokens.export";
+    /// Shows how much of its meters is used.
+    pub const TOKENS_QUOTAS: &str = "admin.tokens.quotas";
+    /// Shows what some served in the last hour.
+    pub const TOKENS_ACTIVITY: &str = "admin.tokens.activity";
     /// Lists client keys.
     pub const KEYS_LIST: &str = "admin.keys.list";
     /// Shows one.
@@ -194,4 +198,8 @@ pub mod nodes {
     pub const LOGS_WANTED: &str = "node.logs.wanted";
     /// Lines that a node wrote.
     pub const LOGS: &str = "node.logs";
+    /// Somebody wants to see a node's log files; its session follows after a dot.
+    pub const LOGS_ASK: &str = "node.logs.ask";
+    /// A node that came late wants the sums of hours that it did not see; the session of whom it asks follows after a dot.
+    pub const SUMS_ASK: &str = "node.sums.ask";
 }

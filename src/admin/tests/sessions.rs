@@ -208,3 +208,67 @@ async fn a_viewer_looks_and_logs_out_and_changes_nothing() {
     assert_eq!(desk.call(Method::POST, "/logout", ()).await.0, StatusCode::OK);
     assert_eq!(desk.get("/session").await.0, StatusCode::UNAUTHORIZED);
 }
+
+#[tokio::test]
+async fn the_playgrounds_key_is_the_sessions_and_ends_with_it() {
+    let mut desk = desk().await;
+    let (status, made) = desk.post("/session/key", json!({})).await;
+    assert_eq!(status, StatusCode::OK, "{made}");
+    let key = made["key"].as_str().unwrap().to_owned();
+    assert_eq!(made["expires_at"], 1_700_000_000 + 8 * 3600);
+    assert!(desk.keys.identify(&key).is_ok());
+    // Another tab gets the same one, and another session one of its own.
+    assert_eq!(desk.post("/session/key", json!({})).await.1["key"], key);
+    let first = desk.token.clone();
+    let (_, other) = desk
+        .post("/login", json!({"username": "admin", "password": PASSWORD}))
+        .await;
+    desk.token = other["token"].as_str().unwrap().to_owned();
+    let (_, others) = desk.post("/session/key", json!({})).await;
+    let other_key = others["key"].as_str().unwrap().to_owned();
+    assert_ne!(other_key, key);
+    let (_, listed) = desk.get("/keys").await;
+    let names: Vec<&str> = listed["data"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|row| row["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, ["playground · admin"; 2]);
+    // It is no session, whatever it is made of.
+    let (session, token) = (desk.token.clone(), std::mem::replace(&mut desk.token, key.clone()));
+    assert_eq!(error_of(&desk.get("/session").await.1).0, "client_key");
+    desk.token = token;
+
+    desk.token = first;
+    assert_eq!(desk.call(Method::POST, "/logout", ()).await.0, StatusCode::OK);
+    assert!(desk.keys.identify(&key).is_err(), "the key ends with its session");
+    assert!(desk.keys.identify(&other_key).is_ok(), "and no other one does");
+    desk.token = session;
+    assert_eq!(desk.get("/keys").await.1["data"].as_array().unwrap().len(), 1);
+
+    // An account that may only look has none, and loses it when it becomes one.
+    desk.make_account("second", Role::Admin).await;
+    let (_, second) = desk
+        .post("/login", json!({"username": "second", "password": PASSWORD}))
+        .await;
+    let admin = std::mem::replace(&mut desk.token, second["token"].as_str().unwrap().to_owned());
+    let (_, seconds) = desk.post("/session/key", json!({})).await;
+    let seconds = seconds["key"].as_str().unwrap().to_owned();
+    let viewer = std::mem::replace(&mut desk.token, admin);
+    let change = json!({"username": "second", "role": "viewer"});
+    assert_eq!(desk.post("/users/patch", change).await.0, StatusCode::OK);
+    assert!(desk.keys.identify(&seconds).is_err(), "a viewer calls nothing");
+    desk.token = viewer;
+    assert_eq!(desk.post("/session/key", json!({})).await.0, StatusCode::FORBIDDEN);
+
+    // A session that is over by itself takes its key with it, and what is left is swept by whoever asks next.
+    desk.clock.advance_ms(9 * 3_600_000);
+    assert!(desk.keys.identify(&other_key).is_err());
+    let (_, again) = desk
+        .post("/login", json!({"username": "admin", "password": PASSWORD}))
+        .await;
+    desk.token = again["token"].as_str().unwrap().to_owned();
+    assert_eq!(desk.post("/session/key", json!({})).await.0, StatusCode::OK);
+    assert_eq!(desk.get("/keys").await.1["data"].as_array().unwrap().len(), 1);
+}

@@ -86,6 +86,20 @@ export async function probe(path) {
   return { status: response.status, body };
 }
 
+/** The same with a form: files go as they are. */
+export async function asClientForm(path, key, form, abort) {
+  const response = await send(path, { method: 'POST', headers: { authorization: `Bearer ${key}` }, body: form, signal: abort, credentials: 'omit' });
+  if (!response.ok) throw await failure(response);
+  return response;
+}
+
+/** The bytes behind a link of this gateway. */
+export async function blobOf(path) {
+  const response = await send(path, {});
+  if (!response.ok) throw await failure(response);
+  return response.blob();
+}
+
 /** A query string of what is set; lists with commas. */
 export function query(parts) {
   const pairs = Object.entries(parts)

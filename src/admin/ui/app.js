@@ -18,6 +18,7 @@ import { ConfigPage } from './pages/config.js';
 import { ChatPage } from './pages/chat.js';
 import { JobsPage } from './pages/jobs.js';
 import { UsersPage } from './pages/users.js';
+import { CachePage } from './pages/cache.js';
 
 /** `letter` after `g` goes there. */
 export const PAGES = [
@@ -27,6 +28,7 @@ export const PAGES = [
   { name: 'jobs', path: '/admin/jobs', letter: 'j', page: JobsPage },
   { name: 'datacenter', path: '/admin/datacenter', letter: 'd', page: DatacenterPage },
   { name: 'cluster', path: '/admin/cluster', letter: 'l', page: ClusterPage },
+  { name: 'cache', path: '/admin/cache', letter: 'm', page: CachePage },
   { name: 'config', path: '/admin/config', letter: 'c', page: ConfigPage },
   { name: 'users', path: '/admin/users', letter: 'u', page: UsersPage },
   { name: 'chat', path: '/chat', also: '/admin/chat', letter: 'h', page: ChatPage },

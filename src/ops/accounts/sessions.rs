@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use grok2api_actors::bus::{BusErrorKind, Expect};
+use grok2api_actors::clients::bound;
 use grok2api_actors::vault::random_secret;
-use grok2api_schemas::admin::accounts::{AccountRecord, SessionRecord};
+use grok2api_schemas::admin::accounts::{AccountRecord, Role, SessionRecord};
+use grok2api_schemas::ids::KeyId;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use zeroize::Zeroizing;
@@ -116,6 +118,20 @@ impl Accounts {
         }
     }
 
+    /// Whether the session of a bound key is open, and its account may still call with it.
+    pub fn lets_call(&self, key: KeyId) -> bool {
+        let now = self.inner.clock.wall().0;
+        let rows = self.inner.sessions.all();
+        let open = rows.iter().find(|(name, row)| key_of(name, &row.value) == Some(key));
+        open.is_some_and(|(_, row)| {
+            let account = self.account(&row.value.username);
+            row.value.expires_ms > now
+                && account.is_some_and(|account| {
+                    account.role == Role::Admin && password_mark(&account) == row.value.password_mark
+                })
+        })
+    }
+
     pub(super) fn sweep_until(&self, tracker: &TaskTracker, stop: CancellationToken) {
         let accounts = self.clone();
         tracker.spawn(async move {
@@ -160,6 +176,17 @@ impl Accounts {
             let _ = self.inner.sessions.delete(key, row.revision).await;
         }
     }
+}
+
+/// The client key of a session: its id, and its secret.
+pub fn bound_key(token: &str, session: &SessionRecord) -> (KeyId, Zeroizing<String>) {
+    let hash = *blake3::hash(token.as_bytes()).as_bytes();
+    (bound::id_of(&hash, session.created_ms), bound::secret_of(token))
+}
+
+fn key_of(name: &[u8], session: &SessionRecord) -> Option<KeyId> {
+    let hash: &[u8; 32] = name.strip_prefix(SESSIONS)?.try_into().ok()?;
+    Some(bound::id_of(hash, session.created_ms))
 }
 
 fn no_session() -> GatewayError {

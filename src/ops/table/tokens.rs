@@ -1,7 +1,7 @@
 //! Operations on upstream credentials.
 
 use grok2api_schemas::admin::page::Cursor;
-use grok2api_schemas::admin::tokens::TokenQuery;
+use grok2api_schemas::admin::tokens::{TokenActivityAsk, TokenQuery};
 use grok2api_schemas::bus::admin::{
     TokenAddAsk, TokenAsk, TokenExportAsk, TokenImportAsk, TokenListAsk, TokenPatchAsk, TokensAsk, TokensCleared,
     TokensDeleted, TokensRefreshed,
@@ -20,6 +20,16 @@ const LIST: About = About::look(
     ("GET", "/tokens"),
 );
 const GET: About = About::look(subjects::TOKENS_GET, "Shows one credential.", ("GET", "/tokens/{id}"));
+const QUOTAS: About = About::look(
+    subjects::TOKENS_QUOTAS,
+    "Shows how much of a credential's meters is used, over all nodes.",
+    ("GET", "/tokens/{id}/quotas"),
+);
+const ACTIVITY: About = About::look(
+    subjects::TOKENS_ACTIVITY,
+    "Shows what credentials served in the last hour, over all nodes.",
+    ("GET", "/tokens/activity"),
+);
 const ADD: About = About::change(subjects::TOKENS_ADD, "Adds one credential.", ("POST", "/tokens/add"));
 const PATCH: About = About::change(
     subjects::TOKENS_PATCH,
@@ -59,6 +69,12 @@ pub(super) fn operations() -> Vec<Operation> {
     vec![
         row(LIST, |ops, _, ask| async move { ops.tokens.list(query(ask)?).await }),
         row(GET, |ops, _, ask: TokenAsk| async move { ops.tokens.get(ask.id) }),
+        row(QUOTAS, |ops, _, ask: TokenAsk| async move {
+            ops.tokens.quotas(ask.id).await
+        }),
+        row(ACTIVITY, |ops, _, ask: TokenActivityAsk| async move {
+            ops.requests.activity(&ask.ids)
+        }),
         row(ADD, |ops, actor, ask: TokenAddAsk| async move {
             ops.tokens.add(&actor, ask).await
         }),

@@ -14,6 +14,8 @@ import { streamChat } from './chat_stream.js';
 import { Turn } from './chat_turn.js';
 import { Composer } from './chat_composer.js';
 import { KeyBar } from './chat_keybar.js';
+import { ImageTab } from './chat_image.js';
+import { VideoTab } from './chat_video.js';
 
 /** The chat model of the highest number. */
 function newest(names) {
@@ -37,7 +39,19 @@ async function models() {
   }
 }
 
+const MODES = ['text', 'image', 'video'];
+
+/** What is made: text, pictures or videos. */
 export function ChatPage() {
+  const mode = MODES.includes(param('mode')) ? param('mode') : 'text';
+  const tabs = html`<div class="tabs modes" role="tablist" aria-label=${t('chat.mode')}>${MODES.map((one) => html`<button type="button" role="tab" key=${one} aria-selected=${String(one === mode)} onClick=${() => setParams({ mode: one === 'text' ? '' : one, id: '' }, { push: true })} data-testid=${`mode-${one}`}>${t(`chat.mode.${one}`)}</button>`)}</div>`;
+  if (mode === 'text') return html`<${TextChat} tabs=${tabs} />`;
+  return html`<div class="page reading"><div class="row wrap"><h1 class="hidden-text">${t('page.chat')}</h1>${tabs}<span class="grow"></span><${KeyBar} /></div>
+    ${!isAdmin() && !held.value && html`<div class="box warn">${t('chat.needskey')}</div>`}
+    ${mode === 'image' ? html`<${ImageTab} />` : html`<${VideoTab} />`}</div>`;
+}
+
+function TextChat({ tabs }) {
   const key = held.value?.key;
   const offered = usePoll(models, 0, [key && held.value.own ? key : '']);
   const names = offered.data?.data?.map((one) => one.id) || [];
@@ -115,6 +129,7 @@ export function ChatPage() {
         <button type="button" class="button quiet icon small" aria-label=${`${t('delete')}: ${one.title}`} onClick=${() => { dropChat(one.id); if (one.id === id) fresh(); }}><${Icon} name="trash" size=${14} /></button></li>`)}</ul>
       <p class="small soft">${t('chat.local')}</p></aside>
     <div class="talk">
+      ${tabs}
       <div class="talkhead"><h1 class="hidden-text">${t('page.chat')}</h1>
         <button type="button" class="button quiet icon only-narrow" onClick=${() => setListOpen(!listOpen)} aria-label=${t('chat.history')} aria-expanded=${String(listOpen)}><${Icon} name="fold" /></button>
         <select class="input modelpick" aria-label=${t('chat.model')} value=${model} onChange=${(e) => setModel(e.target.value)} disabled=${!names.length} data-testid="model">${names.length ? names.map((name) => html`<option key=${name} value=${name}>${name}</option>`) : html`<option value=${model}>${model || t('chat.nomodels')}</option>`}</select>

@@ -1,34 +1,28 @@
-// The key that the playground calls with: made for this tab, over when the session is, deleted at logout. Or one of
-// the operator's own. The session itself opens no /v1 route.
+// The key that the playground calls with: the session's own, made by the backend, which ends with the session on every
+// node. It is held in memory only: the backend tells it again. Or one of the operator's own. The session itself opens no
+// /v1 route.
 
 import { signal } from '../vendor/mod.js';
-import { session, isAdmin, serverNow } from '../store.js';
-import { get, post, remove } from '../api.js';
+import { isAdmin, serverNow } from '../store.js';
+import { post } from '../api.js';
 
-const HELD = 'grok2api.playground';
-const read = () => { try { return JSON.parse(sessionStorage.getItem(HELD)); } catch { return null; } };
-const write = (value) => { try { if (value) sessionStorage.setItem(HELD, JSON.stringify(value)); else sessionStorage.removeItem(HELD); } catch { /* lasts as long as the page */ } };
+const HELD = 'grok2api.ownkey';
+const read = () => { try { return sessionStorage.getItem(HELD); } catch { return null; } };
+const write = (value) => { try { if (value) sessionStorage.setItem(HELD, value); else sessionStorage.removeItem(HELD); } catch { /* lasts as long as the page */ } };
+const own = (key) => (key ? { key, own: true } : null);
 
 /** {key, id, expires_at} or {key, own: true}. */
-export const held = signal(read());
+export const held = signal(own(read()));
 
 export function useOwn(key) {
-  held.value = key ? { key, own: true } : null;
-  write(held.value);
+  held.value = own(key);
+  write(key);
 }
 
-/** Only what this tab made and is over, or that the gateway knows no more. */
+/** Only what is over, or that the gateway knows no more; at a logout all of it. */
 export function drop() {
   held.value = null;
   write(null);
-}
-
-const nameOf = () => `playground · ${session.value.username}`;
-
-/** Keys of tabs that were closed without a logout are over by themselves; here they go. */
-async function sweep() {
-  const { data } = await get('/keys');
-  await Promise.all(data.filter((one) => one.expired && one.name === nameOf()).map((one) => remove(`/keys/${one.id}`).catch(() => {})));
 }
 
 let making = null;
@@ -36,21 +30,10 @@ export async function playgroundKey() {
   const now = serverNow() / 1000;
   if (held.value && (held.value.own || held.value.expires_at > now + 5)) return held.value.key;
   if (!isAdmin()) return null;
-  // Two calls at once share one key.
-  making ||= sweep().then(() => post('/keys', {
-    name: nameOf(),
-    expires_at: Math.min(session.value.expires_at, Math.floor(now) + 12 * 3600),
-    concurrency: 4,
-  })).then(({ data }) => {
-    held.value = { key: data.key, id: data.id, expires_at: data.expires_at };
-    write(held.value);
-    return data.key;
+  // Two calls at once ask once.
+  making ||= post('/session/key').then((made) => {
+    held.value = made;
+    return made.key;
   }).finally(() => { making = null; });
   return making;
-}
-
-export async function forgetPlayground() {
-  const one = held.value;
-  drop();
-  if (one?.id) await remove(`/keys/${one.id}`).catch(() => { /* it ends by itself */ });
 }

@@ -7,15 +7,14 @@ import { clock } from '../format.js';
 import { Icon } from '../parts/icons.js';
 import { Field } from '../parts/bits.js';
 import { Dialog } from '../parts/float.js';
-import { held, useOwn, forgetPlayground } from './chat_key.js';
+import { held, useOwn } from './chat_key.js';
 
 export function KeyBar() {
   const [open, setOpen] = useState(false);
   const [key, setKey] = useState('');
   const one = held.value;
-  const submit = async (event) => {
+  const submit = (event) => {
     event.preventDefault();
-    await forgetPlayground();
     useOwn(key.trim());
     setKey('');
     setOpen(false);

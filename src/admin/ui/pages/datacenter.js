@@ -10,7 +10,7 @@ import { Failure, Waiting, Figure, Empty, Mark, usePoll } from '../parts/bits.js
 import { Chart } from '../parts/chart.js';
 import { summary, series, grouped, OURS } from './datacenter_sums.js';
 import { Long } from './datacenter_long.js';
-import { LiveLog } from './log_live.js';
+import { Logs } from './log_live.js';
 
 const WINDOWS = { '15m': 900, '1h': 3600, '6h': 21_600, '24h': 86_400 };
 const MOST = 5000;
@@ -67,6 +67,6 @@ export function DatacenterPage() {
             : tab === 'first' ? [{ label: 'p50', values: lines.first50, role: 'accent' }, { label: 'p95', values: lines.first95, role: 'warn' }] : [{ label: t(`data.tab.${tab}`), values: lines[tab], role: 'accent' }]} /></section></div>
       <section class="card stack"><div class="tabs" role="tablist">${['model', 'key', 'token', 'node'].map((one) => html`<button type="button" role="tab" key=${one} aria-selected=${String(by === one)} onClick=${() => setParams({ by: one })}>${t(`data.by.${one}`)}</button>`)}</div><${Groups} rows=${rows} by=${by} /></section>
       ${failures.length > 0 && html`<section class="card stack"><h2>${t('data.refusals')}</h2><table class="plain"><tbody>${failures.map((one) => html`<tr key=${one.name}><td><a href=${`/admin/requests?outcome=${one.name}`}><${Mark} group="outcome" value=${one.name} /></a></td><td>${OURS.has(one.name) ? t('data.origin.us') : word('data.origin', 'upstream')}</td><td class="end">${num(one.count)}</td></tr>`)}</tbody></table></section>`}`}
-    <${Long} /><${LiveLog} />
+    <${Long} /><${Logs} />
   </div>`;
 }

@@ -7,6 +7,7 @@ import { useEvents } from '../events.js';
 import { query } from '../api.js';
 import { num, cut, clock } from '../format.js';
 import { Icon } from '../parts/icons.js';
+import { LogFiles } from './log_files.js';
 
 const LEVELS = ['error', 'warn', 'info', 'debug', 'trace'];
 const KEPT = 500;
@@ -23,7 +24,14 @@ function Line({ line }) {
   })}</div>`;
 }
 
-export function LiveLog() {
+export function Logs() {
+  const [tab, setTab] = useState('live');
+  if (!offers('logs.tail')) return null;
+  return html`<section class="card stack" data-testid="logs"><div class="tabs" role="tablist">${['live', 'files'].map((one) => html`<button type="button" role="tab" key=${one} aria-selected=${String(tab === one)} onClick=${() => setTab(one)} data-testid=${`logs-${one}`}>${t(`log.${one}`)}</button>`)}</div>
+    ${tab === 'live' ? html`<${LiveLog} />` : html`<${LogFiles} />`}</div>`;
+}
+
+function LiveLog() {
   const [level, setLevel] = useState('info');
   const [text, setText] = useState('');
   const [sought, setSought] = useState('');
@@ -34,15 +42,13 @@ export function LiveLog() {
   const atEnd = useRef(true);
   const number = useRef(0);
   useEffect(() => { const timer = setTimeout(() => setSought(text.trim()), 250); return () => clearTimeout(timer); }, [text]);
-  const may = offers('logs.tail');
-  const open = useEvents(may && !paused ? `/logs/stream${query({ level, text: sought })}` : '', {
+  const open = useEvents(!paused ? `/logs/stream${query({ level, text: sought })}` : '', {
     line: (line) => { number.current += 1; const n = number.current; setLines((last) => [...last.slice(1 - KEPT), { ...line, n }]); },
     left_out: (count) => setMissed((last) => last + count),
   });
   // It stays at its end only if it was there.
   useEffect(() => { if (atEnd.current && box.current) box.current.scrollTop = box.current.scrollHeight; }, [lines]);
-  if (!may) return null;
-  return html`<section class="card stack tight" data-testid="live-log"><div class="row wrap"><h2 class="grow">${t('log.live')}</h2><span class="small soft">${paused ? t('req.paused') : open ? t('live') : t('log.opening')}</span>
+  return html`<div class="stack tight" data-testid="live-log"><div class="row wrap filters"><span class="small soft">${paused ? t('req.paused') : open ? t('live') : t('log.opening')}</span>
       <select class="input" aria-label=${t('log.level')} value=${level} onChange=${(e) => setLevel(e.target.value)} data-testid="log-level">${LEVELS.map((one) => html`<option value=${one} key=${one}>${one}</option>`)}</select>
       <input class="input" type="search" aria-label=${t('log.text')} placeholder=${t('log.text')} value=${text} onInput=${(e) => setText(e.target.value)} data-testid="log-text" />
       <button type="button" class="button" aria-pressed=${String(!paused)} onClick=${() => setPaused(!paused)} data-testid="log-pause"><${Icon} name=${paused ? 'play' : 'pause'} size=${16} />${paused ? t('req.follow') : t('req.pause')}</button>
@@ -50,5 +56,5 @@ export function LiveLog() {
     <div class="loglines" ref=${box} tabindex="0" role="log" aria-label=${t('log.live')} data-testid="log-lines" onScroll=${(e) => { const one = e.currentTarget; atEnd.current = one.scrollHeight - one.scrollTop - one.clientHeight < 24; }}>
       ${lines.length === 0 && html`<span class="soft">${t('log.none')}</span>`}${lines.map((line) => html`<${Line} key=${line.n} line=${line} />`)}</div>
     ${missed > 0 && html`<span class="small warn">${t('log.missed', { n: num(missed) })}</span>`}
-  </section>`;
+  </div>`;
 }

@@ -2,12 +2,12 @@
 
 import { html, useState } from '../vendor/mod.js';
 import { t, word } from '../i18n.js';
-import { isAdmin, toast, serverNow } from '../store.js';
+import { isAdmin, toast } from '../store.js';
 import { get, post, patch, remove, query } from '../api.js';
 import { num, cut, duration, clock } from '../format.js';
 import { Mark, Ago, Left, Failure, Waiting, Field, Copy, usePoll, toastError } from '../parts/bits.js';
 import { Drawer, Confirm } from '../parts/float.js';
-import { Spark } from '../parts/spark.js';
+import { History, Quotas } from './token_history.js';
 
 function Editor({ token, saved }) {
   const [form, setForm] = useState({ label: token.label, note: token.note, tags: token.tags.join(', '), proxy: '' });
@@ -36,16 +36,13 @@ function Editor({ token, saved }) {
 }
 
 function Served({ id }) {
-  const { data, error } = usePoll(() => get(`/requests${query({ token: id, limit: 100 })}`), 5000, [id]);
+  const { data, error } = usePoll(() => get(`/requests${query({ token: id, limit: 12 })}`), 5000, [id]);
   if (error) return html`<${Failure} error=${error} />`;
   if (!data) return html`<${Waiting} />`;
   if (!data.items.length) return html`<p class="soft">${t('token.noserved')}</p>`;
-  const bins = new Array(60).fill(0);
-  const begin = serverNow() - 3_600_000;
-  for (const one of data.items) { const at = Math.floor((one.time_ms - begin) / 60_000); if (at >= 0 && at < 60) bins[at] += 1; }
-  return html`<${Spark} values=${bins} label=${t('token.lasthour')} />
+  return html`
     <div class="over"><table class="plain"><thead><tr><th>${t('req.time')}</th><th>${t('req.model')}</th><th>${t('req.outcome')}</th><th class="end">${t('req.total')}</th></tr></thead><tbody>
-    ${data.items.slice(0, 12).map((one) => html`<tr key=${one.id}><td><a href=${`/admin/requests?open=${one.id}`}>${clock(one.time_ms)}</a></td><td class="isolate">${cut(one.model, 40)}</td><td><${Mark} group="outcome" value=${one.outcome} /></td><td class="end">${duration(one.timing.total_ms)}</td></tr>`)}</tbody></table></div>
+    ${data.items.map((one) => html`<tr key=${one.id}><td><a href=${`/admin/requests?open=${one.id}`}>${clock(one.time_ms)}</a></td><td class="isolate">${cut(one.model, 40)}</td><td><${Mark} group="outcome" value=${one.outcome} /></td><td class="end">${duration(one.timing.total_ms)}</td></tr>`)}</tbody></table></div>
     <a href=${`/admin/requests?token=${id}`} class="small">${t('token.allserved')}</a>`;
 }
 
@@ -93,7 +90,8 @@ export function TokenDrawer({ id, close, changed }) {
         <dt>${t('token.probed')}</dt><dd><${Ago} ms=${token.probed_ms} none=${t('time.never')} /></dd>
         <dt>${t('token.created')}</dt><dd>${clock(token.created_ms, true)}</dd>
         ${token.proxy && html`<dt>${t('token.proxy')}</dt><dd class="mono">${token.proxy}</dd>`}</dl>
-      <section class="stack"><h2>${t('token.served')}</h2><${Served} id=${id} /></section>
+      <section class="stack"><h2>${t('token.quotas')}</h2><${Quotas} id=${id} /></section>
+      <section class="stack"><h2>${t('token.served')}</h2><${History} id=${id} /><${Served} id=${id} /></section>
       ${isAdmin() && html`<section class="stack"><h2>${t('edit')}</h2><${Editor} token=${token} saved=${(row) => { changed(row); reload(); }} /></section>`}`}
     ${asking && html`<${Confirm} title=${t('token.deleteone')} action=${t('delete')} busy=${busy === 'delete'} close=${() => setAsking(false)} run=${gone}><p>${t('token.deletewhat', { token: token.token })}</p><p class="soft">${t('token.deleteorder')}</p><//>`}
   <//>`;

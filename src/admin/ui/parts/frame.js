@@ -9,7 +9,7 @@ import { duration, rough } from '../format.js';
 import { Icon } from './icons.js';
 import { usePoll, toastError } from './bits.js';
 import { Dialog, isOpen } from './float.js';
-import { forgetPlayground } from '../pages/chat_key.js';
+import { drop } from '../pages/chat_key.js';
 
 const THEMES = ['auto', 'light', 'dark'];
 const next = (list, value) => list[(list.indexOf(value) + 1) % list.length];
@@ -105,7 +105,7 @@ export function Frame({ pages, current, children }) {
     return () => document.removeEventListener('keydown', esc);
   }, [drawer]);
   const leave = async () => {
-    try { await forgetPlayground(); await logout(); } catch (error) { if (error.status !== 401) toastError(error); }
+    try { await logout(); drop(); } catch (error) { if (error.status !== 401) toastError(error); }
   };
   return html`<div class=${`frame ${narrowRail.value ? 'narrow' : ''}`}>
     <a class="skip button" href="#main" onClick=${(event) => { event.preventDefault(); document.getElementById('main').focus(); }}>${t('skip')}</a>

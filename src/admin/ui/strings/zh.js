@@ -1,5 +1,5 @@
 export default {
-  'page.token': '令牌', 'page.keys': '密钥', 'page.requests': '请求', 'page.jobs': '任务', 'page.users': '用户', 'page.datacenter': '数据中心', 'page.cluster': '集群', 'page.config': '配置', 'page.chat': '对话',
+  'page.token': '令牌', 'page.keys': '密钥', 'page.requests': '请求', 'page.jobs': '任务', 'page.cache': '缓存', 'page.users': '用户', 'page.datacenter': '数据中心', 'page.cluster': '集群', 'page.config': '配置', 'page.chat': '对话',
   'nav': '页面', 'nav.open': '打开菜单', 'nav.fold': '折叠或展开菜单', 'skip': '跳到正文',
   'language.to': '语言：{name}', 'theme': '主题', 'theme.auto': '跟随系统', 'theme.light': '浅色', 'theme.dark': '深色',
   'logout': '退出登录', 'role.admin': '管理员', 'role.viewer': '只读', 'live': '实时', 'stale': '{span} 前的数据', 'nothing': '没有匹配的内容', 'reset': '重置',
@@ -63,7 +63,7 @@ export default {
 
   'chat.new': '新对话', 'chat.history': '对话列表', 'chat.local': '仅保存在此浏览器中。', 'chat.untitled': '未命名', 'chat.model': '模型', 'chat.nomodels': '无模型', 'chat.nomodelshint': '没有可用模型：尚无令牌通过检查，或密钥不允许任何模型。', 'chat.modelsfailed': '无法列出模型', 'chat.system': '系统提示', 'chat.systemhint': '模型应如何表现', 'chat.hello': '问点什么', 'chat.try.a': '举例说明什么是背压', 'chat.try.b': '用 Rust 写一个带测试的二分查找', 'chat.try.c': '用表格比较 SSE 与 WebSocket',
   'chat.you': '你', 'chat.message': '消息', 'chat.placeholder': '输入消息，Enter 发送，Shift+Enter 换行。', 'chat.send': '发送', 'chat.attach': '添加图片', 'chat.picture': '附带的图片', 'chat.onlypictures': '只能添加图片。', 'chat.toolarge': '{name} 超过 8 MiB。', 'chat.resend': '重新发送', 'chat.again': '重新回答', 'chat.stopped': '已停止', 'chat.thought': '推理过程', 'chat.thinking': '等待第一个字…', 'chat.tokens': '{n} token',
-  'chat.key': '客户端密钥', 'chat.tabkey': '本标签页密钥，至 {time}', 'chat.ownkey': '自己的密钥', 'chat.keywhat': '对话页是普通的客户端。它使用为本标签页创建的密钥，随会话结束，退出登录时删除。', 'chat.needskey': '此账户为只读，不会创建密钥。请粘贴一个客户端密钥。', 'chat.own': '自己的密钥', 'chat.ownhint': '保留到关闭此标签页。', 'chat.useown': '使用', 'chat.usetab': '改回标签页密钥',
+  'chat.key': '客户端密钥', 'chat.tabkey': '会话密钥，至 {time}', 'chat.ownkey': '自己的密钥', 'chat.keywhat': '对话页是普通的客户端。它使用后端为您的会话创建的密钥，会话结束时在所有节点上一并失效。', 'chat.needskey': '此账户为只读，不会创建密钥。请粘贴一个客户端密钥。', 'chat.own': '自己的密钥', 'chat.ownhint': '保留到关闭此标签页。', 'chat.useown': '使用', 'chat.usetab': '改回会话密钥',
 
   'jobstatus.running': '运行中', 'jobstatus.paused': '已暂停', 'jobstatus.stopping': '正在停止', 'jobstatus.revoking': '正在收回', 'jobstatus.stopped': '已停止', 'jobstatus.completed': '已完成', 'jobstatus.faulty': '已完成,有失败', 'jobstatus.failed': '已放弃',
   'jobkind.list': '列表', 'jobkind.mint': '新建密钥', 'jobkind.rotate': '更换密钥', 'jobkind.revoke': '删除密钥', 'jobkind.provision': '自有服务', 'jobstep.obtain': '获取', 'jobstep.normalise': '规范化', 'jobstep.propagate': '等待生效', 'jobstep.verify': '验证', 'jobstep.enrol': '入池', 'jobstep.revoke': '收回',
@@ -78,4 +78,17 @@ export default {
   'user.add': '添加账户', 'user.name': '名称', 'user.role': '角色', 'user.about.viewer': '可查看除密文外的一切,不能修改。', 'user.about.admin': '可以做任何事。', 'user.password': '密码', 'user.passwordhint': '留空:自动生成,仅显示一次。', 'user.once': '仅显示这一次,只保存其哈希。', 'user.sessions': '活动会话', 'user.since': '创建于', 'user.actions': '操作', 'user.configured': '配置指定', 'user.you': '您', 'user.changed': '角色已更改', 'user.toviewer': '设为只读', 'user.toadmin': '设为管理员', 'user.newpassword': '新密码', 'user.passwordwhat': '{name} 将获得新密码,仅显示一次,活动会话会结束。', 'user.deletetitle': '删除此账户?', 'user.deletewhat': '{name} 将无法登录,{n} 个活动会话会结束。', 'user.deleted': '账户已删除',
   'audit.title': '管理操作记录', 'audit.search': '搜索账户、操作、ID、变更…', 'audit.who': '谁', 'audit.what': '操作', 'audit.on': '对象', 'audit.change': '变更前 → 变更后', 'audit.count': '{n} 条记录',
   'log.live': '实时日志', 'log.level': '最低级别', 'log.text': '仅包含…', 'log.clear': '清空', 'log.none': '暂无内容。所有节点的日志写入时会显示在这里。', 'log.opening': '连接中…', 'log.missed': '有 {n} 行过多未显示。',
+  'cache.images': '图片', 'cache.videos': '视频', 'cache.room': '占用空间', 'cache.roomnote': '占 {limit} 的 {share}', 'cache.downloads': '下载', 'cache.downloadsnote': '正在进行', 'cache.kind': '显示内容', 'cache.view': '显示方式',
+  'cache.as.gallery': '画廊', 'cache.as.list': '列表', 'cache.clear': '全部删除', 'cache.clear.image': '删除全部图片', 'cache.clear.video': '删除全部视频', 'cache.none.image': '没有保存的图片', 'cache.none.video': '没有保存的视频', 'cache.nonehint': '模型生成的内容会在这里保留一段时间，使其链接继续可用。',
+  'cache.make': '生成一个', 'cache.thisnode': '由响应本页的节点保存。其他节点各自保存，并按需互相获取。', 'cache.look': '预览', 'cache.name': '名称', 'cache.mime': '类型', 'cache.size': '大小', 'cache.came': '保存于', 'cache.read': '最近读取',
+  'cache.link': '链接', 'cache.open': '查看', 'cache.download': '下载', 'cache.pages': '分页', 'cache.newer': '较新', 'cache.older': '较旧', 'cache.page': '第 {n} 页，共 {of} 页', 'cache.deletetitle': '删除此文件？',
+  'cache.deletewhat': '{name} 将被删除。', 'cache.cleartitle': '全部删除？', 'cache.clearwhat': '将删除 {n} 个{kind}，共 {size}。', 'cache.gonenote': '指向已删除内容的链接将失效，无法撤销。', 'cache.deleted': '已删除 {name}', 'cache.wasgone': '{name} 已不存在', 'cache.cleared': '已删除 {n} 个，释放 {size}',
+  'token.tightest': '最紧配额', 'token.hour': '最近一小时', 'token.quotas': '配额', 'token.noquotas': '没有已知限制，也尚未计数。可在 [[xai.teams]] 中设置，或发起一次调用，由上游告知。', 'token.noquotasyet': '其团队尚未可知。', 'token.moremeters': '另有 {n} 项未显示。', 'token.nok': '成功 {n}', 'token.nfailed': '失败 {n}',
+  'meter.requests': '请求', 'meter.tokens': 'Token', 'meter.usd': '花费', 'meter.concurrency': '并发', 'meter.per.second': '每秒{what}', 'meter.per.minute': '每分钟{what}', 'meter.per.hour': '每小时{what}', 'meter.per.day': '每日{what}',
+  'meter.per.window': '{span} 内{what}', 'meter.nolimit': '{used}，上限未知', 'meter.ready': '预留 {n}', 'log.files': '日志文件', 'log.file': '日志文件', 'log.newest': '最新文件', 'log.everynode': '全部节点', 'log.lines': '行数',
+  'log.nlines': '{n} 行', 'log.again': '重新读取', 'log.nofiles': '没有写入文件的日志。', 'log.shown': '共 {n} 行', 'log.unanswered': '未响应：{nodes}', 'chat.mode': '生成内容', 'chat.mode.text': '对话', 'chat.mode.image': '图片',
+  'chat.mode.video': '视频', 'made.prompt': '画面描述', 'made.ratio': '比例', 'made.auto': '自动', 'made.nothing': '响应中没有图片。', 'made.failed': '未能生成', 'made.under': '生成中', 'made.kept': '链接仅保存在此浏览器；文件保留到缓存空间不足为止。',
+  'image.hint': '暴风雨中的灯塔，木刻风格', 'image.edithint': '描述要修改的地方', 'image.edit': '以此图继续', 'image.sources': '编辑自己的图片', 'image.count': '数量', 'image.do': '生成', 'image.doedit': '编辑', 'image.left': '还有 {n} 张',
+  'image.none': '图片完成后会逐张出现在这里。', 'film.hint': '黄昏时拍打码头的海浪，缓慢平移', 'film.source': '以图片开始', 'film.seconds': '时长（秒）', 'film.resolution': '分辨率', 'film.do': '生成', 'film.none': '视频需要一些时间，回到本页会继续等待。', 'film.progress': '进度',
+  'film.left': '已停止查询', 'film.look': '继续查询', 'film.withheld': '上游没有给出结果。',
 };

@@ -125,6 +125,112 @@ export async function chat({ page, base }) {
   await page.see(id('turn'));
 }
 
+/** Quotas and the last hour of a token that served. */
+export async function quotas({ page, base }) {
+  await page.goto(`${base}/admin/token?sort=-use_count`);
+  await page.ready();
+  await page.until(`!!document.querySelector('${id('tokens')} .minispark rect')`, 'the last hour is drawn in its row');
+  await page.until(`!!document.querySelector('${id('tokens')} .line .meter')`, 'and its tightest quota');
+  await page.click(`${id('tokens')} .lines .open`);
+  await page.until(`document.querySelectorAll('${id('quotas')} .quota .meter').length > 0`, 'every meter has a bar');
+  assert.match(await page.text(id('quotas')), /Requests a minute[\s\S]*\d+ \/ \d+/);
+  await page.see(`${id('token-history')} .minispark rect`);
+  await page.press('Escape');
+  await page.gone(id('token-drawer'));
+}
+
+const PNG = 'iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAFklEQVR4nGP8z8DAwMDAxMDAwMAAAA0LAQH1RVvJAAAAAElFTkSuQmCC';
+const attach = (selector) => `(() => { const bytes = Uint8Array.from(atob('${PNG}'), (c) => c.charCodeAt(0)); const files = new DataTransfer(); files.items.add(new File([bytes], 'mine.png', { type: 'image/png' })); const box = document.querySelector('${selector}'); box.files = files.files; box.dispatchEvent(new Event('change', { bubbles: true })); })()`;
+
+/** Pictures: three at once, then one that is made of another. */
+export async function pictures({ page, base }) {
+  await page.goto(`${base}/chat?mode=image`);
+  await page.ready();
+  await page.fill(id('image-prompt'), NASTY);
+  await page.fill(id('image-count'), '3');
+  await page.click(id('image-go'));
+  await page.until(`document.querySelectorAll('${id('picture')} img').length === 3 && [...document.querySelectorAll('${id('picture')} img')].every((one) => one.complete && one.naturalWidth > 0)`, 'three pictures are seen');
+  await page.evaluate(attach(id('source-files')));
+  await page.see('.sources .thumb img');
+  await page.fill(id('image-prompt'), 'now at night');
+  await page.fill(id('image-count'), '1');
+  await page.click(id('image-go'));
+  await page.until(`document.querySelectorAll('${id('picture')} img').length === 4`, 'the edited one is there as well');
+  await page.goto(`${base}/chat?mode=image`);
+  await page.until(`document.querySelectorAll('${id('picture')} img').length === 4`, 'and all are after a reload');
+}
+
+export async function films({ page, base }) {
+  await page.goto(`${base}/chat?mode=video`);
+  await page.ready();
+  await page.fill(id('film-prompt'), 'waves against a pier');
+  await page.click(id('film-go'));
+  await page.see(`${id('film')} progress, ${id('film')} video`);
+  await page.until(`!!document.querySelector('${id('film')} video[src^="/v1/files/video/"]')`, 'the video is there', 60_000);
+}
+
+/** What was made is kept: looked at, deleted, and cleared. */
+export async function cache({ page, base }) {
+  await page.goto(`${base}/admin/cache`);
+  await page.ready();
+  await page.until(`document.querySelectorAll('${id('cache-gallery')} .shot').length === 4`, 'four pictures');
+  assert.match(await page.text(id('cache-stats')), /Images\s+4/);
+  await page.click(`${id('cache-gallery')} .shot`);
+  await page.see(`${id('cache-preview')} .preview img`);
+  await page.click(id('cache-delete'));
+  await page.see(id('confirm'));
+  await page.click(id('confirm-yes'));
+  await page.gone(id('cache-preview'));
+  await page.until(`document.querySelectorAll('${id('cache-gallery')} .shot').length === 3`, 'it is gone');
+  await page.click(id('cache-as-list'));
+  await page.until(`document.querySelectorAll('${id('cache-list')} .lines .line').length === 3`, 'the same as a list');
+  await page.click(id('cache-video'));
+  await page.until(`document.querySelectorAll('${id('cache-list')} .lines .line').length === 1 && location.search.includes('tab=video')`, 'the video');
+  await page.click(id('cache-clear'));
+  await page.see(id('confirm'));
+  await page.click(id('confirm-yes'));
+  await page.see(id('empty'));
+  await page.click(id('cache-image'));
+  await page.until(`document.querySelectorAll('${id('cache-list')} .lines .line').length === 3`, 'pictures stay');
+}
+
+/** The ends of log files, by node, level and text. */
+export async function logFiles({ page, base }) {
+  await page.goto(`${base}/admin/datacenter`);
+  await page.ready();
+  await page.click(id('logs-files'));
+  await page.until(`document.querySelectorAll('${id('logfile-lines')} .logline').length > 0`, 'lines of the newest file');
+  await page.fill(id('logfile-text'), 'admin action');
+  await page.until(`(() => { const lines = [...document.querySelectorAll('${id('logfile-lines')} .logline')]; return lines.length > 0 && lines.every((one) => one.innerText.includes('admin action')); })()`, 'only those with the text');
+}
+
+/** Who may only look sees no button that changes anything, and the backend lets none through. */
+export async function viewer({ page, base, password, expecting }) {
+  const made = await page.evaluate(`(async () => { const view = await (await fetch('/api/v1/admin/session')).json(); const post = (path, body) => fetch('/api/v1/admin' + path, { method: 'POST', headers: { 'x-csrf-token': view.csrf_token, 'content-type': 'application/json' }, body: JSON.stringify(body) }); const added = await (await post('/users', { username: 'looker-${RUN}', role: 'viewer' })).json(); await post('/logout', {}); return added.password; })()`);
+  await page.goto(`${base}/login`);
+  await page.evaluate("localStorage.removeItem('grok2api.known')");
+  await page.goto(`${base}/login`);
+  await page.fill('input[name=username]', `looker-${RUN}`);
+  await page.fill('input[name=password]', made);
+  await page.click('form button[type=submit]');
+  await page.ready();
+  const changing = ['add', 'export', 'key-new', 'job-start', 'user-add', 'drain', 'cache-clear', 'config-review', 'image-go'];
+  for (const view of ['/admin/token', '/admin/keys', '/admin/jobs', '/admin/cluster', '/admin/cache', '/admin/config', '/admin/users']) {
+    await page.goto(base + view);
+    await page.ready();
+    for (const name of changing) assert.equal(await page.evaluate(`!!document.querySelector('${id(name)}:not(:disabled)')`), false, `${name} on ${view} for a viewer`);
+  }
+  await page.goto(`${base}/admin/token`);
+  await page.ready();
+  await page.click(`${id('tokens')} .lines .open`);
+  await page.see(id('quotas'));
+  for (const name of ['disable', 'refresh', 'edit-save']) assert.equal(await page.evaluate(`!!document.querySelector('${id(name)}')`), false, `${name} in the drawer`);
+  await expecting(/403/, async () => {
+    const said = await page.evaluate(`(async () => { const view = await (await fetch('/api/v1/admin/session')).json(); const statuses = []; for (const [method, path] of [['POST', '/session/key'], ['POST', '/keys'], ['POST', '/cache/clear'], ['POST', '/tokens/delete'], ['POST', '/operations/cache.clear']]) statuses.push((await fetch('/api/v1/admin' + path, { method, headers: { 'x-csrf-token': view.csrf_token, 'content-type': 'application/json' }, body: '{}' })).status); return statuses; })()`);
+    assert.deepEqual(said, [403, 403, 403, 403, 403]);
+  });
+}
+
 export async function requests({ page, base }) {
   await page.goto(`${base}/admin/requests`);
   await page.ready();
@@ -328,7 +434,7 @@ export async function session({ page, base, password, expecting }) {
 export async function logout({ page }) {
   await page.click(id('logout'));
   await page.see(id('login'));
-  assert.equal(await page.evaluate("sessionStorage.getItem('grok2api.playground')"), null);
+  assert.equal(await page.evaluate("JSON.stringify({ ...sessionStorage }).includes('sk-')"), false, 'no key is left behind');
 }
 
 /** Two nodes: both are seen, and one hands over. */

@@ -9,7 +9,7 @@ import * as pages from './pages.mjs';
 
 // WHAT: `pages`, `pictures`, `empty` or `nodes`.
 const { GATEWAY, GATEWAY_PID, PASSWORD, OUT, CHROMIUM, AXE, WHAT } = process.env;
-const VIEWS = ['/admin/token', '/admin/keys', '/admin/requests', '/admin/jobs', '/admin/datacenter', '/admin/cluster', '/admin/config', '/admin/users', '/chat'];
+const VIEWS = ['/admin/token', '/admin/keys', '/admin/requests', '/admin/jobs', '/admin/datacenter', '/admin/cluster', '/admin/cache', '/admin/cache?tab=video&view=list', '/admin/config', '/admin/users', '/chat', '/chat?mode=image', '/chat?mode=video'];
 const SIZES = [[1280, 860], [390, 844]];
 mkdirSync(OUT, { recursive: true });
 const axe = readFileSync(AXE, 'utf8');
@@ -67,7 +67,7 @@ async function pictures(state) {
         assert.equal(await page.evaluate('document.documentElement.scrollWidth <= innerWidth'), true, `${view} is wider than ${width} px`);
         for (const scheme of ['light', 'dark']) {
           await page.scheme(scheme);
-          await picture(`${view.split('/').pop()}-${state}-${width}-${scheme}-${language}`);
+          await picture(`${view.split('/').pop().replaceAll(/[^a-z]+/g, '_')}-${state}-${width}-${scheme}-${language}`);
           // What a language changes is words: once is enough.
           if (language === 'en' && (width > 500 || scheme === 'light')) await accessible(`${view} ${width} ${scheme}`);
         }
@@ -92,7 +92,7 @@ await step('login', async () => {
   await pages.login(tools);
 });
 if (WHAT === 'pages') {
-  for (const name of ['tokens', 'keys', 'chat', 'requests', 'jobs', 'jobRefused', 'users', 'long', 'liveLog', 'datacenter', 'cluster', 'config', 'keyboard', 'phone', 'skewed', 'session', 'logout']) await step(name, () => pages[name](tools));
+  for (const name of ['tokens', 'quotas', 'keys', 'chat', 'pictures', 'films', 'cache', 'requests', 'jobs', 'jobRefused', 'users', 'long', 'liveLog', 'logFiles', 'datacenter', 'cluster', 'config', 'keyboard', 'phone', 'skewed', 'session', 'viewer', 'logout']) await step(name, () => pages[name](tools));
 } else if (WHAT === 'nodes') {
   await step('nodes', () => pages.nodes({ ...tools, picture }));
 } else {

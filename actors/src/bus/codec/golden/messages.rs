@@ -240,6 +240,7 @@ pub(super) fn check(golden: &mut Golden) {
         "node-request-key-usage",
         &NodeRequest::KeyUsage(vec!["key_1".to_owned()]),
     );
+    golden.same("node-request-usage", &NodeRequest::Usage(vec![meter()]));
     golden.same("node-reply-key-usage", &used());
     golden.same("node-request-recall", &NodeRequest::Recall { meters: vec![meter()] });
     golden.same("node-reply", &answered());
