@@ -60,7 +60,9 @@ function Pager({ page, pages }) {
 function Stats({ status }) {
   const both = status.local_image.size_mb + status.local_video.size_mb;
   const limit = status.limit_mb;
-  const sum = (one, name) => html`<${Figure} name=${t(`cache.${name}s`)} value=${num(one.count)} note=${bytes(one.size_mb * MIB)} />`;
+  // To two decimals of a MiB: a few small files are not nothing.
+  const size = (one) => (one.count && !one.size_mb ? `< ${bytes(0.01 * MIB)}` : bytes(one.size_mb * MIB));
+  const sum = (one, name) => html`<${Figure} name=${t(`cache.${name}s`)} value=${num(one.count)} note=${size(one)} />`;
   return html`<div class="cards" data-testid="cache-stats">${sum(status.local_image, 'image')}${sum(status.local_video, 'video')}
     <div class="card figure"><span class="name">${t('cache.room')}</span><span class="value">${bytes(both * MIB)}</span>
       <${Meter} used=${both} limit=${limit} label=${t('cache.room')} /><span class="small soft">${t('cache.roomnote', { limit: bytes(limit * MIB), share: percent(both, limit) })}</span></div>

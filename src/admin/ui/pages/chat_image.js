@@ -2,11 +2,12 @@
 
 import { html, useState, useRef, useEffect } from '../vendor/mod.js';
 import { t } from '../i18n.js';
+import { isAdmin } from '../store.js';
 import { param } from '../router.js';
 import { asClient, asClientForm, blobOf } from '../api.js';
 import { num, cut, duration } from '../format.js';
 import { Icon } from '../parts/icons.js';
-import { Field, usePoll } from '../parts/bits.js';
+import { Failure, Field, usePoll } from '../parts/bits.js';
 import { Sources, dataOf } from './chat_sources.js';
 import { playgroundKey } from './chat_key.js';
 import { madeOf, keepMade, ownPath, modelsFor } from './chat_made.js';
@@ -92,6 +93,8 @@ export function ImageTab() {
     window.scrollTo({ top: 0 });
   };
   return html`<div class="maker" data-ready=${offered.data || offered.error ? 'true' : undefined}>
+    ${offered.error && html`<${Failure} error=${offered.error} retry=${offered.reload} title=${t('chat.modelsfailed')} />`}
+    ${offered.data && !models.length && isAdmin() && html`<div class="box warn">${t('chat.nomodelshint')} <a href="/admin/token">${t('page.token')}</a></div>`}
     <form class="card stack" onSubmit=${go}>
       <${Field} label=${t('made.prompt')} control=${(about) => html`<textarea class="input" ...${about} rows="3" placeholder=${t(sources.length ? 'image.edithint' : 'image.hint')} value=${form.prompt} onInput=${set('prompt')} onKeyDown=${(e) => { if (e.key === 'Enter' && !e.shiftKey && !e.isComposing) go(e); }} data-search data-testid="image-prompt"></textarea>`} />
       <${Sources} list=${sources} change=${setSources} most=${5} label=${t('image.sources')} />

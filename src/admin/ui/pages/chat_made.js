@@ -29,6 +29,9 @@ export function ownPath(link) {
 export async function modelsFor(kind) {
   const key = await playgroundKey();
   if (!key) return [];
+  // Where no credential serves anything there is nobody to ask.
+  const { data } = await (await asClient('GET', '/v1/models', key)).json();
+  if (!data.length) return [];
   try {
     const { models } = await (await asClient('GET', `/v1/${kind}-generation-models`, key)).json();
     return models?.length ? models.map((one) => one.id) : USUAL[kind];

@@ -2,6 +2,7 @@
 
 import { html, useState, useEffect } from '../vendor/mod.js';
 import { t } from '../i18n.js';
+import { isAdmin } from '../store.js';
 import { param } from '../router.js';
 import { asClient } from '../api.js';
 import { cut, duration } from '../format.js';
@@ -78,6 +79,8 @@ export function VideoTab() {
   };
   const change = (id) => (what) => setFilms((list) => list.map((one) => (one.id === id ? { ...one, ...what } : one)));
   return html`<div class="maker" data-ready=${offered.data || offered.error ? 'true' : undefined}>
+    ${offered.error && html`<${Failure} error=${offered.error} retry=${offered.reload} title=${t('chat.modelsfailed')} />`}
+    ${offered.data && !models.length && isAdmin() && html`<div class="box warn">${t('chat.nomodelshint')} <a href="/admin/token">${t('page.token')}</a></div>`}
     <form class="card stack" onSubmit=${go}>
       <${Field} label=${t('made.prompt')} control=${(about) => html`<textarea class="input" ...${about} rows="3" placeholder=${t('film.hint')} value=${form.prompt} onInput=${set('prompt')} data-search data-testid="film-prompt"></textarea>`} />
       <${Sources} list=${sources} change=${setSources} most=${1} label=${t('film.source')} />

@@ -18,7 +18,7 @@ function Key({ one, draft, fault, change, undo }) {
   const fixed = one.source === 'environment' || one.source === 'flag';
   return html`<div class=${`setting ${dirty ? 'dirty' : ''}`} data-testid=${`key-${one.key}`} id=${`key-${one.key}`}>
     <div class="about"><label class="mono strong" for=${`value-${one.key}`}>${one.key.split('.').slice(1).join('.') || one.key}</label>
-      <p class="soft medium" id=${`doc-${one.key}`}>${one.doc}</p>
+      <p class="soft medium" id=${`doc-${one.key}`}>${String(one.doc).split('`').map((part, at) => (at % 2 ? html`<code>${part}</code>` : part))}</p>
       <p class="row wrap small soft"><span class=${`chip ${fixed ? 'warn' : one.source === 'default' ? '' : 'info'}`} title=${one.place}>${word('source', one.source)}</span>
         ${one.restart && html`<span class="chip">${t('config.restart')}</span>`}${one.per_node && html`<span class="chip">${t('config.pernode')}</span>`}${one.pending && html`<span class="chip warn">${t('config.pending')}</span>`}${one.secret && html`<span class="chip">${t('config.secret')}</span>`}
         <span>${t('config.default')} <code>${cut(show(one.default, one), 60)}</code></span>

@@ -3,7 +3,7 @@
 import { html, useEffect, useRef, loadPlot } from '../vendor/mod.js';
 import { theme } from '../store.js';
 import { t } from '../i18n.js';
-import { short, duration, usd } from '../format.js';
+import { short, duration, usd, clock } from '../format.js';
 
 const HEIGHT = 200;
 
@@ -41,11 +41,11 @@ export function Chart({ x, lines, label, unit = '', kind = 'line', stack = false
       const bars = kind === 'bars' ? UPlot.paths.bars({ size: [0.7, 24] }) : undefined;
       plot.current?.destroy();
       plot.current = new UPlot({
-        width: Math.max(200, el.clientWidth), height: HEIGHT, padding: [8, 8, 0, 0],
+        width: Math.max(200, el.clientWidth), height: HEIGHT, padding: [8, 26, 0, 0],
         cursor: { y: false, drag: { x: false, y: false } },
         legend: { live: true },
         scales: { y: { range: (_, min, max) => [0, Math.max(max || 0, unit === '$' ? 1e-9 : 1) * 1.1] } },
-        axes: [{ ...axis, size: 30, values: (_, ticks) => ticks.map((s) => { const d = new Date(s * 1000); return `${String(d.getHours()).padStart(2, '0')}:${String(d.getMinutes()).padStart(2, '0')}`; }), space: 64 },
+        axes: [{ ...axis, size: 30, values: (_, ticks) => ticks.map((s) => clock(s * 1000).slice(0, ticks[1] - ticks[0] < 60 ? 8 : 5)), space: 72 },
           { ...axis, size: 58, values: (_, ticks) => ticks.map(words) }],
         series: [{ label: t('req.time'), value: (_, s) => (s === null ? '–' : new Date(s * 1000).toLocaleTimeString()) }, ...lines.map((one, at) => ({
           label: one.label, stroke: colour(el, one.role), fill: bars ? colour(el, one.role) : undefined, width: bars ? 0 : 1.5,

@@ -206,9 +206,8 @@ export async function logFiles({ page, base }) {
 
 /** Who may only look sees no button that changes anything, and the backend lets none through. */
 export async function viewer({ page, base, password, expecting }) {
-  const made = await page.evaluate(`(async () => { const view = await (await fetch('/api/v1/admin/session')).json(); const post = (path, body) => fetch('/api/v1/admin' + path, { method: 'POST', headers: { 'x-csrf-token': view.csrf_token, 'content-type': 'application/json' }, body: JSON.stringify(body) }); const added = await (await post('/users', { username: 'looker-${RUN}', role: 'viewer' })).json(); await post('/logout', {}); return added.password; })()`);
+  const made = await page.evaluate(`(async () => { const view = await (await fetch('/api/v1/admin/session')).json(); const post = (path, body) => fetch('/api/v1/admin' + path, { method: 'POST', headers: { 'x-csrf-token': view.csrf_token, 'content-type': 'application/json' }, body: JSON.stringify(body) }); const added = await (await post('/users', { username: 'looker-${RUN}', role: 'viewer' })).json(); await post('/logout', {}); localStorage.removeItem('grok2api.known'); return added.password; })()`);
   await page.goto(`${base}/login`);
-  await page.evaluate("localStorage.removeItem('grok2api.known')");
   await page.goto(`${base}/login`);
   await page.fill('input[name=username]', `looker-${RUN}`);
   await page.fill('input[name=password]', made);

@@ -92,7 +92,7 @@ await step('login', async () => {
   await pages.login(tools);
 });
 if (WHAT === 'pages') {
-  for (const name of ['tokens', 'quotas', 'keys', 'chat', 'pictures', 'films', 'cache', 'requests', 'jobs', 'jobRefused', 'users', 'long', 'liveLog', 'logFiles', 'datacenter', 'cluster', 'config', 'keyboard', 'phone', 'skewed', 'session', 'viewer', 'logout']) await step(name, () => pages[name](tools));
+  for (const name of ['tokens', 'quotas', 'keys', 'chat', 'requests', 'jobs', 'jobRefused', 'pictures', 'films', 'cache', 'users', 'long', 'liveLog', 'logFiles', 'datacenter', 'cluster', 'config', 'keyboard', 'phone', 'skewed', 'session', 'viewer', 'logout']) await step(name, () => pages[name](tools));
 } else if (WHAT === 'nodes') {
   await step('nodes', () => pages.nodes({ ...tools, picture }));
 } else {
