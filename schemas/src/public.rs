@@ -1,6 +1,8 @@
 //! What clients may send and what they get, as far as the gateway looks into it: everything else passes as it came. Only
 //! for the documents; requests are read without a tree.
 
+pub mod media;
+
 use std::collections::BTreeMap;
 
 use schemars::JsonSchema;

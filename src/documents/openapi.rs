@@ -214,6 +214,12 @@ fn of_route(definitions: &mut Definitions, route: &Public, error: &Value) -> Val
             operation["requestBody"] =
                 json!({"required": true, "content": {"multipart/form-data": {"schema": public::form(part)}}});
         }
+        Takes::JsonOrForm(of, part) => {
+            let form = json!({"schema": public::form(part)});
+            operation["requestBody"] =
+                json!({"required": true, "content": {"application/json": {}, "multipart/form-data": form}});
+            definitions.input(&format!("{} {}", route.path, route.method), of);
+        }
     }
     let object = json!({"type": "object"});
     let given = match route.gives {
@@ -221,7 +227,12 @@ fn of_route(definitions: &mut Definitions, route: &Public, error: &Value) -> Val
         Gives::Object => json!({"application/json": {"schema": object}}),
         Gives::Events => json!({
             "application/json": {"schema": object},
-            "text/event-stream": {"schema": {"type": "string"}},
+            "text/event-stream": {"schema": {
+                "type": "object",
+                "description": "Each event.",
+                "properties": {"event": {"type": "string"}, "data": {"type": "string"}},
+                "required": ["data"],
+            }},
         }),
         Gives::Bytes(kinds) => {
             let kinds = kinds.iter().map(|kind| ((*kind).to_owned(), json!({})));

@@ -1,5 +1,7 @@
 //! The public API, route by route, as the OpenAPI document shows it. A test holds it against the router.
 
+mod media;
+
 use grok2api_schemas::public as types;
 use schemars::{Schema, SchemaGenerator};
 use serde_json::{Value, json};
@@ -17,6 +19,8 @@ pub(super) enum Takes {
     Object,
     /// A form with a file in this part.
     Form(&'static str),
+    /// JSON of this type, or a form with its members and a file in this part.
+    JsonOrForm(SchemaOf, &'static str),
 }
 
 /// What a route answers.
@@ -89,7 +93,7 @@ fn schema<T: schemars::JsonSchema>(generator: &mut SchemaGenerator) -> Schema {
     generator.subschema_for::<T>()
 }
 
-/// Every route but those of administration and of media.
+/// Every route but those of administration.
 pub(super) fn routes() -> Vec<Public> {
     use Gives::{Bytes, Events, Object};
     use Takes::{Form, Json, Nothing};
@@ -106,7 +110,8 @@ pub(super) fn routes() -> Vec<Public> {
         "application/json",
     ];
     let listed = || Gives::Json(schema::<types::Listed>);
-    let mut all = vec![
+    let mut all = media::routes();
+    all.extend([
         route(
             "post",
             "/v1/chat/completions",
@@ -217,7 +222,7 @@ pub(super) fn routes() -> Vec<Public> {
         get("/v1/models/{id}", "Models", "Shows a model."),
         get("/v1/api-key", "Models", "Shows the key that asks."),
         get("/v1/me", "Models", "Shows whose key asks."),
-    ];
+    ]);
     for (list, one, about) in [
         (
             "/v1/language-models",
@@ -436,6 +441,7 @@ pub(super) fn form(part: &str) -> Value {
             part: {"type": "string", "format": "binary", "description": "The file."},
             "purpose": {"type": "string"},
             "model": {"type": "string"},
+            "prompt": {"type": "string"},
             "language": {"type": "string"},
         },
     })

@@ -19,6 +19,8 @@ pub enum Meaning {
     Last,
     /// It may report a failure: whoever knows the upstream is asked.
     Suspect,
+    /// It passes, but the answer has not begun with it.
+    Idle,
     /// It says nothing that a client of the dialect would understand.
     Nothing,
 }
@@ -78,8 +80,10 @@ impl<R: EventReader> EventRelay<R> {
             }
             meaning = Meaning::Part;
         }
-        if meaning == Meaning::Nothing {
-            return;
+        match meaning {
+            Meaning::Nothing => return,
+            Meaning::Idle => return out.push(Step::Send(event.raw())),
+            Meaning::Part | Meaning::Last | Meaning::Suspect => {}
         }
         self.passed += 1;
         let bytes = match event.name() {

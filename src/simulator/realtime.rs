@@ -76,7 +76,7 @@ type Socket = WebSocketStream<TokioIo<hyper::upgrade::Upgraded>>;
 async fn talk(mut socket: Socket, model: &str, team: &str) {
     let conversation = format!("conv_{}", random_uuid());
     let hello = [
-        json!({"type": "session.created", "event_id": "e1", "session": {"id": "s", "model": model, "team": blake3::hash(team.as_bytes()).to_hex()[..8]}}),
+        json!({"type": "session.created", "event_id": "e1", "session": {"id": "s", "object": "realtime.session", "type": "realtime", "model": model, "team": blake3::hash(team.as_bytes()).to_hex()[..8]}}),
         json!({"type": "conversation.created", "event_id": "e2", "conversation": {"id": conversation}}),
     ];
     for event in hello {

@@ -6,12 +6,13 @@ use serde_json::json;
 
 use crate::support::gateway::API_KEY;
 use crate::support::scripts::{agents, run_agent};
-use crate::support::{Gateway, MODEL, Plan, Sim};
+use crate::support::{Gateway, MODEL, Plan, Sim, Tap};
 
-async fn stage() -> (Sim, Gateway) {
+async fn stage() -> (Sim, Gateway, Tap) {
     let sim = Sim::with_teams(3).await;
     let gateway = Plan::of(&sim, 3).start_warm().await;
-    (sim, gateway)
+    let tap = Tap::start(gateway.url()).await;
+    (sim, gateway, tap)
 }
 
 /// The tool ran, the agent answered from its result, and all of it went through the gateway.
@@ -31,13 +32,13 @@ async fn check(sim: &Sim, route: &str, directory: &Path, said: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn codex_works_with_its_tools() {
     let Some(prefix) = agents() else { return };
-    let (sim, gateway) = stage().await;
+    let (sim, _gateway, tap) = stage().await;
     let home = tempfile::tempdir().unwrap();
     let work = tempfile::tempdir().unwrap();
     let config = format!(
         "model = \"{MODEL}\"\nmodel_provider = \"gateway\"\n[model_providers.gateway]\nname = \"gateway\"\n\
          base_url = \"{}/v1\"\nenv_key = \"GATEWAY_KEY\"\nwire_api = \"responses\"\n",
-        gateway.url()
+        tap.url()
     );
     std::fs::write(home.path().join("config.toml"), config).unwrap();
     let arguments = json!({"cmd": "echo lit-$((6*7)) > made.txt && cat made.txt"});
@@ -61,12 +62,13 @@ async fn codex_works_with_its_tools() {
     .await;
     check(&sim, "responses", work.path(), &said).await;
     assert!(said.contains("According to exec_command"), "{said}");
+    tap.assert_valid(2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn claude_code_works_with_its_tools() {
     let Some(prefix) = agents() else { return };
-    let (sim, gateway) = stage().await;
+    let (sim, _gateway, tap) = stage().await;
     let home = tempfile::tempdir().unwrap();
     let work = tempfile::tempdir().unwrap();
     let arguments = json!({"command": "echo lit-$((6*7)) > made.txt && cat made.txt", "description": "Makes a file"});
@@ -81,7 +83,7 @@ async fn claude_code_works_with_its_tools() {
         ],
         &[
             ("HOME", home.path().to_str().unwrap()),
-            ("ANTHROPIC_BASE_URL", gateway.url()),
+            ("ANTHROPIC_BASE_URL", &tap.url()),
             ("ANTHROPIC_AUTH_TOKEN", API_KEY),
             ("ANTHROPIC_MODEL", MODEL),
             ("ANTHROPIC_SMALL_FAST_MODEL", "grok-4.3"),
@@ -92,4 +94,5 @@ async fn claude_code_works_with_its_tools() {
     .await;
     check(&sim, "messages", work.path(), &said).await;
     assert!(said.contains("According to Bash"), "{said}");
+    tap.assert_valid(2).await;
 }

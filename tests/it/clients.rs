@@ -5,187 +5,168 @@ use serde_json::{Value, json};
 use crate::support::gateway::API_KEY;
 use crate::support::saturation::{self, Limit, Saturation};
 use crate::support::scripts::{OtherUpstream, node_prefix, python, run_node, run_python};
-use crate::support::{Gateway, Plan, Sim};
+use crate::support::{Gateway, Plan, Sim, Tap};
 
-/// A gateway in front of the simulator, and a key that may call once a day.
-async fn stage() -> (Sim, Gateway, String) {
-    let sim = Sim::with_teams(3).await;
-    let gateway = Plan::of(&sim, 3).start_warm().await;
-    let key = gateway
-        .admin()
-        .await
-        .new_key(json!({"name": "once", "limits": {"chat_per_day": 1}}))
-        .await;
-    (sim, gateway, key.secret)
+/// A gateway in front of the simulator, with a proxy before it that keeps what it answers.
+struct Stage {
+    sim: Sim,
+    gateway: Gateway,
+    tap: Tap,
+    /// Secret of a key that may do little.
+    limited: String,
+}
+
+impl Stage {
+    /// In front of three teams and this, with a key of these limits.
+    async fn of(scenario: Value, limits: Value) -> Stage {
+        let mut whole = json!({"teams": (0..3).map(Sim::team).collect::<Vec<_>>()});
+        for (name, value) in scenario.as_object().unwrap() {
+            whole[name] = value.clone();
+        }
+        let sim = Sim::play(whole).await;
+        let gateway = Plan::of(&sim, 3).start_warm().await;
+        let tap = Tap::start(gateway.url()).await;
+        let key = gateway.admin().await.new_key(limits).await;
+        Stage {
+            sim,
+            gateway,
+            tap,
+            limited: key.secret,
+        }
+    }
+
+    /// For what writes: the key may call once a day.
+    async fn plain() -> Stage {
+        Stage::of(json!({}), json!({"name": "once", "limits": {"chat_per_day": 1}})).await
+    }
+
+    /// For images and videos: the key may have one picture a day.
+    async fn of_media() -> Stage {
+        let limits = json!({"name": "one", "limits": {"image_per_day": 1}});
+        Stage::of(json!({"video_ms": 1_200}), limits).await
+    }
+
+    /// With a simulator that also speaks and makes vectors.
+    async fn of_everything() -> Stage {
+        let models = json!([
+            {"id": "v1", "embedding": true},
+            {"id": "grok-voice-think-fast-2.0", "aliases": ["grok-voice-latest"]},
+        ]);
+        Stage::of(json!({"models": models}), json!({"name": "more"})).await
+    }
+
+    /// What the scripts need to know.
+    async fn arguments(&self) -> Vec<(&'static str, String)> {
+        let other = self.gateway.admin().await.new_key(json!({"name": "other"})).await;
+        vec![
+            ("GATEWAY", format!("{}/v1", self.tap.url())),
+            ("ANTHROPIC", self.tap.url()),
+            ("API_KEY", API_KEY.to_owned()),
+            ("OTHER_KEY", other.secret),
+            ("LIMITED_KEY", self.limited.clone()),
+            ("SIMULATOR", self.sim.url().to_owned()),
+        ]
+    }
+
+    /// Runs the script; every answer it got, so many at least, must be as the API's specifications have it.
+    async fn python(&self, script: &str, at_least: usize) {
+        let arguments = self.arguments().await;
+        let arguments: Vec<(&str, &str)> = arguments.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        run_python(script, &arguments).await;
+        self.tap.assert_valid(at_least).await;
+    }
+
+    /// The same in the other language.
+    async fn node(&self, script: &str, at_least: usize) {
+        let arguments = self.arguments().await;
+        let arguments: Vec<(&str, &str)> = arguments.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        run_node(script, &arguments).await;
+        self.tap.assert_valid(at_least).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn openai_python_can_do_everything_it_does_with_chat() {
-    if python().is_none() {
-        return;
+    if python().is_some() {
+        Stage::plain().await.python("features.py", 200).await;
     }
-    let (sim, gateway, limited) = stage().await;
-    let base = format!("{}/v1", gateway.url());
-    let arguments = [
-        ("GATEWAY", base.as_str()),
-        ("API_KEY", API_KEY),
-        ("LIMITED_KEY", &limited),
-        ("SIMULATOR", sim.url()),
-    ];
-    run_python("features.py", &arguments).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn openai_node_can_do_everything_it_does_with_chat() {
-    if node_prefix().is_none() {
-        return;
+    if node_prefix().is_some() {
+        Stage::plain().await.node("features.mjs", 30).await;
     }
-    let (sim, gateway, limited) = stage().await;
-    let base = format!("{}/v1", gateway.url());
-    let arguments = [
-        ("GATEWAY", base.as_str()),
-        ("API_KEY", API_KEY),
-        ("LIMITED_KEY", &limited),
-        ("SIMULATOR", sim.url()),
-    ];
-    run_node("features.mjs", &arguments).await;
-}
-
-/// What the scripts of the other fronts need to know.
-async fn front_arguments(sim: &Sim, gateway: &Gateway, limited: String) -> Vec<(&'static str, String)> {
-    let other = gateway.admin().await.new_key(json!({"name": "other"})).await;
-    vec![
-        ("GATEWAY", format!("{}/v1", gateway.url())),
-        ("ANTHROPIC", gateway.url().to_owned()),
-        ("API_KEY", API_KEY.to_owned()),
-        ("OTHER_KEY", other.secret),
-        ("LIMITED_KEY", limited),
-        ("SIMULATOR", sim.url().to_owned()),
-    ]
-}
-
-async fn python_against_a_front(script: &str) {
-    if python().is_none() {
-        return;
-    }
-    let (sim, gateway, limited) = stage().await;
-    let arguments = front_arguments(&sim, &gateway, limited).await;
-    let arguments: Vec<(&str, &str)> = arguments.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    run_python(script, &arguments).await;
-}
-
-async fn node_against_a_front(script: &str) {
-    if node_prefix().is_none() {
-        return;
-    }
-    let (sim, gateway, limited) = stage().await;
-    let arguments = front_arguments(&sim, &gateway, limited).await;
-    let arguments: Vec<(&str, &str)> = arguments.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    run_node(script, &arguments).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn openai_python_can_do_everything_it_does_with_responses() {
-    python_against_a_front("responses.py").await;
+    if python().is_some() {
+        Stage::plain().await.python("responses.py", 20).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn openai_node_can_do_everything_it_does_with_responses() {
-    node_against_a_front("responses.mjs").await;
+    if node_prefix().is_some() {
+        Stage::plain().await.node("responses.mjs", 15).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn anthropic_python_can_do_everything_it_does_with_messages() {
-    python_against_a_front("messages.py").await;
+    if python().is_some() {
+        Stage::plain().await.python("messages.py", 15).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn anthropic_typescript_can_do_everything_it_does_with_messages() {
-    node_against_a_front("messages.mjs").await;
-}
-
-/// What the scripts of images and videos need: a key of one picture a day.
-async fn media_stage() -> (Sim, Gateway, Vec<(&'static str, String)>) {
-    let teams: Vec<Value> = (0..3).map(Sim::team).collect();
-    let sim = Sim::play(json!({"teams": teams, "video_ms": 1_200})).await;
-    let gateway = Plan::of(&sim, 3).start_warm().await;
-    let key = json!({"name": "one", "limits": {"image_per_day": 1}});
-    let limited = gateway.admin().await.new_key(key).await;
-    let arguments = front_arguments(&sim, &gateway, limited.secret).await;
-    (sim, gateway, arguments)
+    if node_prefix().is_some() {
+        Stage::plain().await.node("messages.mjs", 10).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn openai_python_makes_images_and_videos() {
-    if python().is_none() {
-        return;
+    if python().is_some() {
+        Stage::of_media().await.python("media.py", 30).await;
     }
-    let (_sim, _gateway, arguments) = media_stage().await;
-    let arguments: Vec<(&str, &str)> = arguments.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    run_python("media.py", &arguments).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn openai_node_makes_images_and_videos() {
-    if node_prefix().is_none() {
-        return;
+    if node_prefix().is_some() {
+        Stage::of_media().await.node("media.mjs", 20).await;
     }
-    let (_sim, _gateway, arguments) = media_stage().await;
-    let arguments: Vec<(&str, &str)> = arguments.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    run_node("media.mjs", &arguments).await;
-}
-
-/// A gateway in front of a simulator that also speaks and makes vectors.
-async fn full_stage() -> (Sim, Gateway, String) {
-    let teams: Vec<Value> = (0..3).map(Sim::team).collect();
-    let models = json!([
-        {"id": "v1", "embedding": true},
-        {"id": "grok-voice-think-fast-2.0", "aliases": ["grok-voice-latest"]},
-    ]);
-    let sim = Sim::play(json!({"teams": teams, "models": models})).await;
-    let gateway = Plan::of(&sim, 3).start_warm().await;
-    let key = gateway.admin().await.new_key(json!({"name": "more"})).await;
-    (sim, gateway, key.secret)
-}
-
-async fn python_against_all_of_it(script: &str) {
-    if python().is_none() {
-        return;
-    }
-    let (sim, gateway, key) = full_stage().await;
-    let arguments = front_arguments(&sim, &gateway, key).await;
-    let arguments: Vec<(&str, &str)> = arguments.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    run_python(script, &arguments).await;
-}
-
-async fn node_against_all_of_it(script: &str) {
-    if node_prefix().is_none() {
-        return;
-    }
-    let (sim, gateway, key) = full_stage().await;
-    let arguments = front_arguments(&sim, &gateway, key).await;
-    let arguments: Vec<(&str, &str)> = arguments.iter().map(|(name, value)| (*name, value.as_str())).collect();
-    run_node(script, &arguments).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn openai_python_uploads_speaks_listens_embeds_and_talks() {
-    python_against_all_of_it("more.py").await;
+    if python().is_some() {
+        Stage::of_everything().await.python("more.py", 20).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn openai_node_uploads_speaks_listens_embeds_and_talks() {
-    node_against_all_of_it("more.mjs").await;
+    if node_prefix().is_some() {
+        Stage::of_everything().await.node("more.mjs", 15).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_ai_sdk_generates_streams_calls_tools_and_makes_objects() {
-    node_against_all_of_it("ai.mjs").await;
+    if node_prefix().is_some() {
+        Stage::of_everything().await.node("ai.mjs", 15).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn langchain_and_litellm_work() {
-    python_against_all_of_it("frameworks.py").await;
+    if python().is_some() {
+        Stage::of_everything().await.python("frameworks.py", 12).await;
+    }
 }
 
 /// Teams of one key each behind the independent upstream: two that are well, and spare ones.

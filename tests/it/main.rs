@@ -47,6 +47,7 @@ mod panel;
 #[cfg(test)]
 mod passed;
 #[cfg(test)]
+mod recordings;
 mod replay;
 #[cfg(test)]
 mod restart;

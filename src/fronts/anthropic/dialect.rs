@@ -108,7 +108,7 @@ impl EventReader for Events {
         match event.kind.as_deref() {
             Some("message_stop") => Meaning::Last,
             // Clients know it, but nothing has begun with it.
-            Some("ping") => Meaning::Nothing,
+            Some("ping") => Meaning::Idle,
             Some("error") | None => Meaning::Suspect,
             Some(_) => Meaning::Part,
         }

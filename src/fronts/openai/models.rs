@@ -83,11 +83,18 @@ pub(in crate::fronts) fn offered(app: &App, caller: &Caller) -> Vec<String> {
 fn view(app: &App, name: &str) -> Value {
     let catalogue = app.catalogue.load();
     let resolved = catalogue.resolve(name);
+    let aliases: Vec<&String> = catalogue
+        .aliases()
+        .iter()
+        .filter(|(_, model)| model == name)
+        .map(|(alias, _)| alias)
+        .collect();
     let mut model = json!({
         "id": name,
         "object": "model",
         "created": app.started_secs,
         "owned_by": "xai",
+        "aliases": aliases,
     });
     if let (Some(entry), Some(fields)) = (resolved.entry, model.as_object_mut()) {
         fields.insert("display_name".to_owned(), entry.display_name.clone().into());

@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { createAnthropic } from "@ai-sdk/anthropic";
 import { createOpenAICompatible } from "@ai-sdk/openai-compatible";
 import { createXai } from "@ai-sdk/xai";
-import { generateObject, generateText, stepCountIs, streamText, tool } from "ai";
+import { generateImage, generateObject, generateText, stepCountIs, streamText, tool } from "ai";
 import { z } from "zod";
 
 const { GATEWAY: baseURL, API_KEY: apiKey } = process.env;
@@ -13,6 +13,10 @@ const providers = {
   xai: createXai({ baseURL, apiKey })("grok-4.6"),
   "openai-compatible": createOpenAICompatible({ name: "grok2api", baseURL, apiKey, supportsStructuredOutputs: true, includeUsage: true })("grok-4.6"),
   anthropic: createAnthropic({ baseURL, apiKey })("claude-sonnet-4-5"),
+};
+const painters = {
+  xai: createXai({ baseURL, apiKey }).image("grok-imagine-image"),
+  "openai-compatible": createOpenAICompatible({ name: "grok2api", baseURL, apiKey }).imageModel("grok-imagine-image"),
 };
 const tools = {
   get_weather: tool({
@@ -66,8 +70,18 @@ const tests = {
   },
 };
 
+async function images(model) {
+  const { images } = await generateImage({ model, prompt: "A lighthouse", n: 2, maxRetries: 0 });
+  assert.equal(images.length, 2);
+  for (const image of images) assert.deepEqual([...image.uint8Array.subarray(0, 3)], [0xff, 0xd8, 0xff]);
+}
+
 let done = 0;
-for (const [name, model] of Object.entries(providers)) {
+const runs = [
+  ...Object.entries(providers).map(([name, model]) => [name, model, tests]),
+  ...Object.entries(painters).map(([name, model]) => [name, model, { images }]),
+];
+for (const [name, model, tests] of runs) {
   for (const [what, run] of Object.entries(tests)) {
     try {
       await run(model);

@@ -19,6 +19,7 @@ pub mod recorder;
 pub mod saturation;
 pub mod scripts;
 pub mod sim;
+pub mod tap;
 
 use std::time::Duration;
 
@@ -27,6 +28,7 @@ use tokio::time::Instant;
 pub use self::admin::Admin;
 pub use self::gateway::{Gateway, Plan};
 pub use self::sim::Sim;
+pub use self::tap::Tap;
 
 /// Tries until it is so, or panics with what was said last.
 pub async fn eventually<F, Fut>(what: &str, limit: Duration, mut check: F)

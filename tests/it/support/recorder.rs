@@ -180,7 +180,7 @@ async fn respond(state: Arc<State>, request: Request<Incoming>) -> Result<Respon
                 one(json!({"object": "list", "data": list, "models": list})),
             )
         }
-        "/v1/chat/completions" | "/v1/responses" | "/v1/messages" => {
+        "/v1/chat/completions" | "/v1/completions" | "/v1/responses" | "/v1/messages" => {
             state.chats.lock().push(Arrived {
                 method: parts.method,
                 path,

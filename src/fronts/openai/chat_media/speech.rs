@@ -3,6 +3,9 @@
 use bytes::Bytes;
 use serde_json::{Value, json};
 
+/// Pictures and films are made at no other.
+const TIER: &str = "default";
+
 /// The form of one answer.
 #[derive(Clone, Debug)]
 pub struct Speech {
@@ -28,6 +31,7 @@ impl Speech {
                 "logprobs": null,
                 "finish_reason": "stop",
             }],
+            "service_tier": TIER,
             "usage": usage,
         });
         Bytes::from(answer.to_string())
@@ -40,6 +44,7 @@ impl Speech {
             "created": self.created,
             "model": self.model,
             "choices": [{"index": 0, "delta": delta, "logprobs": null, "finish_reason": finish}],
+            "service_tier": TIER,
         });
         Bytes::from(format!("data: {chunk}\n\n"))
     }
@@ -64,6 +69,7 @@ impl Speech {
                 "created": self.created,
                 "model": self.model,
                 "choices": [],
+                "service_tier": TIER,
                 "usage": usage,
             });
             last.extend_from_slice(format!("data: {chunk}\n\n").as_bytes());
@@ -80,7 +86,11 @@ pub fn usage(cost_ticks: Option<u64>) -> Value {
         "completion_tokens": 0,
         "total_tokens": 0,
         "prompt_tokens_details": {"cached_tokens": 0, "text_tokens": 0, "audio_tokens": 0, "image_tokens": 0},
-        "completion_tokens_details": {"text_tokens": 0, "audio_tokens": 0, "reasoning_tokens": 0},
+        "completion_tokens_details": {
+            "text_tokens": 0, "audio_tokens": 0, "reasoning_tokens": 0,
+            "accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0,
+        },
+        "num_sources_used": 0,
     });
     if let Some(ticks) = cost_ticks {
         usage["cost_in_usd_ticks"] = json!(ticks);

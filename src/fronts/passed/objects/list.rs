@@ -9,9 +9,9 @@ use poem::{Request, Response};
 use serde_json::{Map, Value, json};
 
 use super::super::{json_response, must_be_open};
-use super::{Family, kept};
+use super::{Family, as_a_file, kept};
 use crate::app::App;
-use crate::bindings::Binding;
+use crate::bindings::{Binding, ObjectKind};
 use crate::engine::direct::Direct;
 use crate::engine::error::GatewayError;
 use crate::fronts::members::clip;
@@ -132,6 +132,10 @@ async fn page(
         .map(|(_, id, binding)| shown(app, family, id, binding, arrival))
         .buffered(AT_A_TIME)
         .filter_map(std::future::ready)
+        .map(|shown| match family.kind {
+            ObjectKind::File => as_a_file(shown),
+            _ => shown,
+        })
         .collect()
         .await;
     let mut body = Map::new();

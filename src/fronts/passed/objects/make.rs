@@ -146,7 +146,7 @@ pub(super) async fn make(
             .await
             .map_err(|error| GatewayError::internal(error.to_string()))?;
     }
-    Ok(json_response(body.clone(), arrival))
+    Ok(json_response(family.shown(body.clone()), arrival))
 }
 
 /// What an object says about itself.

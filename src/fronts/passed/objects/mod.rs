@@ -179,6 +179,29 @@ fn kept(binding: &Binding) -> Option<Value> {
     serde_json::from_slice(binding.answer.as_deref()?).ok()
 }
 
+/// A file as OpenAI's clients expect it: with its state, and without an end where it has none.
+fn as_a_file(mut shown: Value) -> Value {
+    if let Some(members) = shown.as_object_mut()
+        && members.contains_key("filename")
+    {
+        if members.get("expires_at").is_some_and(Value::is_null) {
+            members.remove("expires_at");
+        }
+        members.entry("status").or_insert_with(|| json!("processed"));
+    }
+    shown
+}
+
+impl Family {
+    /// An answer that shows one, as clients get it.
+    fn shown(&self, body: Bytes) -> Bytes {
+        match (self.kind, serde_json::from_slice(&body)) {
+            (ObjectKind::File, Ok(shown)) => Bytes::from(as_a_file(shown).to_string()),
+            _ => body,
+        }
+    }
+}
+
 /// A list of the upstream with the member that SDKs turn pages by.
 fn with_has_more(body: Bytes) -> Bytes {
     let Ok(members) = Members::read(&body) else {

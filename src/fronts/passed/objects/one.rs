@@ -143,6 +143,24 @@ pub(super) async fn one(
             if let (Deed::Read, true, Answer::Whole { body, .. }) = (deed, family.is_settled_by_looking(), &answer) {
                 batches::settle(app, &caller, &id, body).await;
             }
+            let answer = match answer {
+                Answer::Whole {
+                    status,
+                    headers,
+                    body,
+                    served_by,
+                    unsettled,
+                    overhead_us,
+                } if deed == Deed::Read => Answer::Whole {
+                    body: family.shown(body),
+                    status,
+                    headers,
+                    served_by,
+                    unsettled,
+                    overhead_us,
+                },
+                other => other,
+            };
             Ok(crate::fronts::answering::respond(answer, arrival))
         }
     }
