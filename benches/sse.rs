@@ -4,6 +4,10 @@
 
 use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
+use grok2api::engine::dialect::Dialect;
+use grok2api::fronts::anthropic::MessagesDialect;
+use grok2api::fronts::converted::{ConvertedDialect, Target};
+use grok2api::fronts::openai::dialect::ChatDialect;
 use grok2api::fronts::openai::edit::{Edits, edit_chat};
 use grok2api::fronts::openai::request::{BodyLimits, parse_chat};
 use grok2api::fronts::openai::usage::read_answer;
@@ -79,5 +83,72 @@ fn wire(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, wire);
+/// Fifty pieces of text of a response, each an event, and of a message.
+fn named_streams() -> [Vec<Bytes>; 2] {
+    let event =
+        |name: &str, data: String| Bytes::from(format!("event: {name}\ndata: {{\"type\":\"{name}\",{data}}}\n\n"));
+    let about =
+        r#""response":{"id":"3f7e7e0e","created_at":1790000000,"model":"grok-4.6","status":"in_progress","output":[]}"#;
+    let mut response = vec![event("response.created", format!("\"sequence_number\":0,{about}"))];
+    let mut message = vec![event(
+        "message_start",
+        r#""message":{"id":"m","model":"grok-4.6","content":[],"usage":{"input_tokens":4,"output_tokens":0}}"#
+            .to_owned(),
+    )];
+    for at in 0..50 {
+        let place = r#""item_id":"msg_3f7e7e0e","output_index":0,"content_index":0,"logprobs":[]"#;
+        let delta = format!("\"sequence_number\":{},{place},\"delta\":\"word {at} \"", at + 1);
+        response.push(event("response.output_text.delta", delta));
+        let delta = format!("\"index\":0,\"delta\":{{\"type\":\"text_delta\",\"text\":\"word {at} \"}}");
+        message.push(event("content_block_delta", delta));
+    }
+    let usage = r#""usage":{"input_tokens":4,"output_tokens":50,"total_tokens":54,"cost_in_usd_ticks":5000}"#;
+    let last = about
+        .replace("in_progress", "completed")
+        .replace("\"output\":[]", &format!("\"output\":[],{usage}"));
+    response.push(event("response.completed", format!("\"sequence_number\":51,{last}")));
+    message.push(event(
+        "message_delta",
+        r#""delta":{"stop_reason":"end_turn"},"usage":{"output_tokens":50}"#.to_owned(),
+    ));
+    message.push(event("message_stop", r#""x":0"#.to_owned()));
+    [response, message]
+}
+
+/// Streams through the relay of each dialect: passed on, and converted.
+fn relays(c: &mut Criterion) {
+    let mut group = c.benchmark_group("relay, 50 chunks");
+    let [response, message] = named_streams();
+    let chat = stream();
+    let chat_passes = ChatDialect {
+        keep_usage: true,
+        choices: 1,
+    };
+    let runs: [(&str, &dyn Dialect, &[Bytes]); 4] = [
+        ("chat, passed", &chat_passes, &chat),
+        (
+            "chat, converted",
+            &ConvertedDialect(Target::Chat { keep_usage: true }),
+            &response,
+        ),
+        ("messages, passed", &MessagesDialect, &message),
+        ("messages, converted", &ConvertedDialect(Target::Messages), &response),
+    ];
+    for (name, dialect, chunks) in runs {
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                let mut relay = dialect.relay(Box::new(|_, _| None));
+                let mut steps = Vec::with_capacity(8);
+                for chunk in chunks {
+                    relay.push(chunk.clone(), &mut steps);
+                    steps.clear();
+                }
+                assert!(relay.told().usage.is_some());
+            })
+        });
+    }
+    group.finish();
+}
+
+criterion_group!(benches, wire, relays);
 criterion_main!(benches);

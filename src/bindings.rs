@@ -30,6 +30,8 @@ pub enum ObjectKind {
     File,
     /// A video that is being made, or was; its content is what is known of it.
     Video,
+    /// Pictures that are being made for later, or were; their content is what is known of them.
+    Picture,
     /// An uploaded skill.
     Skill,
     /// A batch of calls.
@@ -50,6 +52,7 @@ impl ObjectKind {
             ObjectKind::Sealed => "sealed/",
             ObjectKind::File => "file/",
             ObjectKind::Video => "video/",
+            ObjectKind::Picture => "picture/",
             ObjectKind::Skill => "skill/",
             ObjectKind::Batch => "batch/",
             ObjectKind::Voice => "voice/",

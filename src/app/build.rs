@@ -387,6 +387,7 @@ pub async fn build(sources: Sources, metrics: Arc<Metrics>, readiness: Readiness
     });
     apply::follow(&app, upstream, set_log_level);
     crate::fronts::openai::videos::resume(&app);
+    crate::fronts::openai::images::resume(&app);
     Ok(app)
 }
 

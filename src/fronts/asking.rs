@@ -99,7 +99,8 @@ pub fn must_make(resolved: &Resolved<'_>, what: Use) -> Result<(), GatewayError>
     let message = match entry.kind {
         ModelKind::Chat
             if entry.only_responses
-                && !matches!(what, Use::Responses | Use::Tokens)
+                // Chat and messages are converted.
+                && !matches!(what, Use::Responses | Use::Chat | Use::Messages | Use::Tokens)
                 && what.kind() == ModelKind::Chat =>
         {
             format!("The model {model} is served over POST /v1/responses only.")

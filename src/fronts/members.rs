@@ -210,7 +210,7 @@ impl<'a> Members<'a> {
     }
 
     /// Goes through every string that is the value of a member, anywhere inside a member's value: `visit(name, text)`, the
-    /// text as it stands, escapes included.
+    /// name decoded, the text as it stands, escapes included.
     pub fn strings(&self, name: &str, mut visit: impl FnMut(&str, &str)) {
         if let Some(raw) = self.raw(name) {
             let mut cursor = Cursor::new(raw, MAX_DEPTH);
@@ -273,7 +273,10 @@ fn walk(cursor: &mut Cursor<'_>, name: &str, visit: &mut impl FnMut(&str, &str))
             cursor.enter()?;
             let mut first = true;
             while let Some(member) = cursor.next_member(&mut first)? {
-                walk(cursor, member.raw, visit)?;
+                // Whoever guards what a member names must know it however its name is written. One that says nothing stands
+                // as it came: what follows it must be seen.
+                let name = member.decode().unwrap_or(Cow::Borrowed(member.raw));
+                walk(cursor, &name, visit)?;
             }
         }
         Kind::Array => {

@@ -1,6 +1,7 @@
 //! The protocols that clients speak to us. A front never names a provider.
 
 pub mod asking;
+pub mod converted;
 pub mod answering;
 pub mod members;
 pub mod event_relay;

@@ -1,12 +1,13 @@
 //! What a request builds on: a response, a file, a sealed item that one certain token made. Only that token's team can
 //! read it, so the request goes there; and only whoever made it through this gateway may name it.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use futures::FutureExt;
 use grok2api_schemas::ids::TokenId;
+use memchr::memmem::Finder;
 use tokio_util::task::TaskTracker;
 
 use crate::app::App;
@@ -14,6 +15,10 @@ use crate::bindings::{Binding, ObjectKind};
 use crate::engine::ask::{Caller, Notes};
 use crate::engine::dialect::Told;
 use crate::engine::error::{ErrorKind, GatewayError};
+use crate::fronts::members::Members;
+
+static PLAIN: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("file_id"));
+static ESCAPED: LazyLock<Finder<'static>> = LazyLock::new(|| Finder::new("\\u00"));
 
 /// Sealed items looked up for one request; they come from one conversation, so the latest tell enough.
 const SEALED_LOOKED_UP: usize = 4;
@@ -116,6 +121,29 @@ pub async fn resolve(app: &Arc<App>, caller: &Caller, named: &References) -> Res
         }
     }
     Ok(None)
+}
+
+/// The token that must serve a body whose member names files; `None` where it names none.
+///
+/// # Errors
+/// Those of [`resolve`].
+pub async fn of_files(
+    app: &Arc<App>,
+    caller: &Caller,
+    body: &[u8],
+    member: &str,
+) -> Result<Option<TokenId>, GatewayError> {
+    // A name may be written with escapes.
+    if PLAIN.find(body).is_none() && ESCAPED.find(body).is_none() {
+        return Ok(None);
+    }
+    let mut named = References::default();
+    Members::read(body)?.strings(member, |name, text| {
+        if name == "file_id" {
+            named.files.push(text.to_owned());
+        }
+    });
+    resolve(app, caller, &named).await
 }
 
 /// Whether two tokens are of one team.

@@ -98,6 +98,14 @@ pub fn routes(app: &Arc<App>) -> BoxEndpoint<'static, Response> {
             async move { images::create(&app, request, making).await }
         })
     };
+    let later_app = app.clone();
+    let later = make(move |request: Request| {
+        let app = later_app.clone();
+        async move {
+            let id = request.raw_path_param("id").map(decode).unwrap_or_default();
+            images::pictures(&app, request, &id).await
+        }
+    });
     let method_app = app.clone();
     let method = make(move |request: Request| {
         let app = method_app.clone();
@@ -195,6 +203,7 @@ pub fn routes(app: &Arc<App>) -> BoxEndpoint<'static, Response> {
         .at("/v1/videos/:id/remix", RouteMethod::new().post(remix))
         .at("/v1/videos/:id/upscale", RouteMethod::new().post(upscale()))
         .at("/v1/images/method", RouteMethod::new().get(method))
+        .at("/v1/images/:id", RouteMethod::new().get(later))
         .at("/v1/uploads/image", RouteMethod::new().post(upload))
         .at("/v1/files/image/*name", kept(MediaKind::Image))
         .at("/v1/files/video/*name", kept(MediaKind::Video))

@@ -15,6 +15,7 @@ pub enum Route {
     Completions,
     ImageGenerations,
     ImageEdits,
+    Image(String),
     /// With its path.
     Videos(&'static str),
     Video(String),
@@ -76,6 +77,7 @@ impl Route {
             ["completions"] => Route::Completions,
             ["images", "generations"] => Route::ImageGenerations,
             ["images", "edits"] => Route::ImageEdits,
+            ["images", id] => Route::Image(decoded(id)),
             ["videos", "generations"] => Route::Videos("/v1/videos/generations"),
             ["videos", "edits"] => Route::Videos("/v1/videos/edits"),
             ["videos", "extensions"] => Route::Videos("/v1/videos/extensions"),
@@ -130,6 +132,7 @@ impl Route {
             Route::ImageGenerations | Route::ImageEdits => "images",
             Route::Videos(_) => "videos",
             Route::Video(_) => "video-polls",
+            Route::Image(_) => "image-polls",
             Route::Files | Route::File(_) | Route::FileContent(_) => "files",
             Route::Models | Route::Model(_) => "models",
             Route::LanguageModels | Route::LanguageModel(_) => "language-models",

@@ -144,6 +144,7 @@ async fn quick(world: &Arc<World>, caller: &Caller, route: &Route, parts: &Parts
             Err(refusal) => *refusal,
         },
         Route::Video(id) => media::poll(world, caller, headers, id),
+        Route::Image(id) => media::fetch_deferred(world, caller, id),
         Route::Response(id) if parts.method == Method::DELETE => responses::delete(world, caller, id),
         Route::Response(id) => responses::get(world, caller, id),
         Route::InputItems(id) => responses::input_items(world, caller, id, query),

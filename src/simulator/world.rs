@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::files::StoredFile;
 use super::kept::Kept;
 use super::management::Management;
-use super::media::{Hosted, VideoJob};
+use super::media::{Hosted, ImageJob, VideoJob};
 use super::meter::Meter;
 use super::misbehave::Script;
 use super::models::Models;
@@ -162,6 +162,8 @@ pub struct World {
     pub media: DashMap<String, Hosted>,
     /// By request id.
     pub videos: DashMap<String, VideoJob>,
+    /// Pictures that are fetched later.
+    pub pictures: DashMap<String, ImageJob>,
     /// Keys that the Management API made.
     pub management: Management,
     /// Prompt tokens of the last call of a conversation, by (team, conversation).
@@ -186,6 +188,7 @@ impl World {
             kept: DashMap::new(),
             media: DashMap::new(),
             videos: DashMap::new(),
+            pictures: DashMap::new(),
             management: Management::default(),
             conversations: DashMap::new(),
             refuse_until: watch::Sender::new(Mono::default()),

@@ -44,6 +44,7 @@ pub(super) fn routes() -> Vec<Public> {
             Takes::JsonOrForm(schema::<types::ImageEditAsk>, "image"),
             Events,
         ),
+        get("/v1/images/{id}", IMAGES, "Gives out pictures that were deferred."),
         route(
             "get",
             "/v1/images/method",

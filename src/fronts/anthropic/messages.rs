@@ -14,14 +14,19 @@ use super::request::MessagesHead;
 use crate::app::App;
 use crate::door::body::read_body;
 use crate::engine::ask::{Ask, Caller, Route};
+use crate::engine::dialect::Dialect;
 use crate::engine::error::GatewayError;
 use crate::fronts::answering::respond;
 use crate::fronts::asking::{self, Use};
+use crate::fronts::converted::{ConvertedDialect, Target, Terms, of_messages};
 use crate::fronts::members::Members;
+use crate::fronts::pins;
 use crate::http::arrival::Arrival;
 use crate::http::auth::authenticate;
 
 const ROUTE: &str = "/v1/messages";
+/// The upstream's own messages.
+const OWN: &str = "/messages";
 
 /// Answers a request for a message.
 pub async fn messages(app: &Arc<App>, request: Request) -> Response {
@@ -41,14 +46,20 @@ async fn answer(app: &Arc<App>, mut request: Request, arrival: &Arrival) -> Resu
         let members = Members::read(&body)?;
         let head = MessagesHead::read(&members, false)?;
         let headers = request.headers();
-        asking::within_budget(app, || {
+        let pin = pins::of_files(app, &caller, &body, "messages").await?;
+        let ask = asking::within_budget(app, || {
             ask(app, &config, caller.clone(), arrival, &head, &members, &body, headers)
         })
-        .await
+        .await?;
+        let is_converted = ask.path != OWN;
+        Ok((Ask { pin, ..ask }, is_converted))
     };
-    let ask = made.await.inspect_err(refused)?;
+    let (ask, is_converted) = made.await.inspect_err(refused)?;
     let answer = app.engine.run(ask).await?;
-    let mut response = respond(answer, arrival);
+    let mut response = match is_converted {
+        true => Target::Messages.respond(answer, arrival)?,
+        false => respond(answer, arrival),
+    };
     sign(&mut response, &arrival.id.to_string());
     Ok(response)
 }
@@ -74,26 +85,38 @@ fn ask(
     asking::must_see(&resolved, head.pictures, "messages")?;
     let affordable = app.affordable_output(&caller, &resolved, head.input_bytes, 1)?;
     let max_output = affordable.map_or(head.max_output, |cap| head.max_output.min(cap));
-    let mut set: Vec<(&str, Value)> = vec![("model", resolved.upstream_name.into())];
-    if max_output < head.max_output {
-        set.push(("max_tokens", json!(max_output)));
-    }
+    let (path, body_out, dialect): (&'static str, Bytes, Arc<dyn Dialect>) =
+        if resolved.entry.is_some_and(|entry| entry.only_responses) {
+            let terms = Terms {
+                model: resolved.upstream_name,
+                stream: head.stream,
+                max_output: Some(max_output),
+            };
+            let converted = of_messages(body, terms)?;
+            ("/responses", converted, Arc::new(ConvertedDialect(Target::Messages)))
+        } else {
+            let mut set: Vec<(&str, Value)> = vec![("model", resolved.upstream_name.into())];
+            if max_output < head.max_output {
+                set.push(("max_tokens", json!(max_output)));
+            }
+            (OWN, members.with(body, &set), Arc::new(MessagesDialect))
+        };
     Ok(Ask {
         conversation: asking::conversation(&caller, headers, &head.affinity),
         stream: head.stream,
-        body: members.with(body, &set),
+        body: body_out,
         bytes_in: body.len() as u64,
         input_bytes: head.input_bytes,
         headers: asking::forwarded(headers, config),
         buckets: asking::chat_buckets(&resolved),
         max_output: Some(max_output),
         ..Ask::new(
-            Route::post(ROUTE, "/messages"),
+            Route::post(ROUTE, path),
             arrival,
             caller,
             &head.model,
             &resolved,
-            Arc::new(MessagesDialect),
+            dialect,
         )
     })
 }

@@ -67,3 +67,13 @@ fn only_what_is_set_changes() {
         &b"{\"a\":1,\"b\":2}"[..]
     );
 }
+
+#[test]
+fn strings_are_told_by_their_names_however_these_are_written() {
+    let body = br#"{"in": [{"file_id": "a", "x": {"file\u005fid": "b"}, "\ud800": ""}, {"\u0066ile_id": "c", "file_id": "d"}]}"#;
+    let mut seen = Vec::new();
+    Members::read(body)
+        .unwrap()
+        .strings("in", |name, text| seen.push(format!("{name}={text}")));
+    assert_eq!(seen, ["file_id=a", "file_id=b", "\\ud800=", "file_id=c", "file_id=d"]);
+}

@@ -15,10 +15,13 @@ use super::request::{BodyLimits, ChatHead, parse_chat};
 use crate::app::App;
 use crate::door::body::read_body;
 use crate::engine::ask::{Ask, Caller, Route};
+use crate::engine::dialect::Dialect;
 use crate::engine::error::GatewayError;
 use crate::fronts::answering::respond;
 use crate::fronts::asking::{self, Use};
+use crate::fronts::converted::{ConvertedDialect, Target, Terms, of_chat};
 use crate::fronts::media::links::Links;
+use crate::fronts::pins;
 use crate::http::arrival::Arrival;
 use crate::http::auth::authenticate;
 
@@ -54,12 +57,24 @@ async fn answer(app: &Arc<App>, mut request: Request, arrival: &Arrival) -> Resu
         // Seldom, and large: apart from what every chat carries along.
         return Box::pin(chat_media::answer(app, chat, kind)).await;
     }
+    let target = converted(app, &head);
     let result = async {
         let headers = request.headers();
-        asking::within_budget(app, || {
-            ask(app, &config, caller.clone(), arrival, &head, body.clone(), headers)
+        let pin = pins::of_files(app, &caller, &body, "messages").await?;
+        let ask = asking::within_budget(app, || {
+            ask(
+                app,
+                &config,
+                caller.clone(),
+                arrival,
+                &head,
+                body.clone(),
+                headers,
+                target,
+            )
         })
-        .await
+        .await?;
+        Ok(Ask { pin, ..ask })
     }
     .await;
     let ask = result.inspect_err(|error| app.refused(arrival, ROUTE, error))?;
@@ -68,9 +83,25 @@ async fn answer(app: &Arc<App>, mut request: Request, arrival: &Arrival) -> Resu
     if deferred {
         return super::deferred::accepted(app, arrival, &caller, answer).await;
     }
-    Ok(respond(answer, arrival))
+    match target {
+        Some(target) => target.respond(answer, arrival),
+        None => Ok(respond(answer, arrival)),
+    }
 }
 
+/// What answers must be turned into, where the model is served over another dialect.
+fn converted(app: &App, head: &ChatHead) -> Option<Target> {
+    let catalogue = app.catalogue.load();
+    let entry = catalogue.resolve(&head.model).entry?;
+    entry.only_responses.then_some(Target::Chat {
+        keep_usage: head.include_usage == Some(true),
+    })
+}
+
+#[expect(
+    clippy::too_many_arguments,
+    reason = "what a request is, once, and nothing to gain by a name for it"
+)]
 fn ask(
     app: &App,
     config: &Config,
@@ -79,6 +110,7 @@ fn ask(
     head: &ChatHead,
     body: Bytes,
     headers: &HeaderMap,
+    target: Option<Target>,
 ) -> Result<Ask, GatewayError> {
     let catalogue = app.catalogue.load();
     let resolved = catalogue.resolve(&head.model);
@@ -96,10 +128,29 @@ fn ask(
             && head.has_developer_role(),
     };
     let bytes_in = body.len() as u64;
-    let body = edit_chat(&body, head, &edits);
     let max_output = match (head.max_output, output_cap) {
         (Some(stated), Some(cap)) => Some(stated.min(cap)),
         (stated, cap) => stated.or(cap),
+    };
+    let terms = Terms {
+        model: resolved.upstream_name,
+        stream,
+        max_output,
+    };
+    let (route, body, dialect): (Route, Bytes, Arc<dyn Dialect>) = match target {
+        Some(target) => (
+            Route::post(ROUTE, "/responses"),
+            of_chat(&body, terms)?,
+            Arc::new(ConvertedDialect(target)),
+        ),
+        None => (
+            Route::post(ROUTE, "/chat/completions"),
+            edit_chat(&body, head, &edits),
+            Arc::new(ChatDialect {
+                keep_usage: head.include_usage == Some(true),
+                choices: head.n,
+            }),
+        ),
     };
     Ok(Ask {
         conversation: asking::conversation(&caller, headers, &head.affinity),
@@ -112,16 +163,6 @@ fn ask(
         buckets: asking::chat_buckets(&resolved),
         max_output,
         answers: head.n,
-        ..Ask::new(
-            Route::post(ROUTE, "/chat/completions"),
-            arrival,
-            caller,
-            &head.model,
-            &resolved,
-            Arc::new(ChatDialect {
-                keep_usage: head.include_usage == Some(true),
-                choices: head.n,
-            }),
-        )
+        ..Ask::new(route, arrival, caller, &head.model, &resolved, dialect)
     })
 }

@@ -5,17 +5,19 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
-use http::StatusCode;
+use grok2api_actors::clock::Mono;
 use http::header::HeaderMap;
+use http::{Response, StatusCode};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::super::body::SimBody;
 use super::super::caller::Caller;
 use super::super::chat::read;
 use super::super::errors::{Mention, json_body, respond};
 use super::super::routes::{Answer, unreadable};
 use super::super::turn::{Asked, admit};
-use super::super::world::World;
+use super::super::world::{World, random_uuid};
 use super::{Source, host, jpeg, png};
 
 const GENERATIONS: &str = "/v1/images/generations";
@@ -38,6 +40,44 @@ struct ImageRequest {
     resolution: Option<String>,
     image: Option<Source>,
     images: Option<Vec<Source>>,
+    #[serde(default)]
+    deferred: bool,
+}
+
+/// Pictures that are fetched later.
+#[derive(Debug)]
+pub struct ImageJob {
+    team: String,
+    ready: Mono,
+    answer: Value,
+}
+
+/// Jobs kept; over this the memory starts anew.
+const MOST_JOBS: usize = 10_000;
+
+/// Gives out pictures that were deferred: 202 until they are ready.
+pub fn fetch_deferred(world: &World, caller: &Caller, id: &str) -> Response<SimBody> {
+    let key = match caller.require() {
+        Ok(key) => key,
+        Err(refusal) => return *refusal,
+    };
+    if let Some(refusal) = caller.barred("image", None) {
+        return *refusal;
+    }
+    let job = world.pictures.get(id).filter(|job| job.team == key.team.id);
+    match job {
+        None => respond(
+            "request-missing",
+            &Mention {
+                detail: id,
+                ..caller.mention()
+            },
+        ),
+        Some(job) if world.clock.now() < job.ready => {
+            json_body(StatusCode::ACCEPTED, &json!({"request_id": id, "status": "pending"}))
+        }
+        Some(job) => json_body(StatusCode::OK, &job.answer),
+    }
 }
 
 impl ImageRequest {
@@ -141,10 +181,27 @@ async fn draw(world: &Arc<World>, caller: &Caller, headers: &HeaderMap, body: &[
         .collect();
     admitted.call.charge_flat(cost);
     admitted.call.finish();
-    let mut response = json_body(
-        StatusCode::OK,
-        &json!({"data": data, "usage": {"cost_in_usd_ticks": cost}}),
-    );
+    let mut answer = json!({"data": data, "usage": {"cost_in_usd_ticks": cost}});
+    if request.deferred {
+        let id = random_uuid().to_string();
+        answer["request_id"] = json!(id);
+        answer["status"] = json!("done");
+        if admitted.effects.answer.as_deref() == Some("failed") {
+            let error = json!({"code": "internal_error", "message": "The pictures could not be made."});
+            answer = json!({"request_id": id, "status": "failed", "error": error});
+        }
+        let job = ImageJob {
+            team: admitted.team.id.clone(),
+            ready: world.clock.now().plus_ms(world.scenario.video_ms),
+            answer,
+        };
+        if world.pictures.len() >= MOST_JOBS {
+            world.pictures.clear();
+        }
+        world.pictures.insert(id.clone(), job);
+        answer = json!({ "request_id": id });
+    }
+    let mut response = json_body(StatusCode::OK, &answer);
     admitted.dress(&mut response);
     Ok(response)
 }

@@ -17,7 +17,7 @@ use super::caller::Caller;
 use super::errors::{Mention, plain, respond};
 use super::world::{World, random_uuid};
 
-pub use self::images::{edit, generate};
+pub use self::images::{ImageJob, edit, fetch_deferred, generate};
 pub use self::videos::{VideoJob, make, poll};
 
 /// Where they are served; nobody needs a key there.

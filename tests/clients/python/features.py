@@ -151,6 +151,18 @@ def parsed_tool_arguments():
 
 
 @test
+def a_model_that_is_served_over_responses_only():
+    call = dict(model="grok-4.20-multi-agent", messages=ask("What is a gateway?"))
+    answer = client.chat.completions.create(**call)
+    assert "gateway" in answer.choices[0].message.content and answer.usage.completion_tokens > 0, answer
+    chunks = list(client.chat.completions.create(stream=True, stream_options={"include_usage": True}, **call))
+    text = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
+    assert text == answer.choices[0].message.content and chunks[-1].usage.total_tokens > 0, text
+    error = raises(openai.BadRequestError, lambda: client.chat.completions.create(stop=["x"], **call))
+    assert error.param == "stop" and error.code == "unsupported_parameter", error.body
+
+
+@test
 def models():
     listed = [model.id for model in client.models.list()]
     assert MODEL in listed, listed

@@ -122,6 +122,21 @@ def tools():
 
 
 @test
+def a_model_that_is_served_over_responses_only():
+    call = dict(model="grok-4.20-multi-agent", max_tokens=500, system="Be brief.", messages=ask("What is a gateway?"))
+    answer = client.messages.create(**call)
+    assert "gateway" in text_of(answer) and answer.stop_reason == "end_turn", answer
+    assert answer.usage.input_tokens > 0 and answer.usage.output_tokens > 0
+    with client.messages.stream(**call) as stream:
+        text = "".join(stream.text_stream)
+        final = stream.get_final_message()
+    assert text == text_of(final) == text_of(answer), text
+    assert final.usage.output_tokens == answer.usage.output_tokens
+    error = raises(anthropic.BadRequestError, lambda: client.messages.create(stop_sequences=["x"], **call))
+    assert "stop_sequences" in str(error), error
+
+
+@test
 def pictures_and_stops():
     pixel = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAYAAAAfFcSJAAAADUlEQVR42mNk+M9QDwADhgGAWjR9awAAAABJRU5ErkJggg=="
     picture = {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": pixel}}

@@ -2,6 +2,7 @@
 
 mod cache;
 mod chat;
+mod deferred;
 mod images;
 mod kept;
 mod nodes;

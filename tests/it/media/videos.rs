@@ -327,6 +327,37 @@ async fn limits_and_budgets_hold_and_the_cost_is_settled_at_the_end() {
         assert_eq!(statuses, [200, 200, 429], "{route}");
         assert_eq!(admin.key(&key.id).await["usage_today"]["video_used"], 2);
     }
+    // Remixes of a video count like any other; each is as long as its source.
+    let key = admin
+        .new_key(json!({"name": "three", "limits": {"video_per_day": 3}}))
+        .await;
+    let client = gateway.as_client(&key.secret);
+    let id = begin(&client, &film(json!({}))).await;
+    end(&client, &id).await;
+    let remix = async |client: &Http| {
+        let path = format!("/v1/videos/video_{id}/remix");
+        client.post(&path, &json!({"prompt": "At night"})).await
+    };
+    for status in [200, 200, 429] {
+        assert_eq!(remix(&client).await.status, status);
+    }
+    let another = admin.new_key(json!({"name": "another"})).await;
+    remix(&gateway.as_client(&another.secret)).await.with_status(404);
+    let key = admin
+        .new_key(json!({"name": "a remix", "budget_usd": 0.25, "strict": true}))
+        .await;
+    let client = gateway.as_client(&key.secret);
+    let id = begin(&client, &film(json!({}))).await;
+    end(&client, &id).await;
+    let path = format!("/v1/videos/video_{id}/remix");
+    let first = client.post(&path, &json!({"prompt": "At night"})).await;
+    first.ok();
+    // As much as the film did cost is held until it is known what its remix does.
+    let second = client
+        .post(&path, &json!({"prompt": "At night"}))
+        .await
+        .with_status(429);
+    assert_eq!(second.header("x-grok2api-reason"), "client_limit");
     // Seconds are $0.05: three videos of two seconds fit into 35 cents, also while none of them is done.
     let key = admin
         .new_key(json!({"name": "money", "budget_usd": 0.35, "strict": true}))

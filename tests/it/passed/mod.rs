@@ -225,8 +225,8 @@ async fn a_model_is_asked_only_for_what_it_makes() {
             "model_not_supported",
         ),
         (
-            "/v1/chat/completions",
-            json!({"model": "grok-4.20-multi-agent", "messages": text}),
+            "/v1/completions",
+            json!({"model": "grok-4.20-multi-agent", "prompt": "Hi"}),
             "/v1/responses",
             "model_not_supported",
         ),

@@ -4,6 +4,7 @@ use http::Method;
 use serde_json::json;
 
 use super::{form, post_form, stage};
+use crate::support::http::Http;
 use crate::support::{MODEL, Plan};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -43,6 +44,22 @@ async fn a_file_is_its_makers_alone() {
         let theirs =
             json!({"model": MODEL, "input": [{"role": "user", "content": [{"type": "input_file", "file_id": id}]}]});
         other.post("/v1/responses", &theirs).await.with_status(404).error();
+        // However its name is written.
+        for member in ["file_id", "file\\u005fid"] {
+            let part = format!(r#"{{"type": "file", "file": {{"{member}": "{id}"}}}}"#);
+            let body = format!(r#"{{"model": "{MODEL}", "messages": [{{"role": "user", "content": [{part}]}}]}}"#);
+            let chat = async |who: &Http| {
+                let json = [("content-type", "application/json")];
+                who.send(Method::POST, "/v1/chat/completions", &json, body.clone())
+                    .await
+            };
+            assert_eq!(
+                chat(&other).await.with_status(404).error_code(),
+                "file_not_found",
+                "{body}"
+            );
+            chat(&me).await.ok();
+        }
     }
     // Pages of one's own.
     assert_eq!(other.get("/v1/files").await.ok().json()["data"], json!([]));

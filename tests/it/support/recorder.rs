@@ -171,7 +171,7 @@ async fn respond(state: Arc<State>, request: Request<Incoming>) -> Result<Respon
             answer(200, &json_type, one(about))
         }
         path if path.starts_with("/v1/models") || path.starts_with("/v1/language-models") => {
-            let list = ["grok-4.7", "grok-4.6", "grok-4.3"].map(
+            let list = ["grok-4.7", "grok-4.6", "grok-4.3", "grok-4.20-multi-agent-0309"].map(
                 |id| json!({"id": id, "object": "model", "created": 1_790_000_000, "owned_by": "xai", "aliases": []}),
             );
             answer(

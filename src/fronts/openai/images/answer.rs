@@ -239,7 +239,7 @@ impl Handing {
 }
 
 /// The upstream's usage with the members that clients of OpenAI's expect.
-fn usage(said: Option<Value>) -> Value {
+pub(super) fn usage(said: Option<Value>) -> Value {
     let mut usage = match said {
         Some(Value::Object(usage)) => usage,
         _ => Map::new(),

@@ -1,6 +1,7 @@
 //! Pictures: `POST /v1/images/generations` and `/v1/images/edits`, as JSON or as the form that SDKs send.
 
 mod answer;
+mod deferred;
 pub mod request;
 mod size;
 
@@ -17,6 +18,7 @@ use poem::{Request, Response};
 use serde_json::{Map, Value, json};
 
 pub use self::answer::{Handing, Made};
+pub use self::deferred::{pictures, resume};
 use self::request::{FORM_KINDS, Format, MAX_SOURCES, no_mask};
 pub use self::request::{ImageRequest, Making};
 use super::error::error_response;
@@ -101,6 +103,11 @@ async fn answer(
         Ok((ask, image))
     };
     let (ask, image) = made.await.inspect_err(refused)?;
+    if image.deferred {
+        let format = format(&app.config(), &image);
+        let answer = app.engine.run(ask).await?;
+        return deferred::begun(app, arrival, &caller, answer, &image.model, format).await;
+    }
     let handing = Handing {
         format: format(&app.config(), &image),
         app: app.clone(),
@@ -358,6 +365,8 @@ fn ask(app: &App, config: &Config, drawing: &Drawing<'_>, image: &ImageRequest) 
     let mut body = image.rest.clone();
     body.insert("model".to_owned(), json!(resolved.upstream_name));
     let wanted = match format(config, image) {
+        // They are kept here until they are asked for.
+        _ if image.deferred => "url",
         Format::Url => "url",
         Format::B64Json | Format::Base64 => "b64_json",
     };
@@ -381,6 +390,7 @@ fn ask(app: &App, config: &Config, drawing: &Drawing<'_>, image: &ImageRequest) 
         is_repeatable: false,
         pin: drawing.pin,
         price,
+        settles_later: image.deferred,
         ..Ask::new(
             Route {
                 label: drawing.route.label,

@@ -95,6 +95,8 @@ pub struct ImageRequest {
     pub n: u64,
     /// Whether they are asked for as events.
     pub stream: bool,
+    /// Whether they are fetched later, under an id.
+    pub deferred: bool,
     /// How they are handed out; `None`: as is usual.
     pub format: Option<Format>,
     /// What they look like, as events repeat it.
@@ -213,12 +215,13 @@ impl ImageRequest {
         integer(members, "partial_images", 0, 3)?;
         integer(members, "output_compression", 0, 100)?;
         let stream = flag(members, "stream")?;
-        if flag(members, "deferred")? {
+        let deferred = flag(members, "deferred")?;
+        if deferred && stream {
             return Err(GatewayError::field(
                 "deferred",
-                "Pictures are not made for later here: leave `deferred` out, and the answer comes when they are done.",
+                "Pictures for later come with GET /v1/images/{request_id} and not as events: leave `stream` or `deferred` out.",
             )
-            .with_code("unsupported_parameter"));
+            .with_code("contradiction"));
         }
         let format = match text(members, "response_format")? {
             None => None,
@@ -238,6 +241,9 @@ impl ImageRequest {
             rest.remove(*name);
         }
         rest.insert("n".to_owned(), json!(n));
+        if deferred {
+            rest.insert("deferred".to_owned(), json!(true));
+        }
         shape(members, &mut rest)?;
         quality(members, &mut rest)?;
         unknown_to_the_upstream(members)?;
@@ -247,6 +253,7 @@ impl ImageRequest {
             model,
             n,
             stream,
+            deferred,
             format,
             told: Told {
                 size: word("size")?,
@@ -453,7 +460,8 @@ mod tests {
             (json!({"output_format": "tiff"}), "output_format", "invalid_value"),
             (json!({"mask": "data:,x"}), "mask", "unsupported_parameter"),
             (json!({"model": 1}), "model", "invalid_type"),
-            (json!({"deferred": true}), "deferred", "unsupported_parameter"),
+            (json!({"deferred": "yes"}), "deferred", "invalid_type"),
+            (json!({"deferred": true, "stream": true}), "deferred", "contradiction"),
         ] {
             let error = read(more.clone()).map(|_| ()).unwrap_err();
             assert_eq!(

@@ -1,7 +1,7 @@
 //! OpenAI's Responses, which the upstream speaks itself: bytes pass through, the model's name and the credential are
 //! replaced, and what a response leaves behind is bound to the token that made it and to who asked.
 
-mod dialect;
+pub(in crate::fronts) mod dialect;
 mod request;
 mod socket;
 mod stored;
