@@ -57,9 +57,23 @@ struct Recording {
 }
 
 impl Recording {
-    fn read(path: &Path) -> Recording {
+    /// What a file holds: several turns, if it begins anew.
+    fn read(path: &Path) -> Vec<Recording> {
         let text = std::fs::read_to_string(path).unwrap();
         let payloads: Vec<&str> = text.lines().filter(|line| !line.is_empty()).collect();
+        let is_begin = |payload: &&str| payload.contains("\"type\":\"response.created\"");
+        let mut turns: Vec<Vec<&str>> = Vec::new();
+        for payload in payloads {
+            match turns.last_mut() {
+                Some(turn) if !is_begin(&payload) => turn.push(payload),
+                _ => turns.push(vec![payload]),
+            }
+        }
+        let name = path.file_name().unwrap().display().to_string();
+        turns.iter().map(|turn| Recording::of(&name, turn)).collect()
+    }
+
+    fn of(name: &str, payloads: &[&str]) -> Recording {
         let first: Value = serde_json::from_str(payloads[0]).unwrap();
         let dialect = match (first["type"].as_str(), first["object"].as_str()) {
             (Some("message_start"), _) => Dialect::Messages,
@@ -81,7 +95,7 @@ impl Recording {
             events.push("data: [DONE]\n\n".to_owned());
         }
         Recording {
-            name: path.file_name().unwrap().display().to_string(),
+            name: name.to_owned(),
             dialect,
             events,
         }
@@ -123,7 +137,7 @@ fn recordings() -> Vec<Recording> {
     }
     println!("{own} recordings of our own, {} given", found.len() - own);
     found.sort();
-    found.iter().map(|path| Recording::read(path)).collect()
+    found.iter().flat_map(|path| Recording::read(path)).collect()
 }
 
 /// With so many keys that none has to rest, however often a stream breaks off.
