@@ -148,8 +148,7 @@ impl Engine {
                 return Err(look);
             };
             let shortage = {
-                let meters = pick.at.meters.load();
-                let wants = wants(&meters, ask, call.reserved);
+                let wants = wants(&pick.at.meters(), ask, call.reserved);
                 match self.ledger.try_take(&wants) {
                     Ok(lease) => return Ok(found(call, look, pick, lease)),
                     Err(shortage) => shortage,
@@ -157,8 +156,7 @@ impl Engine {
             };
             let shortage = match shortage.kind {
                 ShortageKind::Cold => {
-                    let meters = pick.at.meters.load_full();
-                    let wants = wants(&meters, ask, call.reserved);
+                    let wants = wants(&pick.at.meters(), ask, call.reserved);
                     match self.ledger.take(&wants, COLD_WAIT).await {
                         Ok(lease) => return Ok(found(call, look, pick, lease)),
                         Err(shortage) => shortage,

@@ -1,17 +1,19 @@
 //! Choosing a token: no I/O, no message, constant time. Affinity where the bound token is healthy, else the better of two
 //! teams drawn at random, then the less busy of two of its tokens.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use grok2api_schemas::meter::MeterKind;
+use parking_lot::RwLockReadGuard;
 
 use super::affinity::{Affinity, AffinityCounters, ConversationId};
 use super::cooling;
-use super::eligible::{ModelId, ModelSet};
+use super::eligible::{Member, ModelId, ModelSet};
 use super::entry::{NOWHERE, Token};
 use super::pool::Pool;
-use super::team::{Team, TeamModel};
+use super::team::{LiveTokens, MOST_HEADROOM, Team, TeamModel, headroom};
 use crate::clock::{Mono, WallMs};
 
 /// What a call asks of the pool.
@@ -171,7 +173,7 @@ impl Pool {
         }
         let itself = (token.position.load(Ordering::Acquire) != NOWHERE && takes(&token, wish, name.as_deref(), wall))
             .then(|| token.clone());
-        let token = itself.or_else(|| draw_token(&team, wish, name.as_deref(), wall))?;
+        let token = itself.or_else(|| draw_of(&team, wish, name.as_deref(), wall))?;
         let at = self.team_model(&team, wish.model);
         Some(Pick::new(token, team, at, Reason::Pinned))
     }
@@ -199,8 +201,7 @@ impl Pool {
             return None;
         }
         let slots = at
-            .meters
-            .load()
+            .meters()
             .iter()
             .filter(|used| used.meter.meter().kind == MeterKind::Concurrency)
             .filter_map(|used| used.meter.limit())
@@ -222,58 +223,103 @@ impl Pool {
     }
 
     /// `unlisted`: the members may serve any model, so whether this one rests on them has to be looked up.
+    ///
+    /// Among 100,000 tokens nothing is in the processor's cache: what a choice costs is how often it waits for memory. So
+    /// what two steps need is asked for together (`ahead`) before the first of them takes a lock, which ends all reading
+    /// ahead; and of two teams only the better one's tokens are compared.
     fn choose_from(&self, set: &ModelSet, unlisted: bool, wish: &Wish<'_>, wall: WallMs) -> Option<Pick> {
         let members = set.members.read();
         let n = members.len();
         if n == 0 {
             return None;
         }
-        let name = self.model_name(wish.model);
-        let draw = |index: usize| -> Option<Drawn> {
-            let team = members.get(index)?;
-            if wish.tried.has_team(team) || (unlisted && rests_for(team, name.as_deref(), wall)) {
+        let looked_up = unlisted.then(|| self.model_name(wish.model)).flatten();
+        let name = if unlisted {
+            looked_up.as_deref()
+        } else {
+            Some(&*set.name)
+        };
+        let draw = |index: usize| -> Option<Drawn<'_>> {
+            let Member { team, at } = members.get(index)?;
+            let at = match unlisted {
+                true => Cow::Owned(self.team_model(team, wish.model)),
+                false => Cow::Borrowed(at.get_or_init(|| self.team_model(team, wish.model))),
+            };
+            ahead(team, team.live.is_locked());
+            ahead(&at, at.meters.is_locked());
+            if wish.tried.has_team(team) || (unlisted && rests_for(team, name, wall)) {
                 return None;
             }
-            let at = self.team_model(team, wish.model);
-            let headroom = at.headroom();
-            let token = draw_token(team, wish, name.as_deref(), wall)?;
+            let live = team.live.read();
+            let first = fastrand::usize(..live.len().max(1));
+            let headroom = {
+                let meters = at.meters();
+                if let Some(token) = live.get(first) {
+                    ahead(
+                        token,
+                        (token.in_flight(), token.has_model_cooling.load(Ordering::Relaxed)),
+                    );
+                }
+                headroom(&meters)
+            };
             Some(Drawn {
                 headroom,
-                token,
-                team: team.clone(),
+                team,
                 at,
+                live,
+                first,
             })
         };
+        let pick = |drawn: Drawn<'_>| -> Option<Pick> {
+            let token = draw_token(&drawn.live, drawn.first, wish, name, wall)?;
+            Some(Pick::new(
+                token,
+                drawn.team.clone(),
+                drawn.at.into_owned(),
+                Reason::Balance,
+            ))
+        };
         let first = fastrand::usize(..n);
-        let best = match (draw(first), if n > 1 { draw(other_than(first, n)) } else { None }) {
-            (Some(a), Some(b)) => Some(if b.headroom > a.headroom { b } else { a }),
-            (one, None) | (None, one) => one,
+        let drawn = draw(first);
+        // Nothing has more room than what nothing is used of.
+        let is_best = n == 1 || drawn.as_ref().is_some_and(|drawn| drawn.headroom >= MOST_HEADROOM);
+        let other = if is_best { None } else { draw(other_than(first, n)) };
+        let two = match (drawn, other) {
+            (Some(a), Some(b)) if b.headroom > a.headroom => [Some(b), Some(a)],
+            (a, b) => [a, b],
         };
-        let best = match best {
-            Some(best) if best.headroom > 0 => Some(best),
-            // Both drawn blanks: whoever has room, else whoever may be asked (its owner may know better than we do).
-            mut blank => {
-                let mut with_room = None;
-                for drawn in (0..n.min(LOOKED_THROUGH)).filter_map(|step| draw((first + step) % n)) {
-                    if drawn.headroom > 0 {
-                        with_room = Some(drawn);
-                        break;
-                    }
-                    blank.get_or_insert(drawn);
+        let has_room = |drawn: &Drawn<'_>| drawn.headroom > 0;
+        if let Some(best) = two.into_iter().flatten().filter(has_room).find_map(pick) {
+            return Some(best);
+        }
+        // Both drawn blanks: whoever has room, else whoever may be asked (its owner may know better than we do).
+        let mut blank = None;
+        for drawn in (0..n.min(LOOKED_THROUGH)).filter_map(|step| draw((first + step) % n)) {
+            if has_room(&drawn) {
+                if let Some(best) = pick(drawn) {
+                    return Some(best);
                 }
-                with_room.or(blank)
+            } else if blank.is_none() {
+                blank = pick(drawn);
             }
-        };
-        best.map(|drawn| Pick::new(drawn.token, drawn.team, drawn.at, Reason::Balance))
+        }
+        blank
     }
 }
 
-/// A team drawn from a set, with one of its tokens.
-struct Drawn {
+/// A team drawn from a set, and one of its tokens by its index.
+struct Drawn<'a> {
     headroom: u32,
-    token: Arc<Token>,
-    team: Arc<Team>,
-    at: Arc<TeamModel>,
+    team: &'a Arc<Team>,
+    at: Cow<'a, Arc<TeamModel>>,
+    live: RwLockReadGuard<'a, LiveTokens>,
+    first: usize,
+}
+
+/// Has the processor fetch what stands there, without waiting for it: the count of its owners, and what else was read for
+/// that only.
+fn ahead<T, U>(of: &Arc<T>, read: U) {
+    std::hint::black_box((Arc::strong_count(of), read));
 }
 
 /// An index other than `first`.
@@ -282,31 +328,33 @@ fn other_than(first: usize, n: usize) -> usize {
     if second >= first { second + 1 } else { second }
 }
 
-/// The less busy of two usable tokens of a team.
-fn draw_token(team: &Team, wish: &Wish<'_>, model: Option<&str>, wall: WallMs) -> Option<Arc<Token>> {
-    let live = team.live.read();
+/// The less busy of two usable tokens of a team, of which the one at `first` is drawn already.
+fn draw_token(
+    live: &LiveTokens,
+    first: usize,
+    wish: &Wish<'_>,
+    model: Option<&str>,
+    wall: WallMs,
+) -> Option<Arc<Token>> {
     let n = live.len();
-    match n {
-        0 => None,
-        1 => live.first().filter(|token| takes(token, wish, model, wall)).cloned(),
-        _ => {
-            let first = fastrand::usize(..n);
-            let a = live.get(first).filter(|token| takes(token, wish, model, wall));
-            let b = live
-                .get(other_than(first, n))
-                .filter(|token| takes(token, wish, model, wall));
-            match (a, b) {
-                (Some(a), Some(b)) => Some(if b.in_flight() < a.in_flight() { b } else { a }),
-                (one, None) | (None, one) => one,
-            }
-            .or_else(|| {
-                (0..n)
-                    .filter_map(|step| live.get((first + step) % n))
-                    .find(|token| takes(token, wish, model, wall))
-            })
-            .cloned()
-        }
+    let usable = |index: usize| live.get(index).filter(|token| takes(token, wish, model, wall));
+    let a = usable(first);
+    // Nothing is less busy than what is idle.
+    let is_best = n < 2 || a.is_some_and(|token| token.in_flight() == 0);
+    let b = if is_best { None } else { usable(other_than(first, n)) };
+    match (a, b) {
+        (Some(a), Some(b)) => Some(if b.in_flight() < a.in_flight() { b } else { a }),
+        (one, None) | (None, one) => one,
     }
+    .or_else(|| (0..n).find_map(|step| usable((first + step) % n)))
+    .cloned()
+}
+
+/// One of a team's tokens, drawn at random.
+fn draw_of(team: &Team, wish: &Wish<'_>, model: Option<&str>, wall: WallMs) -> Option<Arc<Token>> {
+    let live = team.live.read();
+    let first = fastrand::usize(..live.len().max(1));
+    draw_token(&live, first, wish, model, wall)
 }
 
 fn takes(token: &Token, wish: &Wish<'_>, model: Option<&str>, wall: WallMs) -> bool {

@@ -1,14 +1,14 @@
 //! Which teams can serve a model now. A change of state moves a team in or out of a dense list in constant time, so that
 //! choosing among 100,000 tokens is two random indices, and cooling one of them is a swap.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 
 use dashmap::DashMap;
 use parking_lot::RwLock;
 
 use super::entry::{NOWHERE, Token};
-use super::team::Team;
+use super::team::{Team, TeamModel};
 
 /// A model name, interned.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -27,9 +27,26 @@ pub(super) struct Eligible {
 #[derive(Default)]
 pub(super) struct ModelSet {
     pub(super) name: Arc<str>,
-    pub(super) members: RwLock<Vec<Arc<Team>>>,
+    pub(super) members: RwLock<Vec<Member>>,
     /// How many teams list the model, usable or not: tells "nobody can now" from "nobody ever could".
     pub(super) offered_by: std::sync::atomic::AtomicU32,
+}
+
+/// A team that can serve now.
+pub(super) struct Member {
+    pub(super) team: Arc<Team>,
+    /// The team for the set's model, from its first use on. It stands here as well because what a choice costs among
+    /// 100,000 tokens is the memory it has to wait for: this spares the team and its table of models.
+    pub(super) at: OnceLock<Arc<TeamModel>>,
+}
+
+impl Member {
+    fn new(team: &Arc<Team>) -> Member {
+        Member {
+            team: team.clone(),
+            at: OnceLock::new(),
+        }
+    }
 }
 
 impl Eligible {
@@ -90,7 +107,7 @@ impl Eligible {
             && *position == NOWHERE
         {
             *position = members.len() as u32;
-            members.push(team.clone());
+            members.push(Member::new(team));
         }
     }
 
@@ -110,7 +127,7 @@ impl Eligible {
         }
         members.swap_remove(taken as usize);
         if let Some(moved) = members.get(taken as usize) {
-            let mut positions = moved.positions.lock();
+            let mut positions = moved.team.positions.lock();
             if let Some((_, position)) = positions.iter_mut().find(|(id, _)| *id == model) {
                 *position = taken;
             }
@@ -122,7 +139,7 @@ impl Eligible {
         let mut members = self.any.members.write();
         if team.any_position.load(Ordering::Acquire) == NOWHERE {
             team.any_position.store(members.len() as u32, Ordering::Release);
-            members.push(team.clone());
+            members.push(Member::new(team));
         }
     }
 
@@ -135,7 +152,7 @@ impl Eligible {
         }
         members.swap_remove(taken as usize);
         if let Some(moved) = members.get(taken as usize) {
-            moved.any_position.store(taken, Ordering::Release);
+            moved.team.any_position.store(taken, Ordering::Release);
         }
     }
 }

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use arc_swap::ArcSwap;
 use grok2api_schemas::meter::{Domain, Meter, MeterKind};
 use grok2api_schemas::token::{LearnedLimits, TeamRecord};
+use parking_lot::RwLock;
 
 use super::cooling::CoolingPolicy;
 use super::eligible::ModelId;
 use super::limits::LimitBook;
 use super::merge;
 use super::pool::Pool;
-use super::team::{MeterUse, Team, TeamModel};
+use super::team::{MeterUse, MeterUses, Team, TeamModel};
 use crate::clock::Mono;
 
 /// A limit that the upstream told is raised at most this often, milliseconds.
@@ -26,7 +26,7 @@ impl Pool {
         }
         let name = self.model_name(model).unwrap_or_default();
         let made = Arc::new(TeamModel {
-            meters: ArcSwap::from_pointee(self.meters(&team.record(), &name)),
+            meters: RwLock::new(self.meters(&team.record(), &name)),
             model: name,
             answered: std::sync::atomic::AtomicBool::new(false),
             told: AtomicU64::new(0),
@@ -35,7 +35,7 @@ impl Pool {
         team.models.write().entry(model).or_insert(made).clone()
     }
 
-    fn meters(&self, team: &TeamRecord, model: &str) -> Vec<MeterUse> {
+    fn meters(&self, team: &TeamRecord, model: &str) -> MeterUses {
         let canonical = (self.0.options.canonical)(model);
         self.0
             .limits
@@ -85,7 +85,7 @@ impl Pool {
             self.learn(team, at, told);
         }
         if !at.answered.swap(true, Ordering::Relaxed) {
-            for used in at.meters.load().iter() {
+            for used in at.meters().iter() {
                 used.meter.answered();
             }
         }
@@ -94,7 +94,7 @@ impl Pool {
     /// An answer to a call sent at `sent` told how many requests a minute are allowed, and how many are left.
     pub fn note_remaining(&self, at: &TeamModel, sent: Mono, limit: u64, remaining: u64) {
         let minute = MeterKind::Requests { window_ms: 60_000 };
-        for used in at.meters.load().iter().filter(|used| used.meter.meter().kind == minute) {
+        for used in at.meters().iter().filter(|used| used.meter.meter().kind == minute) {
             used.meter.note_remaining(sent, limit, remaining);
         }
     }
@@ -151,7 +151,7 @@ impl Pool {
     pub(super) fn remeter(&self, team: &Team) {
         let record = team.record();
         for at in team.models.read().values() {
-            at.meters.store(Arc::new(self.meters(&record, &at.model)));
+            *at.meters.write() = self.meters(&record, &at.model);
         }
     }
 }

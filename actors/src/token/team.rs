@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
-use arc_swap::ArcSwap;
 use grok2api_schemas::token::TeamRecord;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
+use smallvec::SmallVec;
 
 use super::cooling;
 use super::eligible::ModelId;
@@ -15,6 +15,9 @@ use super::merge;
 use super::model_lists::ModelLists;
 use crate::clock::WallMs;
 use crate::ledger::HeldMeter;
+
+/// A team's usable tokens.
+pub(super) type LiveTokens = SmallVec<[Arc<Token>; 6]>;
 
 /// A quota domain in memory.
 pub struct Team {
@@ -27,8 +30,8 @@ pub struct Team {
     saved_version: AtomicU64,
     /// How often in a row it was found without any token.
     pub(super) empty_looks: AtomicU32,
-    /// Its usable tokens.
-    pub(super) live: RwLock<Vec<Arc<Token>>>,
+    /// Its usable tokens: a few without another step to where they stand.
+    pub(super) live: RwLock<LiveTokens>,
     /// Its tokens, usable or not: a team without any offers nothing.
     pub(super) tokens: AtomicU32,
     /// Where it stands in the set of each model it offers.
@@ -51,7 +54,7 @@ impl Team {
             revision: AtomicU64::new(0),
             saved_version: AtomicU64::new(0),
             empty_looks: AtomicU32::new(0),
-            live: RwLock::new(Vec::new()),
+            live: RwLock::default(),
             tokens: AtomicU32::new(0),
             positions: Mutex::new(Vec::new()),
             any_position: AtomicU32::new(NOWHERE),
@@ -161,12 +164,19 @@ impl Team {
     }
 }
 
+/// The headroom of what nothing is used of, thousandths.
+pub(super) const MOST_HEADROOM: u32 = 1000;
+
+/// The meters of a team for one model: up to three without another step to where they stand, for every choice looks at
+/// them.
+pub type MeterUses = SmallVec<[MeterUse; 3]>;
+
 /// A team for one model: what the upstream counts against.
 pub struct TeamModel {
     /// The upstream model.
     pub model: Arc<str>,
-    /// The meters that each call touches.
-    pub meters: ArcSwap<Vec<MeterUse>>,
+    /// What each call draws on.
+    pub(super) meters: RwLock<MeterUses>,
     /// Whether the upstream has answered since start (its headers may have told limits).
     pub(super) answered: AtomicBool,
     /// What the last head told of limits, mixed into one word: spares looking at what has not changed.
@@ -196,13 +206,19 @@ pub enum Takes {
 }
 
 impl TeamModel {
-    /// How much room the tightest meter has, 0..=1000.
-    pub fn headroom(&self) -> u32 {
-        self.meters
-            .load()
-            .iter()
-            .map(|used| used.meter.headroom())
-            .min()
-            .unwrap_or(1000)
+    /// The meters that each call draws on.
+    pub fn meters(&self) -> RwLockReadGuard<'_, MeterUses> {
+        self.meters.read()
     }
+
+    /// How much room the tightest meter has, 0..=[`MOST_HEADROOM`].
+    pub fn headroom(&self) -> u32 {
+        headroom(&self.meters())
+    }
+}
+
+/// How much room the tightest of these meters has, 0..=[`MOST_HEADROOM`].
+pub(super) fn headroom(meters: &[MeterUse]) -> u32 {
+    let rooms = meters.iter().map(|used| used.meter.headroom());
+    rooms.min().unwrap_or(MOST_HEADROOM)
 }

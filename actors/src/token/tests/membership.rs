@@ -6,6 +6,7 @@ use grok2api_schemas::admin::tokens::TokenPatch;
 use proptest::prelude::*;
 
 use super::*;
+use crate::token::eligible::Member;
 use crate::token::entry::NOWHERE;
 
 const SECRETS: usize = 6;
@@ -281,16 +282,18 @@ impl Trial {
             for (model, position) in team.positions.lock().iter() {
                 let set = pool.eligible().set(*model).unwrap();
                 let members = set.members.read();
-                let found = members.iter().position(|member| Arc::ptr_eq(member, &team));
+                let found = members.iter().position(|member| Arc::ptr_eq(&member.team, &team));
                 assert_eq!(found, (*position != NOWHERE).then_some(*position as usize));
-                assert_eq!(
-                    members.iter().filter(|member| Arc::ptr_eq(member, &team)).count(),
-                    usize::from(found.is_some())
-                );
+                let is_it = |member: &&Member| Arc::ptr_eq(&member.team, &team);
+                assert_eq!(members.iter().filter(is_it).count(), usize::from(found.is_some()));
+                for member in members.iter().filter(is_it) {
+                    let at = member.at.get();
+                    assert!(at.is_none_or(|at| Arc::ptr_eq(at, &pool.team_model(&team, *model))));
+                }
             }
         }
         assert_eq!(pool.eligible().any.offered_by.load(Ordering::SeqCst), unlisted);
-        for team in pool.eligible().any.members.read().iter() {
+        for Member { team, .. } in pool.eligible().any.members.read().iter() {
             assert!(team.live_tokens() > 0 && team.record().models.is_none());
         }
     }
