@@ -104,7 +104,7 @@ pub(super) fn tightest(team: &Team) -> Option<MeterView> {
     let models = team.models.read();
     let mut tightest: Option<(f64, MeterView)> = None;
     for at in models.values() {
-        for of in at.meters.load().iter() {
+        for of in at.meters().iter() {
             let Some(limit) = of.meter.limit() else { continue };
             let used = of.meter.used_in_window();
             let share = used as f64 / limit.max(1) as f64;
