@@ -53,6 +53,10 @@ use crate::telemetry::{LogTap, Metrics, SetLogLevel};
 const ARBITERS: usize = 2;
 /// Probes at a time: a hundred thousand new keys are asked about without a storm.
 const PROBES: usize = 32;
+/// How often it is written how often a token was used; and in a cluster, where every node writes it, and each write is passed
+/// to all servers and nodes.
+const USES_EVERY: Duration = Duration::from_secs(60);
+const USES_EVERY_SHARED: Duration = Duration::from_secs(600);
 /// How long a node that joins waits for another one that hands it the cluster's key.
 const KEY_PATIENCE: Duration = Duration::from_secs(60);
 /// MiB of uploads in memory at a time.
@@ -420,6 +424,11 @@ async fn start_pool(
         binding_life_ms: config.clients.affinity_secs * 1000,
         proxy,
         probes: PROBES,
+        uses_every: if config.nats.url.is_empty() {
+            USES_EVERY
+        } else {
+            USES_EVERY_SHARED
+        },
         parked_probe_ms: config.xai.probe_interval_secs * 1000,
         refresh_every_ms: if config.token.auto_refresh {
             u64::from(config.token.refresh_interval_hours) * HOUR_MS

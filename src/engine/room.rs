@@ -7,7 +7,7 @@ use std::time::Duration;
 use grok2api_actors::ledger::{CallLease, Ledger, Shortage, ShortageKind, Want};
 use grok2api_actors::token::{MeterUse, ModelId, Pick, Reason, RestScope, Takes, Token, Tried, Wish};
 use grok2api_schemas::admin::requests::{MAX_CANDIDATES, PassedOver};
-use grok2api_schemas::meter::MeterKind;
+use grok2api_schemas::meter::{Meter, MeterKind};
 use grok2api_schemas::token::CoolingCause;
 use tokio::time::Instant;
 
@@ -392,19 +392,32 @@ pub(super) fn bus_away(ledger: &Ledger, retry_ms: Option<u64>) -> GatewayError {
 fn describe(ledger: &Ledger, shortage: &Shortage) -> String {
     let meter = &shortage.meter;
     match (shortage.kind, shortage.retry_after_ms) {
-        (ShortageKind::Away, _) if !ledger.is_cut_off() => {
-            format!("owner away: nothing of {meter} is left in hand, and the node that decides does not answer")
-        }
-        (ShortageKind::Away | ShortageKind::Zero, _) => shortage.to_string(),
-        (ShortageKind::Cold, _) => {
-            let free = ledger.status_of(meter).and_then(|status| status.free);
-            match free {
-                Some(free) => format!("not granted yet: {meter}, its owner has been asked, and last had {free} free"),
-                None => format!("not granted yet: {meter}, its owner has been asked"),
+        (ShortageKind::Away, _) => {
+            let last = last_word(ledger, meter);
+            if ledger.is_cut_off() {
+                format!("{shortage}{last}")
+            } else {
+                format!(
+                    "owner away: nothing of {meter} is left in hand, and the node that decides does not answer{last}"
+                )
             }
+        }
+        (ShortageKind::Zero, _) => shortage.to_string(),
+        (ShortageKind::Cold, _) => {
+            let last = last_word(ledger, meter);
+            format!("not granted yet: {meter}, its owner has been asked{last}")
         }
         (ShortageKind::Dry, Some(ms)) => format!("no units: {meter}, back in {ms} ms"),
         (ShortageKind::Dry, None) => format!("no units: {meter}, back when calls under way end"),
+    }
+}
+
+/// What the owner of a meter last said that it had.
+fn last_word(ledger: &Ledger, meter: &Meter) -> String {
+    let status = ledger.status_of(meter);
+    match status.and_then(|status| status.free.zip(status.heard_ms_ago)) {
+        Some((free, ms)) => format!(", and last had {free} free, {ms} ms ago"),
+        None => String::new(),
     }
 }
 

@@ -12,12 +12,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::StreamExt;
 use grok2api_actors::bus::{BusErrorKind, BusHandle, RecordBatch, RecordsFrom, codec};
+use grok2api_actors::clock::{Clock, WallMs};
 use grok2api_actors::store::{StoreError, StoreWrite};
 use grok2api_schemas::admin::requests::RequestRecord;
 use grok2api_schemas::bus::changes::ToldRecords;
 use grok2api_schemas::ids::SessionId;
 use parking_lot::Mutex;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -30,9 +30,12 @@ const FOLLOWED_KEY: &[u8] = b"sequence";
 const FOLLOWED_AT_KEY: &[u8] = b"at";
 /// The name of this log among the others: what it wrote in an earlier life is in it already.
 const WRITER_KEY: &[u8] = b"writer";
-/// Records are told at most so often, whatever the load: a message costs the bus about ten. The first after a pause waits for
-/// `LOOK_EVERY` only.
-const TELL_EVERY: Duration = Duration::from_secs(2);
+/// Records are told at most once in so long, whatever the load: a message costs the bus about ten. Every node tells at the same
+/// moment of the wall clock, together with the ledger's appends, because what arrives together is replicated together. The
+/// first after a pause waits for `LOOK_EVERY` only.
+const TELL_EVERY_MS: u64 = 4_000;
+/// How long after a whole multiple of that, milliseconds: when the ledger's owners append.
+const TELL_PHASE_MS: u64 = 250;
 /// How often it is looked whether there is something to tell.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// Records of one message, and about how many bytes; a message of NATS holds 1 MiB.
@@ -151,7 +154,12 @@ impl RequestLog {
         let followed = number(FOLLOWED_KEY)?;
         self.note_lacking(number(FOLLOWED_AT_KEY)?).await?;
         self.exchange_sums(&bus, &peers, tracker, &stop);
-        tracker.spawn(tell(bus.clone(), outbox.clone(), stop.clone()));
+        tracker.spawn(tell(
+            bus.clone(),
+            self.inner.clock.clone(),
+            outbox.clone(),
+            stop.clone(),
+        ));
         let log = self.clone();
         tracker.spawn(async move {
             tokio::select! {
@@ -240,19 +248,26 @@ impl RequestLog {
     }
 }
 
+/// Milliseconds since the first moment at which nodes tell.
+fn since_phase(wall: WallMs) -> u64 {
+    wall.0.saturating_sub(TELL_PHASE_MS)
+}
+
 /// Tells what waits, until `stop`, and what is left then.
-async fn tell(bus: BusHandle, outbox: Arc<Outbox>, stop: CancellationToken) {
+async fn tell(bus: BusHandle, clock: Clock, outbox: Arc<Outbox>, stop: CancellationToken) {
     let mut number = 1;
     let mut message = None;
     let mut failing = false;
     let mut left = LAST_MESSAGES;
-    let mut told_at = None::<Instant>;
+    let mut told_in = None::<u64>;
     while left > 0 {
+        let to_next_ms = TELL_EVERY_MS - since_phase(clock.wall()) % TELL_EVERY_MS;
         let stopping = tokio::select! {
             () = stop.cancelled() => true,
-            () = tokio::time::sleep(LOOK_EVERY) => false,
+            () = tokio::time::sleep(LOOK_EVERY.min(Duration::from_millis(to_next_ms))) => false,
         };
-        if !stopping && told_at.is_some_and(|at| at.elapsed() < TELL_EVERY) {
+        let turn = since_phase(clock.wall()) / TELL_EVERY_MS;
+        if !stopping && told_in == Some(turn) {
             continue;
         }
         if stopping {
@@ -270,7 +285,7 @@ async fn tell(bus: BusHandle, outbox: Arc<Outbox>, stop: CancellationToken) {
         match bus.records_append(bytes.clone()).await {
             Ok(_) => {
                 number += 1;
-                told_at = Some(Instant::now());
+                told_in = Some(turn);
                 message = None;
                 failing = false;
             }

@@ -34,8 +34,10 @@ pub use identity::{Fingerprint, Identity, NotTaken};
 const FIRST_KEY_MARK: &[u8] = b"first-client-key";
 /// Id of that key, the same everywhere: a UUID v7 of the beginning of time, so it stands before all others.
 const FIRST_KEY_ID: [u8; 16] = [0, 0, 0, 0, 0, 1, 0x70, 0, 0x80, 0, 0, 0, 0, 0, 0, 1];
-/// `last_used_ms` is written at most so often.
-const WRITE_USE_EVERY_MS: u64 = 60_000;
+/// `last_used_ms` is written at most so often, whichever node wrote it last.
+const WRITE_USE_EVERY_MS: u64 = 300_000;
+/// How often it is looked whether any is to be written.
+const LOOK_FOR_USES: Duration = Duration::from_secs(60);
 /// How often an update is tried again when somebody else changed the key in between.
 const UPDATE_ATTEMPTS: usize = 4;
 
@@ -107,12 +109,13 @@ impl ClientKeys {
         tracker.spawn(async move {
             let write_now_and_then = async {
                 loop {
-                    tokio::time::sleep(Duration::from_millis(WRITE_USE_EVERY_MS)).await;
-                    writer.write_uses().await;
+                    // Nodes that began together do not write the same at the same moment.
+                    tokio::time::sleep(LOOK_FOR_USES.mul_f64(0.5 + fastrand::f64())).await;
+                    writer.write_uses(WRITE_USE_EVERY_MS).await;
                 }
             };
             tokio::select! {
-                () = stop.cancelled() => writer.write_uses().await,
+                () = stop.cancelled() => writer.write_uses(1).await,
                 () = write_now_and_then => {}
             }
         });
@@ -378,15 +381,16 @@ impl ClientKeys {
         }
     }
 
-    /// Writes when keys were last used, for those used since the last writing.
-    async fn write_uses(&self) {
+    /// Writes when keys were last used, where what is written is older by so many milliseconds.
+    async fn write_uses(&self, older_ms: u64) {
         let used: Vec<(KeyId, u64)> = self
             .inner
             .index
             .iter()
             .filter_map(|cached| {
                 let used = cached.used_ms.load(Ordering::Relaxed);
-                (used > cached.record.last_used_ms.unwrap_or(0)).then_some((cached.record.id, used))
+                let written = cached.record.last_used_ms.unwrap_or(0);
+                (used >= written.saturating_add(older_ms)).then_some((cached.record.id, used))
             })
             .collect();
         for (id, used) in used {

@@ -92,6 +92,9 @@ pub(super) struct ShardActor {
     owner: Owner<oneshot::Sender<OwnerReply>>,
     finishing: Vec<oneshot::Sender<()>>,
     failures: u32,
+    /// What cannot wait came while an append was on its way: the next one follows it at once. What trickled in meanwhile
+    /// waits for its time, or every tick would make two appends.
+    presses: bool,
     /// An append of what has been gathered is arranged.
     gathers: Option<SpawnHandle>,
     gathered_at: Mono,
@@ -128,6 +131,7 @@ pub(super) async fn open(context: ShardContext, arbiter: &actix_rt::ArbiterHandl
                     owner,
                     finishing: Vec::new(),
                     failures: 0,
+                    presses: false,
                     gathers: None,
                     gathered_at: Mono(0),
                 });
@@ -147,8 +151,9 @@ async fn send(context: &ShardContext, append: Append) -> Result<u64, crate::bus:
 }
 
 impl ShardActor {
-    /// Starts the next append, if there is one to make.
+    /// Starts the next append, if there is one to make; at once after the one on its way, if there is one.
     fn flush(&mut self, ctx: &mut Context<Self>) {
+        self.presses = self.owner.is_appending();
         let moment = Moment::now(&self.context.clock);
         match self.owner.flush(moment) {
             Some(append) => self.append(ctx, append, Duration::ZERO),
@@ -193,7 +198,9 @@ impl ShardActor {
                 if let Some(before) = released.purge_before {
                     self.purge(ctx, before);
                 }
-                self.flush(ctx);
+                if self.presses || self.owner.owes_snapshot() || !self.finishing.is_empty() {
+                    self.flush(ctx);
+                }
             }
             Err(error) if error.kind == BusErrorKind::Conflict => {
                 counters.step_downs.fetch_add(1, Ordering::Relaxed);

@@ -92,6 +92,8 @@ pub struct MeterStatus {
     pub outstanding: u64,
     /// Units free at the owner; `None` if the limit is not known.
     pub free: Option<u64>,
+    /// How long ago the owner last said how the meter stands; `None` if it never did.
+    pub heard_ms_ago: Option<u64>,
     /// Units in this node's hand.
     pub in_hand: u64,
     /// Calls of this node that are under way.

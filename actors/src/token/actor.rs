@@ -30,8 +30,9 @@ use crate::runtime::ArbiterPool;
 pub(super) const RECORD_VERSION: u8 = 1;
 /// Notes an actor holds at most; a further one is dropped, for any of those waiting makes it write the newest state.
 const MAILBOX: usize = 8;
-/// Uses are written at most this often.
-const USES_EVERY: Duration = Duration::from_secs(60);
+/// Uses are written shortly after a whole multiple of this of the wall clock, with the ledger's appends.
+const TOGETHER_MS: u64 = 4_000;
+const TOGETHER_PHASE_MS: u64 = 250;
 /// An actor that nothing happens to for this long goes.
 const IDLE: Duration = Duration::from_secs(5);
 /// One that was made for a probe goes this soon after it: its answer, and what it has to write, are on their way by then.
@@ -258,11 +259,15 @@ impl Actor for TokenActor {
                 actor.go(ctx);
             }
         });
-        ctx.run_interval(USES_EVERY, |actor, ctx| {
-            if actor.token.unsaved_uses.load(Ordering::Relaxed) > 0 {
-                actor.dirty = true;
-                actor.write(ctx);
-            }
+        // Not all in the same minute, though they began together; but when the others of all nodes are written, for what
+        // comes to the bus together is replicated together.
+        let every = self.pool.0.options.uses_every;
+        let first_ms = every.mul_f64(fastrand::f64()).as_millis() as u64;
+        let off_ms = (self.pool.0.clock.wall().0 + first_ms + TOGETHER_MS - TOGETHER_PHASE_MS) % TOGETHER_MS;
+        let first = Duration::from_millis(first_ms + TOGETHER_MS - off_ms);
+        ctx.run_later(first, move |actor, ctx| {
+            actor.write_uses(ctx);
+            ctx.run_interval(every, |actor, ctx| actor.write_uses(ctx));
         });
     }
 }
@@ -281,6 +286,13 @@ impl TokenActor {
             pool.0.actors.save(pool, token);
         }
         ctx.stop();
+    }
+
+    fn write_uses(&mut self, ctx: &mut Context<Self>) {
+        if self.token.unsaved_uses.load(Ordering::Relaxed) > 0 {
+            self.dirty = true;
+            self.write(ctx);
+        }
     }
 
     /// Writes the newest record, one write at a time.

@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use dashmap::DashMap;
@@ -57,6 +58,9 @@ pub struct PoolOptions {
     pub parked_probe_ms: u64,
     /// Probes at a time.
     pub probes: usize,
+    /// How often it is at most written how often a token was used. Each node writes it of each token, and on a bus with
+    /// three replicas a write is about eight messages.
+    pub uses_every: Duration,
     /// A token is probed again after this long; 0 = only on demand.
     pub refresh_every_ms: u64,
 }

@@ -70,6 +70,7 @@ impl Stand {
             proxy: ProxySpec::DIRECT,
             parked_probe_ms: 60_000,
             probes: 1,
+            uses_every: std::time::Duration::from_secs(60),
             refresh_every_ms: 0,
         };
         let pool = Pool::start(parts, options).await.unwrap();

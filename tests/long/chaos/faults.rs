@@ -1,5 +1,6 @@
 //! What happens to the cluster.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -234,10 +235,22 @@ impl Stage {
         all
     }
 
-    /// The record of every request that failed, as one node tells it, and how long answers took to begin, milliseconds.
+    /// The record of every request that failed, and how long answers took to begin, milliseconds. Every node is asked: what
+    /// a node that was killed had not told the others is on its own disk.
     pub async fn records(&self) -> (Vec<Value>, Vec<u64>) {
-        let admin = self.nodes[0].admin().await;
-        let (mut records, mut answered_after) = (Vec::new(), Vec::new());
+        let (mut records, mut answered_after) = (BTreeMap::new(), Vec::new());
+        for node in 0..NODES {
+            let answered = self.records_of(node, &mut records).await;
+            if node == 0 {
+                answered_after = answered;
+            }
+        }
+        (records.into_values().collect(), answered_after)
+    }
+
+    async fn records_of(&self, node: usize, records: &mut BTreeMap<String, Value>) -> Vec<u64> {
+        let admin = self.nodes[node].admin().await;
+        let mut answered_after = Vec::new();
         let mut cursor = String::new();
         for _ in 0..2_000 {
             let got = admin.get(&format!("/requests?limit=1000{cursor}")).await.ok().json();
@@ -246,7 +259,7 @@ impl Stage {
                 let answered = attempts.filter(|attempt| !attempt["status"].is_null());
                 answered_after.extend(answered.filter_map(|attempt| attempt["took_ms"].as_u64()));
                 if one["status"] != 200 {
-                    records.push(one.clone());
+                    records.insert(one["id"].as_str().unwrap().to_owned(), one.clone());
                 }
             }
             match got["next_cursor"].as_str() {
@@ -254,6 +267,6 @@ impl Stage {
                 None => break,
             }
         }
-        (records, answered_after)
+        answered_after
     }
 }

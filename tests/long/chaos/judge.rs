@@ -7,17 +7,18 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::faults::Fault;
-use super::{Limits, MODEL, RATE, SLACK_MS};
+use super::{Limits, MODEL, RATE, SLACK_MS, TEAMS};
 use crate::support::Sim;
 use crate::support::http::Got;
 
 /// The least share of all limits that must have been used.
 const LEAST_USED: f64 = 0.7;
-/// How long after the bus came back an answer may still tell of its absence.
-const AFTER: Duration = Duration::from_secs(12);
-
-/// How long a record may wait on its node before it is where a kill does not reach it.
+/// The life of a grant: what an owner last said counts for so long, and a bus that was away for longer is a reason.
+const LIFE: Duration = Duration::from_secs(30);
+/// How long a record may wait on its node before other nodes have it.
 pub const BATCH: Duration = Duration::from_secs(5);
+/// How long a record may wait on its node before it is on its disk, where a kill does not reach it.
+const UNWRITTEN: Duration = Duration::from_millis(1_500);
 
 /// One client's call.
 #[derive(Debug)]
@@ -41,14 +42,12 @@ struct Failed {
 enum Why {
     /// The node was killed under it.
     NodeKilled,
-    /// No team had a free unit: the decision record says so.
+    /// No team had a free unit: the decision record says so, of each.
     NoUnits,
-    /// A team's owner had not answered yet, soon after a fault, and its last word does not say that it had nothing.
-    OwnerAway,
-    /// The bus was away while nothing was in hand.
+    /// The bus had been away for longer than grants live.
     BusAway,
-    /// Refused for want of units, and no record of it is left: the node was killed soon after.
-    NoRecord,
+    /// Refused for want of units, and its node was killed before the record was written.
+    NodeKilledBeforeItsRecord,
     /// None of the reasons that there may be.
     Wrong,
 }
@@ -96,42 +95,27 @@ pub struct Judge {
 
 impl Judge {
     fn why(&self, call: &Call, failed: &Failed, records: &HashMap<&str, &Value>) -> Why {
-        let met = |fault: &&Fault, after: Duration| fault.from <= call.until && fault.until + after >= call.from;
-        let killed = |fault: &&Fault| fault.killed == Some(call.node) && met(fault, Duration::ZERO);
+        let killed = |fault: &Fault, within: Duration| {
+            fault.killed == Some(call.node) && fault.from <= call.until + within && fault.until >= call.from
+        };
         if failed.status == 0 {
-            let is_excused = self.faults.iter().any(|fault| killed(&fault));
+            let is_excused = self.faults.iter().any(|fault| killed(fault, Duration::ZERO));
             return if is_excused { Why::NodeKilled } else { Why::Wrong };
         }
-        let is_excused_by_bus = self.faults.iter().any(|fault| fault.bus && met(&fault, AFTER));
-        let tells_of_bus = failed.said.contains("bus_away");
-        if tells_of_bus && is_excused_by_bus {
+        let outlives_grants = |fault: &Fault| fault.bus && fault.from + LIFE <= call.until && fault.until >= call.from;
+        if failed.said.contains("bus_away") && self.faults.iter().any(outlives_grants) {
             return Why::BusAway;
         }
         let Some(record) = records.get(failed.request.as_str()) else {
-            // Records travel in batches: a killed node takes its last ones with it.
-            let dies_soon = |fault: &Fault| {
-                fault.killed == Some(call.node) && fault.until >= call.until && fault.from <= call.until + BATCH
-            };
-            let is_lost = self.faults.iter().any(dies_soon);
+            let is_lost = self.faults.iter().any(|fault| killed(fault, UNWRITTEN));
             return if failed.status == 429 && is_lost {
-                Why::NoRecord
+                Why::NodeKilledBeforeItsRecord
             } else {
                 Why::Wrong
             };
         };
-        let last_look = last_look(record);
-        let is_excused_by_fault = self.faults.iter().any(|fault| met(&fault, AFTER));
-        let says = |words: &str| {
-            let details = last_look.iter().filter_map(|one| one["detail"].as_str());
-            // The owner gave its last units a moment ago, and they are gone.
-            let mut open = details.filter(|said| !said.ends_with("and last had 0 free"));
-            open.any(|said| said.contains(words))
-        };
         match failed.status {
-            _ if !is_excused(&last_look) => Why::Wrong,
-            429 | 503 if says("bus away") && is_excused_by_bus => Why::BusAway,
-            429 | 503 if (says("not granted yet") || says("owner away")) && is_excused_by_fault => Why::OwnerAway,
-            429 if !says("bus away") && !says("owner away") && !says("not granted yet") => Why::NoUnits,
+            429 | 503 if is_excused(record) => Why::NoUnits,
             _ => Why::Wrong,
         }
     }
@@ -264,25 +248,27 @@ impl Judge {
     }
 }
 
-/// What the record says of the look that led to the refusal: whoever was chosen before did not come to anything.
-fn last_look(record: &Value) -> Vec<&Value> {
+/// Whether the record says of every team that it had no free unit, or could not serve at all: of the look that led to the
+/// refusal, for whoever was chosen before did not come to anything.
+fn is_excused(record: &Value) -> bool {
     let candidates = record["candidates"].as_array().unwrap();
     let chosen = candidates.iter().rposition(|one| one["reason"] == "chosen");
-    candidates.iter().skip(chosen.map_or(0, |at| at + 1)).collect()
+    let last_look = &candidates[chosen.map_or(0, |at| at + 1)..];
+    let names_all = chosen.is_some() || last_look.len() >= TEAMS;
+    names_all && !last_look.is_empty() && last_look.iter().all(had_nothing)
 }
 
-/// Whether every token that was looked at had no units, or rested.
-fn is_excused(candidates: &[&Value]) -> bool {
-    let excused = [
-        "no_units",
-        "no_slots",
-        "team_cooling",
-        "token_cooling",
-        "model_cooling",
-        "tried_already",
-    ];
-    !candidates.is_empty()
-        && candidates
-            .iter()
-            .all(|one| excused.iter().any(|reason| one["reason"] == *reason))
+/// Whether a token that was passed over could not have served: it rests, or its team's owner said that nothing is free. The
+/// word of an owner that does not answer any more counts for as long as what it granted.
+fn had_nothing(candidate: &Value) -> bool {
+    let detail = candidate["detail"].as_str().unwrap_or_default();
+    match candidate["reason"].as_str().unwrap_or_default() {
+        "team_cooling" | "token_cooling" | "model_cooling" | "tried_already" => true,
+        "no_units" | "no_slots" => {
+            let last_word = detail.split_once("and last had 0 free, ");
+            let age = last_word.and_then(|(_, rest)| rest.strip_suffix(" ms ago")?.parse().ok());
+            detail.starts_with("no units: ") || age.is_some_and(|ms| Duration::from_millis(ms) <= LIFE)
+        }
+        _ => false,
+    }
 }

@@ -42,7 +42,7 @@ use watch::Watching;
 
 /// Acknowledgements that may be outstanding at a time, over all callers.
 const UNACKNOWLEDGED: usize = 16_384;
-/// How often we look whether every stream is still there.
+/// How often we look whether the streams are still there, one at a time.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// Why a node cannot start on NATS: one line that says what and how to mend it.
@@ -151,10 +151,10 @@ impl Drop for NatsBus {
 /// A NATS that was wiped while we run gets its streams back; the journals' new incarnation tells that they are new.
 async fn keep(link: Arc<Link>, options: NatsOptions) {
     let look = async {
-        loop {
+        for turn in 0_usize.. {
             tokio::time::sleep(LOOK_EVERY).await;
             if link.connected().is_ok()
-                && let Err(error) = streams::ensure(&link, &options, Instant::now()).await
+                && let Err(error) = streams::look(&link, &options, turn).await
             {
                 tracing::warn!(%error, "streams of NATS");
             }

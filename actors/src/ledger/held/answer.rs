@@ -122,6 +122,7 @@ impl Held {
         self.used = (standing.charged + standing.outstanding).saturating_sub(in_hand);
         self.used_at = now;
         self.standing = *standing;
+        self.stood_at = Some(now);
         self.release_at = standing.next_release_ms.map(|ms| now.plus_ms(ms));
         if self.rules.daily && self.release_at.is_some() {
             self.day_end = self.release_at;

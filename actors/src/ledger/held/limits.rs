@@ -61,6 +61,7 @@ impl Held {
             charged,
             outstanding,
             free: self.limit.map(|limit| limit.saturating_sub(charged + outstanding)),
+            heard_ms_ago: self.stood_at.map(|at| now.ms_since(at)),
             in_hand: self.stock(now),
             in_flight: self.open,
             next_release_ms: self.release_at.map(|at| at.us_since(now).div_ceil(1000)),

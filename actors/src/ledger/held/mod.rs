@@ -81,6 +81,8 @@ pub struct Held {
     used: u64,
     used_at: Mono,
     standing: Standing,
+    /// When the owner said that, if it ever did.
+    stood_at: Option<Mono>,
     /// When the day that is counted ends, for meters by the day.
     day_end: Option<Mono>,
     /// The ask under way is for the next day's units; and they are not asked for again before.
@@ -124,6 +126,7 @@ impl Held {
             used: 0,
             used_at: now,
             standing: Standing::default(),
+            stood_at: None,
             day_end: None,
             asked_ahead: false,
             next_day_after: Mono(0),

@@ -105,12 +105,18 @@ impl<T> Owner<T> {
         self.chunk_meters = 1;
     }
 
+    /// Whether a snapshot is due, or not all of it is written.
+    pub fn owes_snapshot(&self) -> bool {
+        self.snapshot.is_some()
+            || self.entries_since_snapshot >= self.snapshot_entries
+            || self.bytes_since_snapshot >= SNAPSHOT_BYTES
+    }
+
     fn flush_snapshot(&mut self, moment: Moment) -> Option<Append> {
-        let due = self.entries_since_snapshot >= self.snapshot_entries || self.bytes_since_snapshot >= SNAPSHOT_BYTES;
+        if !self.owes_snapshot() {
+            return None;
+        }
         if self.snapshot.is_none() {
-            if !due {
-                return None;
-            }
             self.snapshot = Some(SnapshotWork {
                 left: self.state.meters().map(|(name, _)| name.clone()).collect(),
                 index: 0,

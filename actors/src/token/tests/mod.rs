@@ -172,6 +172,7 @@ impl Stand {
             proxy: ProxySpec::DIRECT,
             parked_probe_ms: setting.parked_probe_ms,
             probes: 4,
+            uses_every: std::time::Duration::from_secs(60),
             refresh_every_ms: setting.refresh_every_ms,
         };
         let pool = if setting.live {
