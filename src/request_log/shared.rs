@@ -79,8 +79,9 @@ impl Outbox {
         }
     }
 
-    /// The next message: as many of the oldest records as fit, which wait no longer. `None`: there are none.
-    fn message(&self, number: u64) -> Option<Bytes> {
+    /// The next message: as many of the oldest records as fit, which wait no longer; and whether some are left. `None`: there
+    /// are none.
+    fn message(&self, number: u64) -> Option<(Bytes, bool)> {
         let mut most = TOLD_RECORDS;
         loop {
             let mut waiting = self.waiting.lock();
@@ -98,7 +99,7 @@ impl Outbox {
             match codec::encode(codec::VERSION, &told) {
                 Ok(bytes) if bytes.len() <= TOLD_BYTES || count == 1 => {
                     waiting.drain(..count);
-                    return Some(bytes);
+                    return Some((bytes, !waiting.is_empty()));
                 }
                 Ok(_) => most = (count / 2).max(1),
                 Err(error) => {
@@ -276,7 +277,7 @@ async fn tell(bus: BusHandle, clock: Clock, outbox: Arc<Outbox>, stop: Cancellat
             left -= 1;
         }
         message = message.or_else(|| outbox.message(number));
-        let Some(bytes) = &message else {
+        let Some((bytes, leaves_some)) = &message else {
             if stopping {
                 return;
             }
@@ -285,7 +286,8 @@ async fn tell(bus: BusHandle, clock: Clock, outbox: Arc<Outbox>, stop: Cancellat
         match bus.records_append(bytes.clone()).await {
             Ok(_) => {
                 number += 1;
-                told_in = Some(turn);
+                // What did not fit follows soon.
+                told_in = (!leaves_some).then_some(turn);
                 message = None;
                 failing = false;
             }
