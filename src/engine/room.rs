@@ -47,6 +47,8 @@ pub(super) struct Look {
     retry_ms: Option<u64>,
     /// Every meter that was short can never serve this call.
     never: bool,
+    /// An owner has been asked, and has not said no: units may come at any moment.
+    asked: bool,
     /// A meter was short because its owner does not answer…
     away: bool,
     /// …and another because it is used up, as its owner said.
@@ -166,6 +168,7 @@ impl Engine {
             };
             look.blocked = true;
             look.never &= shortage.kind == ShortageKind::Zero;
+            look.asked |= shortage.kind == ShortageKind::Cold;
             match shortage.kind {
                 ShortageKind::Away => look.away = true,
                 ShortageKind::Cold | ShortageKind::Dry | ShortageKind::Zero => look.dry = true,
@@ -195,7 +198,7 @@ impl Engine {
     /// Refuses now if nothing can come within the time left.
     fn refuse_if_hopeless(&self, call: &mut Call, ask: &Ask, look: Look, left: Duration) -> Result<(), GatewayError> {
         let may_come = if look.blocked {
-            !look.never && look.retry_ms.is_none_or(|ms| Duration::from_millis(ms) <= left)
+            !look.never && (look.asked || look.retry_ms.is_none_or(|ms| Duration::from_millis(ms) <= left))
         } else {
             self.next_recovery_ms(ask)
                 .is_some_and(|ms| Duration::from_millis(ms) <= left)
