@@ -102,6 +102,7 @@ impl Stand {
                 proxy: ProxySpec::default(),
                 parked_probe_ms: 60_000,
                 probes: 32,
+                uses_every: Duration::from_secs(60),
                 refresh_every_ms: 0,
             };
             let pool = Pool::start(parts, options).await.unwrap();
