@@ -44,6 +44,9 @@ const SHORTEST_PASSWORD: usize = 8;
 /// Random bytes of a generated password: 24 characters.
 const PASSWORD_BYTES: usize = 18;
 
+/// How often the first administrator is written where another node writes it too, and the pauses between.
+const FIRST_ATTEMPTS: u32 = 50;
+const FIRST_PAUSE: std::time::Duration = std::time::Duration::from_millis(100);
 const HOUR_MS: u64 = 3_600_000;
 
 /// How administrators log in.
@@ -324,29 +327,31 @@ impl Accounts {
         // Of several nodes that start at the same moment one makes the account. A configured password is written over
         // what is there, and over nothing else than that.
         let expect = row.map_or(Expect::Absent, |row| Expect::Revision(row.revision));
-        match self.inner.accounts.put(account_key(&username), record, expect).await {
-            Ok(_) => Ok(generated.then_some(password)),
-            Err(error) if matches!(error.kind, BusErrorKind::Conflict | BusErrorKind::Timeout) => {
-                self.inner
-                    .accounts
-                    .refresh(&account_key(&username))
-                    .await
-                    .map_err(|error| unavailable(&error))?;
-                match self.account(&username) {
-                    // Ours after all: the answer was lost.
-                    Some(account) if account.password_hash == hash => Ok(generated.then_some(password)),
-                    Some(account) => {
-                        let stored = Some(account.password_hash.clone());
-                        if generated || self.inner.hasher.verify(password, stored).await? {
-                            return Ok(None);
-                        }
-                        Err(unavailable(&error))
+        for attempt in 1.. {
+            let put = self.inner.accounts.put(account_key(&username), record.clone(), expect);
+            let error = match put.await {
+                Ok(_) => return Ok(generated.then_some(password)),
+                Err(error) if matches!(error.kind, BusErrorKind::Conflict | BusErrorKind::Timeout) => error,
+                Err(error) => return Err(unavailable(&error)),
+            };
+            let refreshed = self.inner.accounts.refresh(&account_key(&username)).await;
+            refreshed.map_err(|error| unavailable(&error))?;
+            match self.account(&username) {
+                // Ours after all: the answer was lost.
+                Some(account) if account.password_hash == hash => return Ok(generated.then_some(password)),
+                Some(account) => {
+                    let stored = Some(account.password_hash.clone());
+                    if generated || self.inner.hasher.verify(password, stored).await? {
+                        return Ok(None);
                     }
-                    None => Err(unavailable(&error)),
+                    return Err(unavailable(&error));
                 }
+                // JetStream refuses as soon as another's write is proposed, which may be before it can be read.
+                None if attempt < FIRST_ATTEMPTS => tokio::time::sleep(FIRST_PAUSE).await,
+                None => return Err(unavailable(&error)),
             }
-            Err(error) => Err(unavailable(&error)),
         }
+        Ok(None)
     }
 }
 
