@@ -1,11 +1,12 @@
 """100,000 tokens: how long a start takes, what the process weighs, how fast the first admin page is.
 
-    benches/scale/run.sh [--tokens N] [--per-team N] [--never-asked]
+    benches/scale/run.sh [--tokens N] [--per-team N] [--never-asked] [--panel [--watch SECONDS]]
 """
 
 import argparse
 import json
 import os
+import shutil
 import signal
 import socket
 import statistics
@@ -20,6 +21,8 @@ parser.add_argument("--target", required=True)
 parser.add_argument("--tokens", type=int, default=100_000)
 parser.add_argument("--per-team", type=int, default=5)
 parser.add_argument("--never-asked", action="store_true", help="the upstream is away: no credential's team is known")
+parser.add_argument("--panel", action="store_true", help="the panel's token page in a headless browser, and nothing else")
+parser.add_argument("--watch", type=int, default=0, help="with --panel: look at the page for so long, and at its memory")
 args = parser.parse_args()
 PROGRAM = os.path.join(args.target, "grok2api")
 HERE = tempfile.mkdtemp(prefix="grok2api-scale-")
@@ -113,6 +116,21 @@ while not args.never_asked and steady < 4 and time.monotonic() - began < 600:
     time.sleep(0.5)
     teams = call(admin + "/tokens/counts", bearer=token)["teams"]
     last, steady = teams, steady + 1 if teams == last and teams else 0
+if args.panel:
+    # Some are off: a filter has something to find.
+    ids = [item["id"] for item in call(admin + "/tokens?limit=500", bearer=token)["items"]]
+    for at in ids[:: len(ids) // 200]:
+        body = json.dumps({"switch": "off"}).encode()
+        headers = {"content-type": "application/json", "authorization": "Bearer " + token}
+        urllib.request.urlopen(urllib.request.Request(f"{admin}/tokens/{at}", body, headers, method="PATCH"))
+    browser = os.environ.get("GROK2API_TEST_CHROMIUM") or shutil.which("chromium") or shutil.which("google-chrome")
+    script = os.path.join(os.path.dirname(os.path.abspath(__file__)), "panel.mjs")
+    env = {**os.environ, "GATEWAY": base, "PASSWORD": PASSWORD, "CHROMIUM": browser, "WATCH_S": str(args.watch)}
+    subprocess.run(["node", script], env=env, check=True)
+    stop(process)
+    simulator.send_signal(signal.SIGTERM)
+    simulator.wait(timeout=60)
+    raise SystemExit(0)
 if args.never_asked:
     time.sleep(2)
 else:

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# 100,000 tokens: start, memory, first admin page. `run.sh [--tokens N]`; prints the table of benches/README.md.
+# 100,000 tokens: start, memory, first admin page. `run.sh [--tokens N] [--panel]`; prints the table of benches/README.md.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 cargo build --release --locked --bin grok2api

@@ -50,6 +50,7 @@ const FILES: &[(&str, &[u8])] = files! {
     "pages/chat_turn.js"
     "pages/chat_video.js"
     "pages/cluster.js"
+    "pages/cluster_feed.js"
     "pages/config.js"
     "pages/config_control.js"
     "pages/datacenter.js"

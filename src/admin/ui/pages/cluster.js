@@ -8,6 +8,7 @@ import { num, duration, rough, short } from '../format.js';
 import { Mark, Failure, Waiting, Figure, Empty, usePoll, toastError } from '../parts/bits.js';
 import { Confirm } from '../parts/float.js';
 import { Ring, hueOf } from '../parts/ring.js';
+import { Feed } from './cluster_feed.js';
 
 function Node({ node, shards, drain }) {
   const mine = shards.filter((shard) => shard.owner === node.session);
@@ -60,7 +61,8 @@ export function ClusterPage() {
         <${Figure} name=${t('cluster.bus')} value=${data.bus.connected ? (data.bus.latency_us === null ? '–' : duration(data.bus.latency_us / 1000)) : t('cluster.cut')} tone=${data.bus.connected && data.bus.lag_ms < 1500 ? '' : 'bad'} note=${word('buskind', data.bus.kind)} />
         <${Figure} name=${t('cluster.asked')} value=${short(data.bus.requests)} note=${t('cluster.lost', { n: num(data.bus.requests_lost), spooled: num(data.bus.spooled) })} tone=${data.bus.spooled > 1000 ? 'warn' : ''} /></div>
       <div class="clusterview"><section class="card stack"><h2>${t('cluster.ring')}</h2><${Ring} shards=${shards} nodes=${data.nodes} /></section>
-        <div class="nodes">${data.nodes.map((node) => html`<${Node} key=${node.session} node=${node} shards=${shards} drain=${setAsking} />`)}</div></div>`}
+        <div class="nodes">${data.nodes.map((node) => html`<${Node} key=${node.session} node=${node} shards=${shards} drain=${setAsking} />`)}</div></div>
+      <${Feed} nodes=${data.nodes} shards=${shards} />`}
     ${asking && html`<${Confirm} title=${t('cluster.draintitle', { node: asking.node })} action=${t('cluster.drain')} busy=${busy} close=${() => setAsking(null)} run=${drain}><p>${t('cluster.drainwhat', { n: num(asking.shards?.length || 0) })}</p>${asking.is_self && html`<p class="warn">${t('cluster.drainself')}</p>`}<//>`}
   </div>`;
 }

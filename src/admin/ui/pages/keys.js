@@ -2,8 +2,8 @@
 
 import { html, useState, useEffect } from '../vendor/mod.js';
 import { t } from '../i18n.js';
-import { isAdmin, toast } from '../store.js';
-import { get, post, patch, remove } from '../api.js';
+import { isAdmin, offers, serverNow, toast } from '../store.js';
+import { get, post, patch, query, remove } from '../api.js';
 import { param, setParams } from '../router.js';
 import { num, cut, usd, clock } from '../format.js';
 import { Icon, Shape } from '../parts/icons.js';
@@ -27,12 +27,18 @@ function Today({ row }) {
   return html`<div class="sub cut">${t(`key.per.${name}`)} ${show(spent)} / ${show(limit)}</div><${Meter} used=${spent} limit=${limit} label=${t(`key.per.${name}`)} />`;
 }
 
-const columns = () => [
+const MONTH_MS = 30 * 86_400_000;
+const TICKS = 1e10;
+
+/** Today, and below it the last 30 days. */
+const Both = ({ today, month }) => html`<div>${today}</div><div class="sub">${month}</div>`;
+
+const columns = (month) => [
   { name: 'name', width: 'minmax(150px, 1.4fr)', label: t('key.name'), cell: (row) => html`<div class="cut isolate"><button type="button" class="open name" onClick=${() => setParams({ open: row.id }, { push: true })}>${cut(row.name, 80)}</button></div><div class="sub mono cut">${row.display_key}</div>` },
   { name: 'state', width: '100px', label: t('key.state'), cell: (row) => html`<span class=${`mark ${TONES[stateOf(row)]}`}><${Shape} state=${stateOf(row)} />${t(`keystate.${stateOf(row)}`)}</span>` },
   { name: 'today', width: 'minmax(150px, 1fr)', label: t('key.tightest'), cell: (row) => html`<${Today} row=${row} />` },
-  { name: 'chat', width: '80px', end: true, label: t('key.chattoday'), cell: (row) => num(row.usage_today?.chat_used) },
-  { name: 'usd', width: '90px', end: true, label: t('key.spent'), cell: (row) => usd(row.usage_today?.spent_usd) },
+  { name: 'chat', width: '96px', end: true, label: t('key.callsboth'), cell: (row) => html`<${Both} today=${num(row.usage_today?.chat_used)} month=${num(month[row.id]?.requests ?? 0)} />` },
+  { name: 'usd', width: '96px', end: true, label: t('key.spentboth'), cell: (row) => html`<${Both} today=${usd(row.usage_today?.spent_usd)} month=${usd((month[row.id]?.cost_ticks ?? 0) / TICKS)} />` },
   { name: 'models', width: 'minmax(90px, 1fr)', label: t('key.models'), cell: (row) => (row.allowed_models.length ? html`<span class="isolate">${cut(row.allowed_models.join(', '), 60)}</span>` : html`<span class="soft">${t('key.allmodels')}</span>`) },
   { name: 'expires', width: '90px', end: true, label: t('key.expires'), cell: (row) => (row.expires_at ? html`<span title=${clock(row.expires_at * 1000, true)}>${clock(row.expires_at * 1000, true).slice(0, 10)}</span>` : html`<span class="soft">${t('time.never')}</span>`) },
   { name: 'used', width: '84px', end: true, label: t('token.used'), cell: (row) => html`<${Ago} ms=${row.last_used_at && row.last_used_at * 1000} none=${t('time.never')} />` },
@@ -46,6 +52,9 @@ export const Secret = ({ made, close }) => html`<${Dialog} title=${t('key.madeti
 
 export function KeysPage() {
   const { data, error, reload } = usePoll(() => get('/keys'), 5000);
+  // Sums of days change slowly: groups of at most 100 keys, the busiest.
+  const sums = usePoll(() => (offers('requests.rollups') ? get(`/rollups${query({ since_ms: Math.floor(serverNow() - MONTH_MS), step: 'day', by: 'key' })}`) : Promise.resolve({ groups: [] })), 60_000);
+  const month = Object.fromEntries((sums.data?.groups || []).map((group) => [group.name, group.sums]));
   const [made, setMade] = useState(null);
   const [asking, setAsking] = useState(null);
   const [busy, setBusy] = useState(false);
@@ -80,7 +89,7 @@ export function KeysPage() {
       <div class="filters"><label class="search"><span class="hidden-text">${t('key.search')}</span><${Icon} name="search" size=${16} /><input class="input" type="search" data-search placeholder=${t('key.search')} value=${text} onInput=${(e) => setText(e.target.value)} /></label>
         ${['active', 'disabled', 'expired'].map((one) => html`<button type="button" key=${one} class="button small" aria-pressed=${String(state === one)} onClick=${() => setParams({ state: state === one ? '' : one })}>${t(`keystate.${one}`)} <span class="unit">${num(count(one))}</span></button>`)}
         ${(text || state) && html`<button type="button" class="button small quiet" onClick=${() => { setText(''); setParams({ state: '' }); }}>${t('reset')}</button>`}</div>
-      ${rows.length ? html`<${Table} testid="keys" label=${t('page.keys')} columns=${columns()} total=${rows.length} rowAt=${(at) => rows[at]} idOf=${(row) => row.id} open=${(row) => setParams({ open: row.id }, { push: true })} opened=${opened?.id} minWidth="1010px" above=${380} foot=${html`<span>${t('key.count', { n: num(rows.length) })}</span>`} />`
+      ${rows.length ? html`<${Table} testid="keys" label=${t('page.keys')} columns=${columns(month)} stamp=${sums.at} total=${rows.length} rowAt=${(at) => rows[at]} idOf=${(row) => row.id} open=${(row) => setParams({ open: row.id }, { push: true })} opened=${opened?.id} minWidth="1010px" above=${380} foot=${html`<span>${t('key.count', { n: num(rows.length) })}</span>`} />`
         : html`<${Empty} title=${all.length ? t('nothing') : t('key.empty')}>${!all.length && html`<p>${t('key.emptyhint')}</p>`}<//>`}`}
     ${(param('new') || opened) && html`<${KeyDialog} key=${opened?.id || 'new'} row=${opened} close=${close} busy=${busy}
       saved=${(row, isNew) => { reload(); close(); if (isNew) setMade(row); else toast(t('saved')); }} flip=${flip} ask=${setAsking} />`}

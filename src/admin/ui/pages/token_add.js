@@ -55,6 +55,7 @@ export function TokenAdd({ close, done }) {
         <${Field} label=${t('import.file')} control=${(about) => html`<input class="input" type="file" ...${about} accept=".txt,.csv,.json,.jsonl,.ndjson,text/plain" onChange=${(e) => setFile(e.target.files[0] || null)} />`} />
       </div>
     </form>
+    <p class="small soft">${t('import.orjob')} <a href="/admin/jobs?start=1" data-testid="to-job">${t('job.start')}</a></p>
     ${fault && html`<${Failure} error=${fault} />`}
     ${report && html`<${Report} report=${report} />`}
   <//>`;

@@ -91,4 +91,6 @@ export default {
   'image.hint': '暴风雨中的灯塔，木刻风格', 'image.edithint': '描述要修改的地方', 'image.edit': '以此图继续', 'image.sources': '编辑自己的图片', 'image.count': '数量', 'image.do': '生成', 'image.doedit': '编辑', 'image.left': '还有 {n} 张',
   'image.none': '图片完成后会逐张出现在这里。', 'film.hint': '黄昏时拍打码头的海浪，缓慢平移', 'film.source': '以图片开始', 'film.seconds': '时长（秒）', 'film.resolution': '分辨率', 'film.do': '生成', 'film.none': '视频需要一些时间，回到本页会继续等待。', 'film.progress': '进度',
   'film.left': '已停止查询', 'film.look': '继续查询', 'film.withheld': '上游没有给出结果。',
+  'feed.title': '实时动态', 'feed.none': '自打开本页以来没有动态：令牌冷却与分片易主会显示在这里。', 'feed.shard': '分片 {n}', 'feed.to': '归 {node}', 'happened.cooled': '冷却', 'happened.exhausted': '额度用尽', 'happened.expired': '被永久拒绝', 'happened.recovered': '恢复可用',
+  'happened.disabled': '已停用', 'happened.added': '已添加', 'happened.deleted': '已删除', 'happened.updated': '已更改', 'key.callsboth': '调用 · 30 天', 'key.spentboth': '花费 · 30 天', 'import.orjob': '批量、新铸或由自有服务提供，并逐个验证：',
 };

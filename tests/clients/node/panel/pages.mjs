@@ -260,6 +260,10 @@ export async function cluster({ page, base }) {
   await page.goto(`${base}/admin/cluster`);
   await page.ready();
   assert.match(await page.text('main'), /stands alone|独立运行/);
+  // What happens is told as it happens.
+  await page.until(`/live/.test(document.querySelector('${id('feed')}').innerText)`, 'it listens');
+  await page.evaluate(`(async () => { const view = await (await fetch('/api/v1/admin/session')).json(); const token = (await (await fetch('/api/v1/admin/tokens?limit=1')).json()).items[0].id; for (const to of ['off', 'on']) await fetch('/api/v1/admin/tokens/' + token, { method: 'PATCH', headers: { 'x-csrf-token': view.csrf_token, 'content-type': 'application/json' }, body: JSON.stringify({ switch: to }) }); })()`);
+  await page.until(`/Switched off/.test(document.querySelector('${id('feed')}').innerText)`, 'a token was switched off');
 }
 
 /** A job of a list, live to its end; its failures have reasons; a retry, a pause and the history. */
@@ -452,4 +456,5 @@ export async function nodes({ page, base, picture }) {
   await page.click(id('confirm-yes'));
   await page.until(`!(${other}) || !(${other}).querySelector('${id('drain')}')`, 'it drains or is gone');
   await page.until('new Set([...document.querySelectorAll(".ring path")].map((one) => one.getAttribute("fill"))).size === 1', 'the other one owns every shard');
+  await page.until(`/Shard \\d+/.test(document.querySelector('${id('feed')}').innerText)`, 'and the feed tells of it');
 }

@@ -79,6 +79,39 @@ async function pictures(state) {
   await page.size(1280, 860);
 }
 
+const test = (name) => `[data-testid="${name}"]`;
+/** What lies over the pages: where it is, what opens it, and what it is then. */
+const FLOATS = [
+  ['token_drawer', '/admin/token?sort=-use_count', `${test('tokens')} .lines .open`, `${test('token-drawer')} ${test('quotas')}`],
+  ['token_add', '/admin/token?add=1', '', test('token-add')],
+  ['key_dialog', '/admin/keys?new=1', '', test('key-dialog')],
+  ['request_drawer', '/admin/requests?outcome=success', `${test('requests')} .lines .open`, `${test('request-drawer')} .timeline`],
+  ['job_drawer', '/admin/jobs', '.job .open', test('job-drawer')],
+  ['job_start', '/admin/jobs?start=1', '', test('job-dialog')],
+  ['cache_preview', '/admin/cache', '.gallery .shot', `${test('cache-preview')} img`],
+  ['user_dialog', '/admin/users', test('user-add'), test('user-dialog')],
+  ['log_files', '/admin/datacenter', test('logs-files'), `${test('logfile-lines')} .logline`],
+];
+
+async function floats() {
+  for (const [width, height] of SIZES) {
+    await page.size(width, height);
+    for (const [name, view, opener, shown] of FLOATS) {
+      await page.goto(GATEWAY + view);
+      await page.ready();
+      if (opener) await page.click(opener);
+      await page.see(shown);
+      if (name === 'log_files') await page.evaluate(`document.querySelector('${test('logs')}').scrollIntoView()`);
+      const fits = await page.evaluate("[...document.querySelectorAll('[role=dialog]')].every((one) => { const box = one.getBoundingClientRect(); return box.left >= 0 && box.top >= 0 && box.right <= innerWidth + 1 && box.bottom <= innerHeight + 1; })");
+      assert.equal(fits, true, `${name} is off the screen at ${width} px`);
+      for (const scheme of ['light', 'dark']) { await page.scheme(scheme); await picture(`${name}-open-${width}-${scheme}-en`); }
+      await accessible(`${name} ${width}`);
+    }
+  }
+  await page.scheme('light');
+  await page.size(1280, 860);
+}
+
 await page.size(1280, 860);
 await page.scheme('light');
 await step('login', async () => {
@@ -98,6 +131,7 @@ if (WHAT === 'pages') {
 } else {
   await step('pictures', () => pictures(WHAT === 'empty' ? 'empty' : 'busy'));
 }
+if (WHAT === 'pictures') await step('what lies over the pages', floats);
 if (WHAT === 'empty') {
   await step('the node dies', () => tools.expecting(/ERR_|Failed to load/, async () => {
     await page.goto(`${GATEWAY}/admin/keys`);
