@@ -24,7 +24,7 @@ parser.add_argument("--never-asked", action="store_true", help="the upstream is 
 parser.add_argument("--panel", action="store_true", help="the panel's token page in a headless browser, and nothing else")
 parser.add_argument("--watch", type=int, default=0, help="with --panel: look at the page for so long, and at its memory")
 args = parser.parse_args()
-PROGRAM = os.path.join(args.target, "grok2api")
+PROGRAM = os.path.abspath(os.path.join(args.target, "grok2api"))
 HERE = tempfile.mkdtemp(prefix="grok2api-scale-")
 PASSWORD = "a password for benches"
 

@@ -108,8 +108,8 @@ export function query(parts) {
   return pairs.length ? `?${new URLSearchParams(pairs)}` : '';
 }
 
-const opened = async (value) => {
-  operations.value = new Set((await admin('GET', '/operations')).items.map((one) => one.name));
+const opened = async (value, known = admin('GET', '/operations')) => {
+  operations.value = new Set((await known).items.map((one) => one.name));
   remember('known', '1');
   session.value = value;
   expired.value = false;
@@ -122,7 +122,9 @@ export async function loadSession() {
     return;
   }
   try {
-    await opened(await admin('GET', '/session'));
+    // Both at once: one round trip less until the page is seen.
+    const [session, known] = await Promise.all([admin('GET', '/session'), admin('GET', '/operations')]);
+    await opened(session, known);
   } catch (error) {
     if (error.status !== 401) throw error;
     remember('known', null);

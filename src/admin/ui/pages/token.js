@@ -51,7 +51,13 @@ function useRows(filters) {
   const view = useRef([0, 40]);
   useEffect(() => { source.current.filters = filters; source.reset(); }, [key]);
   useEffect(() => {
-    const timer = setInterval(() => { if (!document.hidden) source.refresh(...view.current); }, LIVE_MS);
+    // Not while rows pass by.
+    let last = '';
+    const timer = setInterval(() => {
+      const key = view.current.join();
+      if (!document.hidden && key === last) source.refresh(...view.current);
+      last = key;
+    }, LIVE_MS);
     return () => clearInterval(timer);
   }, []);
   return { source, view };

@@ -23,11 +23,15 @@ export function useActivity(rows) {
     if (!offers('tokens.activity')) return undefined;
     let over = false;
     let last = '';
+    let seen = '';
     let at = 0;
     const round = async () => {
       const ids = rows().slice(0, MOST).map((row) => row.id);
       const key = ids.join();
-      if (document.hidden || !ids.length || (key === last && Date.now() - at < EVERY)) return;
+      // Not while rows pass by.
+      const moves = key !== seen;
+      seen = key;
+      if (document.hidden || moves || !ids.length || (key === last && Date.now() - at < EVERY)) return;
       last = key;
       at = Date.now();
       try {

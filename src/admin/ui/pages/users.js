@@ -68,7 +68,7 @@ export function UsersPage() {
     <div class="head"><h1>${t('page.users')}</h1>${isAdmin() && html`<button type="button" class="button main" onClick=${() => setAdding(true)} data-testid="user-add"><${Icon} name="plus" size=${16} />${t('user.add')}</button>`}</div>
     ${users.error && html`<${Failure} error=${users.error} retry=${users.reload} />`}
     ${!users.data && !users.error && html`<${Waiting} />`}
-    ${users.data && html`<section class="card over"><table class="plain people" data-testid="users"><thead><tr><th>${t('user.name')}</th><th>${t('user.role')}</th><th class="end">${t('user.sessions')}</th><th>${t('user.since')}</th><th><span class="hidden-text">${t('user.actions')}</span></th></tr></thead><tbody>
+    ${users.data && html`<section class="card over" tabindex="0" role="region" aria-label=${t('page.users')}><table class="plain people" data-testid="users"><thead><tr><th>${t('user.name')}</th><th>${t('user.role')}</th><th class="end">${t('user.sessions')}</th><th>${t('user.since')}</th><th><span class="hidden-text">${t('user.actions')}</span></th></tr></thead><tbody>
       ${users.data.items.map((user) => html`<tr key=${user.username}><td class="isolate"><strong>${cut(user.username, 64)}</strong>${user.is_first && html` <span class="chip">${t('user.configured')}</span>`}${user.username === session.value.username && html` <span class="chip info">${t('user.you')}</span>`}</td>
         <td class="whole">${word('role', user.role)}</td><td class="end">${num(user.sessions)}</td><td class="whole"><${Ago} ms=${user.created_ms} /></td>
         <td class="end">${isAdmin() && !user.is_first && html`<span class="row tight">

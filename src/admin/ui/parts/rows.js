@@ -2,8 +2,14 @@
 
 import { signal } from '../vendor/mod.js';
 
-const NEAR = 100;
+/** Of a first page: more than a screen. */
+const FIRST = 60;
+/** Of those that follow while somebody scrolls: a page is read between two frames. */
+const NEXT = 200;
+/** Where all are wanted. */
 const FAR = 1000;
+/** Rows that are held ahead of those in view. */
+const LEAD = 300;
 
 /** `load(cursor, limit)` answers {items, next_cursor, total}. */
 export function rowSource(load, idOf) {
@@ -11,7 +17,7 @@ export function rowSource(load, idOf) {
   let marks = [{ at: 0, cursor: '' }];
   let next = '';
   let more = true;
-  let wanted = NEAR;
+  let wanted = FIRST;
   let busy = false;
   let life = 0;
   const state = signal({ version: 0, total: 0, loaded: false, error: null });
@@ -23,7 +29,7 @@ export function rowSource(load, idOf) {
     const mine = life;
     try {
       while (mine === life && more && items.length < wanted) {
-        const limit = wanted - items.length > 2 * NEAR ? FAR : NEAR;
+        const limit = wanted === Infinity ? FAR : NEXT;
         const page = await load(next, limit);
         if (mine !== life) return;
         if (items.length) marks.push({ at: items.length, cursor: next });
@@ -48,13 +54,13 @@ export function rowSource(load, idOf) {
       life += 1;
       busy = true;
       const mine = life;
-      load('', NEAR).then((page) => {
+      load('', FIRST).then((page) => {
         if (mine !== life) return;
         items = page.items;
         marks = [{ at: 0, cursor: '' }];
         next = page.next_cursor || '';
         more = Boolean(page.next_cursor);
-        wanted = NEAR;
+        wanted = FIRST;
         busy = false;
         tell({ total: more ? page.total : items.length, loaded: true, error: null });
       }, (error) => {
@@ -65,8 +71,9 @@ export function rowSource(load, idOf) {
     },
     /** Loads until this row is held. */
     need(to) {
-      if (to + 20 <= wanted && items.length >= Math.min(to, wanted)) return;
-      wanted = Math.max(wanted, to + NEAR / 2);
+      // The first page is enough until somebody scrolls.
+      if (to <= FIRST - 20 && items.length >= to) return;
+      wanted = Math.max(wanted, to + LEAD);
       if (more && items.length < wanted && !state.value.error) fill();
     },
     async all() {
@@ -80,12 +87,17 @@ export function rowSource(load, idOf) {
       if (busy || !state.value.loaded) return;
       const mine = life;
       const mark = marks.findLast((one) => one.at <= from) || marks[0];
-      const limit = Math.min(FAR, Math.max(NEAR, to - mark.at));
+      const limit = Math.min(FAR, Math.max(FIRST, to - mark.at));
       busy = true;
       try {
         const page = await load(mark.cursor, limit);
         if (mine !== life) return;
         const count = page.items.length;
+        // A row that says the same is the same: what is drawn of it stays.
+        page.items = page.items.map((row, at) => {
+          const known = items[mark.at + at];
+          return mark.at + at >= from && mark.at + at < to && known && JSON.stringify(known) === JSON.stringify(row) ? known : row;
+        });
         const last = page.items.at(-1);
         const old = items[mark.at + count - 1];
         const follows = last && old && idOf(last) === idOf(old) && page.next_cursor;
