@@ -17,7 +17,9 @@ export function meterName(meter) {
 export const meterSays = (meter) => (meter.limit === null ? t('meter.nolimit', { used: amount(meter, meter.used) }) : `${amount(meter, meter.used)} / ${amount(meter, meter.limit)}`);
 
 export function QuotaBar({ meter, label }) {
-  const limit = meter.limit ?? 0;
+  // Without a limit there is no share of it.
+  if (meter.limit === null) return html`<div class="meter" aria-hidden="true"></div>`;
+  const { limit } = meter;
   const part = (value) => (limit > 0 ? Math.min(1, value / limit) : value > 0 ? 1 : 0);
   const spent = part(meter.used);
   const ready = Math.min(1 - spent, part(meter.reserved));

@@ -27,7 +27,7 @@ export default {
   'token.deleted': '已删除 {n} 个', 'token.deleteone': '删除此令牌？', 'token.deletewhat': '{token} 及其全部记录将被删除。', 'token.deletemany': '删除 {n} 个令牌？', 'token.deletemanywhat': '{n} 个令牌及其全部记录将被删除。', 'token.deleteorder': '若只想暂时搁置，请改用停用。',
   'token.batch.refresh': '已检查 {n} 个', 'token.batch.clear': '已解除 {n} 个', 'token.batch.disable': '已停用 {n} 个', 'token.batch.enable': '已启用 {n} 个', 'token.batch.delete': '已删除 {n} 个', 'token.stoppedat': '已停止，完成 {n}/{of}',
   'token.doing.refresh': '正在检查', 'token.doing.clear': '正在解除', 'token.doing.disable': '正在停用', 'token.doing.enable': '正在启用', 'token.doing.delete': '正在删除',
-  'token.empty': '还没有令牌', 'token.emptyhint': '令牌是上游的凭据，即 xAI API 密钥。可在此粘贴，或通过环境变量在启动时提供。', 'token.served': '服务过的请求', 'token.noserved': '请求日志中没有记录。', 'token.allserved': '它的全部请求', 'token.lasthour': '最近一小时每分钟请求数',
+  'token.empty': '还没有令牌', 'token.emptyhint': '令牌是上游的凭据，即 xAI API 密钥。可在此粘贴，或通过环境变量在启动时提供。', 'token.served': '服务过的请求', 'token.noserved': '请求日志中没有记录。', 'token.allserved': '它的全部请求', 'token.lasthour': '最近一小时的请求',
   'import.paste': '每行一个凭据', 'import.hint': '也可以是含 token、label、note、tags、proxy 的 JSON 行。以 # 开头的行会跳过。重复粘贴无妨。', 'import.file': '或选择文件', 'import.bylook': '按格式判断', 'import.go': '添加 {n} 个', 'import.gofile': '添加文件内容',
   'import.added': '已添加', 'import.existing': '已存在', 'import.invalid': '不是凭据', 'import.line': '行号', 'import.what': '结果', 'import.why': '原因', 'import.more': '另有 {n} 行未显示。', 'import.save': '保存错误列表',
   'import.n.added': '新增 {n}', 'import.n.existing': '已存在 {n}', 'import.n.invalid': '未接受 {n}',
