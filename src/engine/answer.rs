@@ -19,9 +19,10 @@ use grok2api_schemas::ids::TokenId;
 use http::HeaderMap;
 use tokio::time::{Instant, Sleep};
 
-use super::call::{Call, outcome_of};
+use super::call::Call;
 use super::dialect::{Dialect, Relay, Step};
 use super::error::{ErrorKind, GatewayError, RefusalReason};
+use super::record::outcome_of;
 use super::settings::Timeouts;
 
 /// What the front sends.

@@ -13,6 +13,7 @@ pub mod telemetry;
 pub mod direct;
 pub mod answer;
 mod call;
+mod record;
 pub mod keys;
 pub mod ask;
 pub mod dialect;
@@ -201,17 +202,17 @@ impl Engine {
 
     /// A request that never became a call: it is written down and counted all the same.
     pub fn refused(&self, arrival: &Arrival, route: &'static str, error: &GatewayError) {
-        call::refused(self, arrival, route, error);
+        record::refused(self, arrival, route, error);
     }
 
     /// A request that was answered without a call: it is written down and counted all the same.
     pub fn answered(&self, arrival: &Arrival, route: &'static str, about: &Answered<'_>) {
-        call::answered(self, arrival, route, about);
+        record::answered(self, arrival, route, about);
     }
 
     /// What an earlier request turned out to cost is written down. It is no request of its own, and counts as none.
     pub fn settled(&self, arrival: &Arrival, route: &'static str, about: &Answered<'_>) {
-        self.log.offer(call::record_of(arrival, route, about));
+        self.log.offer(record::record_of(arrival, route, about));
     }
 
     /// Time limits for a model.

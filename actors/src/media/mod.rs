@@ -3,6 +3,7 @@
 
 mod disk;
 mod download;
+mod error;
 mod index;
 pub mod name;
 mod share;
@@ -10,7 +11,6 @@ pub mod sniff;
 #[cfg(test)]
 mod tests;
 
-use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -28,14 +28,15 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use error::MediaError;
 pub use index::{Entry, FileKey};
 
 use crate::bus::{BusHandle, codec};
 use crate::clock::Clock;
-use crate::egress::guard::{FetchError, FetchErrorKind, Fetcher};
+use crate::egress::guard::Fetcher;
 use crate::mailbox::Mailbox;
 use crate::runtime::ArbiterPool;
-use crate::store::{Store, StoreError, StoreWrite};
+use crate::store::{Store, StoreWrite};
 use disk::{Disk, Incoming};
 use download::{Await, Download, Wanted};
 use index::Index;
@@ -53,56 +54,6 @@ const SWEEP_EVERY: u32 = 10;
 /// The store's tree of entries.
 const TREE: &str = "media#";
 const VERSION: u8 = 1;
-
-/// Why there is no file.
-#[derive(Clone, Debug)]
-pub enum MediaError {
-    /// It could not be fetched.
-    Fetch(FetchError),
-    /// It is not what it was said to be: no picture, or no film.
-    NotMedia,
-    /// It was here and is no more.
-    Gone,
-    /// The disk.
-    Disk(String),
-    /// The bus, or the store.
-    Bus(String),
-}
-
-impl MediaError {
-    fn fetch(kind: FetchErrorKind, message: &str) -> MediaError {
-        MediaError::Fetch(FetchError {
-            kind,
-            message: message.to_owned(),
-        })
-    }
-}
-
-impl fmt::Display for MediaError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            MediaError::Fetch(error) => write!(f, "fetching: {error}"),
-            MediaError::NotMedia => f.write_str("its content is neither a picture nor a film"),
-            MediaError::Gone => f.write_str("it is not here"),
-            MediaError::Disk(what) => write!(f, "disk: {what}"),
-            MediaError::Bus(what) => write!(f, "sharing: {what}"),
-        }
-    }
-}
-
-impl std::error::Error for MediaError {}
-
-impl From<io::Error> for MediaError {
-    fn from(error: io::Error) -> MediaError {
-        MediaError::Disk(error.to_string())
-    }
-}
-
-impl From<StoreError> for MediaError {
-    fn from(error: StoreError) -> MediaError {
-        MediaError::Bus(error.to_string())
-    }
-}
 
 /// What may be changed while it runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

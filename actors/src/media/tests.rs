@@ -12,7 +12,7 @@ use super::share::Turn;
 use super::*;
 use crate::bus::Expect;
 use crate::bus::local::LocalBus;
-use crate::egress::guard::FetcherOptions;
+use crate::egress::guard::{FetchErrorKind, FetcherOptions};
 use crate::egress::{Egress, EgressOptions, Origin};
 use grok2api_schemas::bus::subjects::buckets;
 use grok2api_schemas::media::FetchClaim;
