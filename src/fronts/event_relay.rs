@@ -19,6 +19,8 @@ pub enum Meaning {
     Last,
     /// It may report a failure: whoever knows the upstream is asked.
     Suspect,
+    /// The upstream could not go on; whoever knows it is asked why.
+    Failed,
     /// It passes, but the answer has not begun with it.
     Idle,
     /// It says nothing that a client of the dialect would understand.
@@ -35,6 +37,17 @@ pub trait EventReader: Send {
 
     /// The name that the event must bear on the wire, where clients need it and the upstream left it out.
     fn name_of(&self, data: &[u8]) -> Option<&'static str>;
+
+    /// What the client gets for the event that was read last: the event itself, unless it is turned into others.
+    fn written(&mut self, event: &Event, data: &[u8]) -> Bytes {
+        match event.name() {
+            Some(_) => event.raw(),
+            None => match self.name_of(data) {
+                Some(name) => named(name, &event.raw()),
+                None => event.raw(),
+            },
+        }
+    }
 
     /// The event that ends the stream with a failure, after so many that were passed on.
     fn failure(&self, error: &GatewayError, passed: u64) -> Bytes;
@@ -73,30 +86,28 @@ impl<R: EventReader> EventRelay<R> {
             return;
         }
         let mut meaning = self.reader.read(event.name(), data);
-        if meaning == Meaning::Suspect {
+        if matches!(meaning, Meaning::Suspect | Meaning::Failed) {
             if let Some(fault) = (self.faults)(event.name(), data) {
                 self.ended = true;
                 return out.push(Step::Fault(Box::new(fault)));
+            }
+            if meaning == Meaning::Failed {
+                self.ended = true;
+                return out.push(Step::Cut);
             }
             meaning = Meaning::Part;
         }
         match meaning {
             Meaning::Nothing => return,
             Meaning::Idle => return out.push(Step::Send(event.raw())),
-            Meaning::Part | Meaning::Last | Meaning::Suspect => {}
+            Meaning::Part | Meaning::Last | Meaning::Suspect | Meaning::Failed => {}
         }
-        self.passed += 1;
-        let bytes = match event.name() {
-            Some(_) => event.raw(),
-            None => match self.reader.name_of(data) {
-                Some(name) => named(name, &event.raw()),
-                None => event.raw(),
-            },
-        };
+        let bytes = self.reader.written(event, data);
+        self.passed += u64::from(!bytes.is_empty());
         if meaning == Meaning::Last {
             self.ended = true;
             out.push(Step::Done(whole(bytes)));
-        } else {
+        } else if !bytes.is_empty() {
             out.push(Step::Send(bytes));
         }
     }

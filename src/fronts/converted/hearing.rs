@@ -8,20 +8,8 @@ use serde_json::value::RawValue;
 
 use super::said::{Said, Why};
 use crate::engine::dialect::{Dialect, Told};
+use crate::fronts::event_relay::Meaning;
 use crate::fronts::openai::responses::dialect::ResponsesDialect;
-
-/// What an event was.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Heard {
-    /// Part of the answer, or nothing.
-    Part,
-    /// The last of it.
-    Last,
-    /// The upstream could not go on.
-    Failed,
-    /// Nothing that is known; it may report a failure.
-    Suspect,
-}
 
 /// Follows a stream.
 #[derive(Default)]
@@ -128,16 +116,12 @@ fn called(item: &WireItem<'_>) -> Option<Said> {
 
 impl Hearing {
     /// Takes an event, and adds what it says.
-    pub(super) fn event(&mut self, data: &[u8], said: &mut Vec<Said>) -> Heard {
-        let trimmed = data.trim_ascii();
-        if trimmed.is_empty() || trimmed == b"[DONE]" {
-            return Heard::Part;
-        }
+    pub(super) fn event(&mut self, data: &[u8], said: &mut Vec<Said>) -> Meaning {
         let Ok(event) = serde_json::from_slice::<WireEvent<'_>>(data) else {
-            return Heard::Suspect;
+            return Meaning::Suspect;
         };
         let Some(kind) = event.kind.as_deref() else {
-            return Heard::Suspect;
+            return Meaning::Suspect;
         };
         match kind {
             "response.output_text.delta" | "response.refusal.delta" => {
@@ -153,15 +137,15 @@ impl Hearing {
                     said.push(call);
                 }
             }
-            "error" => return Heard::Suspect,
-            "response.failed" => return Heard::Failed,
+            "error" => return Meaning::Suspect,
+            "response.failed" => return Meaning::Failed,
             _ => {}
         }
         let Some(raw) = event.response else {
-            return Heard::Part;
+            return Meaning::Part;
         };
         let Ok(response) = serde_json::from_str::<WireResponse<'_>>(raw.get()) else {
-            return Heard::Suspect;
+            return Meaning::Suspect;
         };
         let told = ResponsesDialect.read_answer(raw.get().as_bytes());
         self.told.model = told.model.or(self.told.model.take());
@@ -173,9 +157,9 @@ impl Hearing {
             "response.completed" | "response.incomplete" | "response.done" => {
                 let usage = self.told.usage.unwrap_or_default();
                 said.push(Said::Ended(response.why(self.has_called), usage));
-                Heard::Last
+                Meaning::Last
             }
-            _ => Heard::Part,
+            _ => Meaning::Part,
         }
     }
 

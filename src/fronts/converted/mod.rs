@@ -20,21 +20,19 @@ use serde_json::Value;
 pub use self::ask_chat::{Terms, of_chat};
 pub use self::ask_messages::of_messages;
 use self::chat::ChatWriter;
-use self::hearing::{Heard, Hearing};
+use self::hearing::Hearing;
 use self::messages::MessagesWriter;
 use self::said::Said;
+use super::event_relay::{EventReader, EventRelay, Meaning};
 use super::openai::error as openai;
 use super::openai::responses::dialect::ResponsesDialect;
-use super::sse::{Event, Splitter};
+use super::sse::Event;
 use crate::engine::answer::Answer;
-use crate::engine::dialect::{Dialect, FaultFinder, Relay, Step, Told};
+use crate::engine::dialect::{Dialect, FaultFinder, Relay, Told};
 use crate::engine::error::{ErrorKind, GatewayError, RefusalReason};
 use crate::fronts::answering::respond;
 use crate::fronts::anthropic::error as anthropic;
 use crate::http::arrival::Arrival;
-
-/// The largest event to accept, bytes: the last one of a response repeats all of it.
-const MAX_EVENT: usize = 64 << 20;
 
 /// What the client speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,7 +91,13 @@ pub struct ConvertedDialect(pub Target);
 
 impl Dialect for ConvertedDialect {
     fn relay(&self, faults: FaultFinder) -> Box<dyn Relay> {
-        Box::new(ConvertedRelay::new(self.0, faults))
+        let reader = ConvertedReader {
+            target: self.0,
+            hearing: Hearing::default(),
+            writer: Writer::of(self.0),
+            said: Vec::new(),
+        };
+        Box::new(EventRelay::new(reader, faults))
     }
 
     fn read_answer(&self, body: &[u8]) -> Told {
@@ -133,103 +137,38 @@ impl Writer {
     }
 }
 
-/// Follows a stream of Responses and writes another.
-struct ConvertedRelay {
+/// Reads events of Responses, and writes others.
+struct ConvertedReader {
+    target: Target,
     hearing: Hearing,
     writer: Writer,
-    splitter: Splitter,
-    faults: FaultFinder,
-    has_begun: bool,
-    ended: bool,
-    scratch: Vec<Said>,
+    /// What the event that was read last said.
+    said: Vec<Said>,
 }
 
-impl ConvertedRelay {
-    fn new(target: Target, faults: FaultFinder) -> ConvertedRelay {
-        ConvertedRelay {
-            hearing: Hearing::default(),
-            writer: Writer::of(target),
-            splitter: Splitter::new(MAX_EVENT),
-            faults,
-            has_begun: false,
-            ended: false,
-            scratch: Vec::new(),
-        }
-    }
-
-    fn take(&mut self, event: &Event, out: &mut Vec<Step>) {
-        let Some(data) = event.data() else {
-            return out.push(Step::Send(event.raw()));
-        };
-        let heard = self.hearing.event(data, &mut self.scratch);
-        if heard == Heard::Suspect {
-            if let Some(fault) = (self.faults)(event.name(), data) {
-                self.ended = true;
-                out.push(Step::Fault(Box::new(fault)));
-            }
-            return;
-        }
-        if heard == Heard::Failed {
-            self.ended = true;
-            return out.push(match (self.faults)(event.name(), data) {
-                Some(fault) => Step::Fault(Box::new(fault)),
-                None => Step::Cut,
-            });
-        }
-        let mut bytes = BytesMut::new();
-        for said in self.scratch.drain(..) {
-            self.writer.write(&said, &mut bytes);
-        }
-        self.has_begun |= !bytes.is_empty();
-        if heard == Heard::Last {
-            self.ended = true;
-            out.push(Step::Done(bytes.freeze()));
-        } else if !bytes.is_empty() {
-            out.push(Step::Send(bytes.freeze()));
-        }
-    }
-}
-
-impl Relay for ConvertedRelay {
-    fn push(&mut self, chunk: Bytes, out: &mut Vec<Step>) {
-        if self.ended {
-            return;
-        }
-        self.splitter.feed(chunk);
-        while !self.ended {
-            match self.splitter.next_event() {
-                Ok(Some(event)) => self.take(&event, out),
-                Ok(None) => return,
-                Err(error) => {
-                    self.ended = true;
-                    out.push(Step::TooLarge(error.limit));
-                }
-            }
-        }
-    }
-
-    fn end(&mut self, clean: bool, out: &mut Vec<Step>) {
-        if self.ended {
-            return;
-        }
-        if let Some(event) = self.splitter.finish()
-            && clean
-            && event
-                .data()
-                .is_some_and(|data| serde_json::from_slice::<serde::de::IgnoredAny>(data).is_ok())
-        {
-            self.take(&event, out);
-        }
-        if !std::mem::replace(&mut self.ended, true) {
-            out.push(Step::Cut);
-        }
-    }
-
-    fn has_begun(&self) -> bool {
-        self.has_begun
+impl EventReader for ConvertedReader {
+    fn read(&mut self, _name: Option<&[u8]>, data: &[u8]) -> Meaning {
+        self.said.clear();
+        self.hearing.event(data, &mut self.said)
     }
 
     fn told(&self) -> Told {
         self.hearing.told()
+    }
+
+    fn name_of(&self, _data: &[u8]) -> Option<&'static str> {
+        None
+    }
+
+    fn written(&mut self, _event: &Event, _data: &[u8]) -> Bytes {
+        let mut bytes = BytesMut::new();
+        for said in &self.said {
+            self.writer.write(said, &mut bytes);
+        }
+        bytes.freeze()
+    }
+
+    fn failure(&self, error: &GatewayError, _passed: u64) -> Bytes {
+        self.target.error_event(error)
     }
 }

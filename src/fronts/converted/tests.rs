@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::*;
+use crate::engine::dialect::Step;
 use crate::fronts::members::Members;
 
 const TARGETS: [(&str, Target); 3] = [

@@ -2,6 +2,7 @@
 
 pub mod files;
 pub mod form;
+pub mod later;
 pub mod links;
 pub mod sources;
 pub mod uploads;

@@ -7,7 +7,6 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use grok2api_actors::ledger::{Actual, CallLease};
 use grok2api_schemas::ids::RequestId;
 use grok2api_schemas::media::{KeptFile, MediaKind};
 use poem::{Request, Response};
@@ -18,13 +17,13 @@ use super::answer::usage;
 use super::request::Format;
 use crate::app::App;
 use crate::bindings::{Binding, ObjectKind};
-use crate::engine::Answered;
 use crate::engine::answer::Answer;
 use crate::engine::ask::Caller;
 use crate::engine::direct::Direct;
-use crate::engine::error::{ErrorKind, GatewayError, RefusalReason};
+use crate::engine::error::{ErrorKind, GatewayError};
 use crate::fronts::answering::respond;
 use crate::fronts::media::files;
+use crate::fronts::media::later::{self, Accepted, Order};
 use crate::fronts::media::links::Links;
 use crate::fronts::openai::error::error_response;
 use crate::fronts::{members, pins};
@@ -34,9 +33,6 @@ use crate::http::auth::authenticate;
 const ROUTE: &str = "/v1/images/{id}";
 /// How long they can be asked for.
 const LIFE_MS: u64 = 7 * 24 * 60 * 60 * 1000;
-/// The first look comes after so long, and every further one somewhat later.
-const FIRST: Duration = Duration::from_secs(1);
-const LONGEST: Duration = Duration::from_secs(10);
 /// Pictures that take longer than this are given up on.
 const PATIENCE: Duration = Duration::from_secs(30 * 60);
 
@@ -74,11 +70,6 @@ struct Found {
     job: Job,
 }
 
-#[derive(Deserialize)]
-struct Accepted {
-    request_id: String,
-}
-
 fn internal(error: impl std::fmt::Display) -> GatewayError {
     GatewayError::internal(error.to_string())
 }
@@ -95,25 +86,12 @@ pub(super) async fn begun(
     model: &str,
     format: Format,
 ) -> Result<Response, GatewayError> {
-    let strange = || {
-        GatewayError::new(
-            ErrorKind::UpstreamFailed,
-            "The upstream took the request and named no id for it.",
-        )
-        .because(RefusalReason::Upstream)
-    };
-    let Answer::Whole {
-        status,
-        headers,
-        body,
-        served_by: Some(token),
+    let Accepted {
+        id,
+        token,
         unsettled,
-        overhead_us,
-    } = answer
-    else {
-        return Err(strange());
-    };
-    let Accepted { request_id: id } = serde_json::from_slice(&body).map_err(|_| strange())?;
+        answer,
+    } = Accepted::of(answer)?;
     let job = Job {
         model: model.to_owned(),
         format: format.member().to_owned(),
@@ -129,17 +107,16 @@ pub(super) async fn begun(
     let found = Found { id, binding, job };
     let written = write(app, &found).await;
     // Watched in any case: they are made, and paid for.
-    over(app, found, caller.clone(), arrival.ip.clone(), unsettled);
-    written?;
-    let rest = Answer::Whole {
-        status,
-        headers,
-        body,
-        served_by: Some(token),
-        unsettled: None,
-        overhead_us,
+    let order = Order {
+        caller: caller.clone(),
+        ip: arrival.ip.clone(),
+        model: found.job.model.clone(),
+        route: ROUTE,
+        unsettled,
     };
-    Ok(respond(rest, arrival))
+    over(app, found, Some(order));
+    written?;
+    Ok(respond(answer, arrival))
 }
 
 async fn write(app: &App, found: &Found) -> Result<(), GatewayError> {
@@ -294,61 +271,21 @@ async fn shown(app: &App, found: &Found, ended: Ended, links: &Links) -> Result<
 }
 
 /// Looks after pictures until they are there, and settles what they cost.
-fn over(app: &Arc<App>, found: Found, caller: Caller, ip: String, unsettled: Option<Box<CallLease>>) {
+fn over(app: &Arc<App>, found: Found, order: Option<Order>) {
     let watched = app.clone();
     app.tracker.spawn(async move {
-        let stop = watched.stop.clone();
-        let ended = tokio::select! {
-            ended = tokio::time::timeout(PATIENCE, end(&watched, &found)) => ended.ok().flatten(),
-            () = stop.cancelled() => None,
+        let look = || look(&watched, &found, RequestId::generate());
+        let Some(ended) = later::ended(&watched, &found.id, PATIENCE, look).await else {
+            return;
         };
-        let Some(ended) = ended else { return };
         let usage = ended.answer.get("usage");
         let cost = usage.and_then(|usage| usage["cost_in_usd_ticks"].as_u64());
         // What failed is not billed, unless it says so.
         let has_failed = ended.answer.get("status").and_then(Value::as_str) == Some("failed");
-        let cost = cost.or(has_failed.then_some(0));
-        if let Some(lease) = unsettled {
-            lease.settle(Actual {
-                tokens: Some(0),
-                usd_ticks: cost,
-            });
+        if let Some(order) = order {
+            order.settle(&watched, cost.or(has_failed.then_some(0)));
         }
-        let arrival = Arrival {
-            id: RequestId::generate(),
-            received: watched.clock.now(),
-            time_ms: watched.clock.wall().0,
-            ip,
-        };
-        let about = Answered {
-            caller: &caller,
-            model: &found.job.model,
-            cost_ticks: cost,
-            bytes_in: 0,
-        };
-        watched.engine.settled(&arrival, ROUTE, &about);
     });
-}
-
-/// Its end; nothing when the upstream knows nothing of it any more.
-async fn end(app: &Arc<App>, found: &Found) -> Option<Ended> {
-    let mut pause = FIRST;
-    loop {
-        tokio::time::sleep(pause).await;
-        pause = (pause * 5 / 4).min(LONGEST);
-        match look(app, found, RequestId::generate()).await {
-            Ok(Some(ended)) => return Some(ended),
-            Ok(None) => {}
-            Err(error) if error.kind == ErrorKind::NotFound => {
-                tracing::warn!(
-                    id = found.id,
-                    "the upstream knows nothing of pictures that it was making"
-                );
-                return None;
-            }
-            Err(error) => tracing::debug!(id = found.id, error = %error.message, "pictures could not be looked at"),
-        }
-    }
 }
 
 /// Looks again after what was being made when a process ended. Its reservation stands, for who held it is gone.
@@ -369,14 +306,7 @@ pub fn resume(app: &Arc<App>) {
             let Some(job) = job.filter(|job| job.ended.is_none() && job.created + PATIENCE.as_secs() > now_secs) else {
                 continue;
             };
-            let (watched, found) = (app.clone(), Found { id, binding, job });
-            app.tracker.spawn(async move {
-                let stop = watched.stop.clone();
-                tokio::select! {
-                    _ = tokio::time::timeout(PATIENCE, end(&watched, &found)) => {}
-                    () = stop.cancelled() => {}
-                }
-            });
+            over(&app, Found { id, binding, job }, None);
         }
     });
 }

@@ -10,7 +10,6 @@ use grok2api_schemas::media::MediaKind;
 use grok2api_schemas::meter::DayBucket;
 use http::HeaderMap;
 use poem::{Request, Response};
-use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::job::{self, Found, Job, Standing, find, openai_id};
@@ -22,11 +21,12 @@ use crate::catalogue::usd_to_ticks;
 use crate::door::body::read_body;
 use crate::engine::answer::Answer;
 use crate::engine::ask::{Ask, Caller, Route};
-use crate::engine::error::{ErrorKind, GatewayError, RefusalReason};
+use crate::engine::error::{ErrorKind, GatewayError};
 use crate::fronts::answering::respond;
 use crate::fronts::asking;
 use crate::fronts::media::files;
 use crate::fronts::media::form::{FilePart, is_form, read_form};
+use crate::fronts::media::later::Accepted;
 use crate::fronts::media::links::Links;
 use crate::fronts::media::sources::{self, Addresses, Source};
 use crate::fronts::members::{Members, missing};
@@ -79,11 +79,6 @@ const fn route(label: &'static str, making: Making) -> Route {
         Making::Extensions => "/videos/extensions",
     };
     Route::post(label, path)
-}
-
-#[derive(Deserialize)]
-struct Accepted {
-    request_id: String,
 }
 
 /// A request, however it was sent.
@@ -193,25 +188,12 @@ pub async fn begun(
     video: VideoRequest,
     remixed_from: Option<String>,
 ) -> Result<(Found, Answer), GatewayError> {
-    let strange = || {
-        GatewayError::new(
-            ErrorKind::UpstreamFailed,
-            "The upstream took the request and named no id for it.",
-        )
-        .because(RefusalReason::Upstream)
-    };
-    let Answer::Whole {
-        status,
-        headers,
-        body,
-        served_by: Some(token),
+    let Accepted {
+        id,
+        token,
         unsettled,
-        overhead_us,
-    } = answer
-    else {
-        return Err(strange());
-    };
-    let Accepted { request_id: id } = serde_json::from_slice(&body).map_err(|_| strange())?;
+        answer,
+    } = Accepted::of(answer)?;
     let job = Job {
         model: video.model,
         prompt: video.prompt,
@@ -232,15 +214,7 @@ pub async fn begun(
     // Watched in any case: it is made, and paid for.
     watch::over(app, found.clone(), caller.clone(), arrival.ip.clone(), unsettled);
     written?;
-    let rest = Answer::Whole {
-        status,
-        headers,
-        body,
-        served_by: Some(token),
-        unsettled: None,
-        overhead_us,
-    };
-    Ok((found, rest))
+    Ok((found, answer))
 }
 
 async fn read(app: &App, request: &mut Request, called: Called<'_>) -> Result<Sent, GatewayError> {

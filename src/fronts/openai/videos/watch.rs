@@ -4,60 +4,39 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use grok2api_actors::ledger::{Actual, CallLease};
+use grok2api_actors::ledger::CallLease;
 use grok2api_schemas::ids::RequestId;
 use serde_json::Value;
 
 use super::job::{self, Found, Standing};
 use crate::app::App;
 use crate::bindings::ObjectKind;
-use crate::engine::Answered;
 use crate::engine::ask::Caller;
-use crate::engine::error::ErrorKind;
-use crate::http::arrival::Arrival;
+use crate::fronts::media::later::{self, Order};
 
 /// What the settlement is written down as.
 const ROUTE: &str = "/v1/videos/{id}";
-/// The first looks come after so long, and every further one somewhat later.
-const FIRST: Duration = Duration::from_secs(1);
-const LONGEST: Duration = Duration::from_secs(10);
 /// A video that takes longer than this is given up on.
 const PATIENCE: Duration = Duration::from_secs(2 * 60 * 60);
 
 /// Begins to look after a video.
 pub fn over(app: &Arc<App>, found: Found, caller: Caller, ip: String, unsettled: Option<Box<CallLease>>) {
+    let order = Order {
+        caller,
+        ip,
+        model: found.job.model.clone(),
+        route: ROUTE,
+        unsettled,
+    };
     let watched = app.clone();
     app.tracker.spawn(async move {
-        let stop = watched.stop.clone();
-        let watch = tokio::time::timeout(PATIENCE, end(&watched, &found));
-        let ended = tokio::select! {
-            ended = watch => ended.ok().flatten(),
-            () = stop.cancelled() => None,
+        let Some(answer) = end(&watched, &found).await else {
+            return;
         };
-        let Some(answer) = ended else { return };
         let cost = answer.pointer("/usage/cost_in_usd_ticks").and_then(Value::as_u64);
         // What failed is not billed, unless it says so.
         let is_free = answer.get("status").and_then(Value::as_str) == Some("failed");
-        let cost = cost.or(is_free.then_some(0));
-        if let Some(lease) = unsettled {
-            lease.settle(Actual {
-                tokens: Some(0),
-                usd_ticks: cost,
-            });
-        }
-        let arrival = Arrival {
-            id: RequestId::generate(),
-            received: watched.clock.now(),
-            time_ms: watched.clock.wall().0,
-            ip,
-        };
-        let about = Answered {
-            caller: &caller,
-            model: &found.job.model,
-            cost_ticks: cost,
-            bytes_in: 0,
-        };
-        watched.engine.settled(&arrival, ROUTE, &about);
+        order.settle(&watched, cost.or(is_free.then_some(0)));
     });
 }
 
@@ -83,11 +62,7 @@ pub fn resume(app: &Arc<App>) {
         for found in pending.take(MOST_RESUMED) {
             let watched = app.clone();
             app.tracker.spawn(async move {
-                let stop = watched.stop.clone();
-                tokio::select! {
-                    _ = tokio::time::timeout(PATIENCE, end(&watched, &found)) => {}
-                    () = stop.cancelled() => {}
-                }
+                end(&watched, &found).await;
             });
         }
     });
@@ -95,21 +70,11 @@ pub fn resume(app: &Arc<App>) {
 
 /// What the upstream says at its end; nothing when it knows nothing of it any more.
 async fn end(app: &Arc<App>, found: &Found) -> Option<Value> {
-    let mut pause = FIRST;
-    loop {
-        tokio::time::sleep(pause).await;
-        pause = (pause * 5 / 4).min(LONGEST);
-        match job::look(app, found, RequestId::generate()).await {
-            Ok(Standing::Ended(ended)) => return Some(ended.answer),
-            Ok(Standing::Pending(_)) => {}
-            Err(error) if error.kind == ErrorKind::NotFound => {
-                tracing::warn!(
-                    id = found.id,
-                    "the upstream knows nothing of a video that it was making"
-                );
-                return None;
-            }
-            Err(error) => tracing::debug!(id = found.id, error = %error.message, "a video could not be looked at"),
-        }
-    }
+    let look = || async {
+        Ok(match job::look(app, found, RequestId::generate()).await? {
+            Standing::Ended(ended) => Some(ended.answer),
+            Standing::Pending(_) => None,
+        })
+    };
+    later::ended(app, &found.id, PATIENCE, look).await
 }
