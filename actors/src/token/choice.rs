@@ -10,7 +10,7 @@ use parking_lot::RwLockReadGuard;
 
 use super::affinity::{Affinity, AffinityCounters, ConversationId};
 use super::cooling;
-use super::eligible::{Member, ModelId, ModelSet};
+use super::eligible::{ModelId, ModelSet};
 use super::entry::{NOWHERE, Token};
 use super::pool::Pool;
 use super::team::{LiveTokens, MOST_HEADROOM, Team, TeamModel, headroom};
@@ -228,8 +228,13 @@ impl Pool {
     /// what two steps need is asked for together (`ahead`) before the first of them takes a lock, which ends all reading
     /// ahead; and of two teams only the better one's tokens are compared.
     fn choose_from(&self, set: &ModelSet, unlisted: bool, wish: &Wish<'_>, wall: WallMs) -> Option<Pick> {
-        let members = set.members.read();
-        let n = members.len();
+        let mut members = set.members.read();
+        if !unlisted && !members.is_used() && !members.teams().is_empty() {
+            drop(members);
+            set.members.write().use_model();
+            members = set.members.read();
+        }
+        let n = members.teams().len();
         if n == 0 {
             return None;
         }
@@ -240,10 +245,10 @@ impl Pool {
             Some(&*set.name)
         };
         let draw = |index: usize| -> Option<Drawn<'_>> {
-            let Member { team, at } = members.get(index)?;
-            let at = match unlisted {
-                true => Cow::Owned(self.team_model(team, wish.model)),
-                false => Cow::Borrowed(at.get_or_init(|| self.team_model(team, wish.model))),
+            let team = members.teams().get(index)?;
+            let at = match members.place(index) {
+                Some(place) => Cow::Borrowed(place.get_or_init(|| self.team_model(team, wish.model))),
+                None => Cow::Owned(self.team_model(team, wish.model)),
             };
             ahead(team, team.live.is_locked());
             ahead(&at, at.meters.is_locked());

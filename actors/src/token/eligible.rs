@@ -27,25 +27,54 @@ pub(super) struct Eligible {
 #[derive(Default)]
 pub(super) struct ModelSet {
     pub(super) name: Arc<str>,
-    pub(super) members: RwLock<Vec<Member>>,
+    pub(super) members: RwLock<Members>,
     /// How many teams list the model, usable or not: tells "nobody can now" from "nobody ever could".
     pub(super) offered_by: std::sync::atomic::AtomicU32,
 }
 
-/// A team that can serve now.
-pub(super) struct Member {
-    pub(super) team: Arc<Team>,
-    /// The team for the set's model, from its first use on. It stands here as well because what a choice costs among
-    /// 100,000 tokens is the memory it has to wait for: this spares the team and its table of models.
-    pub(super) at: OnceLock<Arc<TeamModel>>,
+/// Teams that can serve now, in no order.
+#[derive(Default)]
+pub(super) struct Members {
+    teams: Vec<Arc<Team>>,
+    /// Each of them for the set's model, from its first use on; empty as long as nobody has asked for the model, for most
+    /// models of most teams are never asked for. What a choice costs among 100,000 tokens is the memory it has to wait for:
+    /// this spares the team's table of models.
+    uses: Vec<OnceLock<Arc<TeamModel>>>,
 }
 
-impl Member {
-    fn new(team: &Arc<Team>) -> Member {
-        Member {
-            team: team.clone(),
-            at: OnceLock::new(),
+impl Members {
+    fn push(&mut self, team: &Arc<Team>) {
+        self.teams.push(team.clone());
+        if self.is_used() {
+            self.uses.push(OnceLock::new());
         }
+    }
+
+    /// Takes one out; answers which one stands in its place now.
+    fn swap_remove(&mut self, index: usize) -> Option<&Arc<Team>> {
+        if self.is_used() {
+            self.uses.swap_remove(index);
+        }
+        self.teams.swap_remove(index);
+        self.teams.get(index)
+    }
+
+    pub(super) fn teams(&self) -> &[Arc<Team>] {
+        &self.teams
+    }
+
+    /// Where the team at this index stands for the set's model, if the model is [used](Members::use_model).
+    pub(super) fn place(&self, index: usize) -> Option<&OnceLock<Arc<TeamModel>>> {
+        self.uses.get(index)
+    }
+
+    pub(super) fn is_used(&self) -> bool {
+        !self.uses.is_empty()
+    }
+
+    /// The model is asked for.
+    pub(super) fn use_model(&mut self) {
+        self.uses.resize_with(self.teams.len(), OnceLock::new);
     }
 }
 
@@ -93,7 +122,7 @@ impl Eligible {
     pub(super) fn served(&self) -> Vec<Arc<ModelSet>> {
         let sets = self.sets.read();
         sets.iter()
-            .filter(|set| !set.members.read().is_empty())
+            .filter(|set| !set.members.read().teams().is_empty())
             .cloned()
             .collect()
     }
@@ -106,8 +135,8 @@ impl Eligible {
         if let Some((_, position)) = positions.iter_mut().find(|(id, _)| *id == model)
             && *position == NOWHERE
         {
-            *position = members.len() as u32;
-            members.push(Member::new(team));
+            *position = members.teams().len() as u32;
+            members.push(team);
         }
     }
 
@@ -125,9 +154,8 @@ impl Eligible {
         if taken == NOWHERE {
             return;
         }
-        members.swap_remove(taken as usize);
-        if let Some(moved) = members.get(taken as usize) {
-            let mut positions = moved.team.positions.lock();
+        if let Some(moved) = members.swap_remove(taken as usize) {
+            let mut positions = moved.positions.lock();
             if let Some((_, position)) = positions.iter_mut().find(|(id, _)| *id == model) {
                 *position = taken;
             }
@@ -138,8 +166,8 @@ impl Eligible {
     pub(super) fn admit_any(&self, team: &Arc<Team>) {
         let mut members = self.any.members.write();
         if team.any_position.load(Ordering::Acquire) == NOWHERE {
-            team.any_position.store(members.len() as u32, Ordering::Release);
-            members.push(Member::new(team));
+            team.any_position.store(members.teams().len() as u32, Ordering::Release);
+            members.push(team);
         }
     }
 
@@ -150,9 +178,8 @@ impl Eligible {
         if taken == NOWHERE {
             return;
         }
-        members.swap_remove(taken as usize);
-        if let Some(moved) = members.get(taken as usize) {
-            moved.team.any_position.store(taken, Ordering::Release);
+        if let Some(moved) = members.swap_remove(taken as usize) {
+            moved.any_position.store(taken, Ordering::Release);
         }
     }
 }

@@ -229,12 +229,8 @@ impl Pool {
         let mut found: Vec<(Arc<str>, grok2api_schemas::ids::TokenId)> = Vec::new();
         let sets = self.0.eligible.served();
         let any = self.0.eligible.any.members.read();
-        let teams_of = |set: &super::eligible::ModelSet| -> Vec<_> {
-            let members = set.members.read();
-            members.iter().map(|member| member.team.clone()).collect()
-        };
-        let teams = sets.iter().flat_map(|set| teams_of(set));
-        for team in teams.chain(any.iter().map(|member| member.team.clone())) {
+        let teams = sets.iter().flat_map(|set| set.members.read().teams().to_vec());
+        for team in teams.chain(any.teams().iter().cloned()) {
             if found.len() >= most {
                 break;
             }

@@ -6,7 +6,6 @@ use grok2api_schemas::admin::tokens::TokenPatch;
 use proptest::prelude::*;
 
 use super::*;
-use crate::token::eligible::Member;
 use crate::token::entry::NOWHERE;
 
 const SECRETS: usize = 6;
@@ -282,18 +281,22 @@ impl Trial {
             for (model, position) in team.positions.lock().iter() {
                 let set = pool.eligible().set(*model).unwrap();
                 let members = set.members.read();
-                let found = members.iter().position(|member| Arc::ptr_eq(&member.team, &team));
+                let found = members.teams().iter().position(|member| Arc::ptr_eq(member, &team));
                 assert_eq!(found, (*position != NOWHERE).then_some(*position as usize));
-                let is_it = |member: &&Member| Arc::ptr_eq(&member.team, &team);
-                assert_eq!(members.iter().filter(is_it).count(), usize::from(found.is_some()));
-                for member in members.iter().filter(is_it) {
-                    let at = member.at.get();
-                    assert!(at.is_none_or(|at| Arc::ptr_eq(at, &pool.team_model(&team, *model))));
-                }
+                let is_it = |member: &&Arc<Team>| Arc::ptr_eq(member, &team);
+                assert_eq!(
+                    members.teams().iter().filter(is_it).count(),
+                    usize::from(found.is_some())
+                );
+                let at = found
+                    .and_then(|index| members.place(index))
+                    .and_then(|place| place.get());
+                assert!(at.is_none_or(|at| Arc::ptr_eq(at, &pool.team_model(&team, *model))));
+                assert!(!members.is_used() || members.place(members.teams().len()).is_none());
             }
         }
         assert_eq!(pool.eligible().any.offered_by.load(Ordering::SeqCst), unlisted);
-        for Member { team, .. } in pool.eligible().any.members.read().iter() {
+        for team in pool.eligible().any.members.read().teams() {
             assert!(team.live_tokens() > 0 && team.record().models.is_none());
         }
     }
