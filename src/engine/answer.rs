@@ -22,7 +22,6 @@ use tokio::time::{Instant, Sleep};
 use super::call::Call;
 use super::dialect::{Dialect, Relay, Step};
 use super::error::{ErrorKind, GatewayError, RefusalReason};
-use super::record::outcome_of;
 use super::settings::Timeouts;
 
 /// What the front sends.
@@ -282,7 +281,7 @@ impl LiveStream {
             .error_event(&error)
             .unwrap_or_else(|| self.dialect.error_event(&error));
         self.call.note_error(&error);
-        self.finish(match outcome_of(error.kind) {
+        self.finish(match Outcome::from(error.kind) {
             Outcome::UpstreamTimeout => Outcome::UpstreamTimeout,
             _ => Outcome::StreamBroken,
         });

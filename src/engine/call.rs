@@ -20,7 +20,7 @@ use super::ask::{Ask, Caller, Notes};
 use super::dialect::Told;
 use super::error::{ErrorKind, GatewayError};
 use super::failed::scope_of;
-use super::record::{blank, named, nothing, outcome_of};
+use super::record::{blank, named, nothing};
 use crate::providers::Verdict;
 use crate::telemetry::AttemptOutcome;
 
@@ -251,7 +251,7 @@ impl Call {
     pub(super) fn fail(&mut self, error: &GatewayError) {
         self.record.status = error.http_status();
         self.note_error(error);
-        self.finish(outcome_of(error.kind), Told::default());
+        self.finish(Outcome::from(error.kind), Told::default());
     }
 
     /// Passes on what the answer says about itself.

@@ -13,7 +13,6 @@ use super::ask::Ask;
 use super::attempt::Failure;
 use super::call::Call;
 use super::error::{ErrorKind, GatewayError, RefusalReason};
-use super::record::outcome_of;
 use super::settings::EngineSettings;
 use super::telemetry::attempt_outcome;
 use crate::providers::xai::classify::{Class, CoolScope, Retry};
@@ -194,7 +193,7 @@ impl Engine {
                 ));
             }
             Failure::Refused { status, verdict } => {
-                let outcome = outcome_of(verdict.client.kind);
+                let outcome = Outcome::from(verdict.client.kind);
                 let detail = verdict.detail.clone();
                 call.attempted(
                     began_us,

@@ -5,7 +5,7 @@ use grok2api_schemas::admin::requests::{Outcome, RequestRecord, TimingView, Usag
 use grok2api_schemas::ids::RequestId;
 
 use super::ask::Caller;
-use super::error::{ErrorKind, GatewayError};
+use super::error::GatewayError;
 use super::{Answered, Engine};
 use crate::http::arrival::Arrival;
 
@@ -13,7 +13,7 @@ use crate::http::arrival::Arrival;
 pub(super) fn refused(engine: &Engine, arrival: &Arrival, route: &'static str, error: &GatewayError) {
     let record = RequestRecord {
         status: error.http_status(),
-        outcome: outcome_of(error.kind),
+        outcome: Outcome::from(error.kind),
         error_code: Some(error.public_code().to_owned()),
         error_message: Some(error.message.chars().take(300).collect()),
         ..blank(arrival, route)
@@ -93,34 +93,5 @@ pub(super) fn nothing() -> RequestRecord {
         presumed: false,
         bytes_in: 0,
         bytes_out: 0,
-    }
-}
-
-/// The label of a request that failed with an error of this kind.
-pub(super) fn outcome_of(kind: ErrorKind) -> Outcome {
-    match kind {
-        ErrorKind::InvalidBody
-        | ErrorKind::InvalidField
-        | ErrorKind::RejectedByUpstream
-        | ErrorKind::ContextTooLong
-        | ErrorKind::UnknownModel
-        | ErrorKind::NotFound
-        | ErrorKind::MethodNotAllowed
-        | ErrorKind::TooLarge
-        | ErrorKind::UnsupportedMediaType
-        | ErrorKind::Conflict => Outcome::BadRequest,
-        ErrorKind::Unauthenticated => Outcome::Unauthenticated,
-        ErrorKind::Forbidden => Outcome::Forbidden,
-        ErrorKind::ClientLimit => Outcome::ClientLimit,
-        ErrorKind::ClientBudget => Outcome::ClientBudget,
-        ErrorKind::PoolLimit => Outcome::PoolLimit,
-        ErrorKind::PoolUnusable => Outcome::PoolUnusable,
-        ErrorKind::UpstreamBusy => Outcome::UpstreamBusy,
-        ErrorKind::UpstreamFailed => Outcome::UpstreamFailed,
-        ErrorKind::UpstreamTimeout => Outcome::UpstreamTimeout,
-        ErrorKind::Overloaded => Outcome::Overloaded,
-        ErrorKind::ShuttingDown => Outcome::ShuttingDown,
-        ErrorKind::NotOffered => Outcome::NotOffered,
-        ErrorKind::Internal => Outcome::Internal,
     }
 }
