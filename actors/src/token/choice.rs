@@ -312,7 +312,8 @@ impl Pool {
     }
 }
 
-/// A team drawn from a set, and one of its tokens by its index.
+/// A team drawn from a set, and one of its tokens by its index. Two may be held at once: whoever writes such a list holds the
+/// pool's writer lock, so that at most one of the two has a writer waiting, and no two choices wait for each other.
 struct Drawn<'a> {
     headroom: u32,
     team: &'a Arc<Team>,
