@@ -15,6 +15,7 @@ use super::Engine;
 use super::ask::{Ask, Caller};
 use super::call::Call;
 use super::error::{ErrorKind, GatewayError, RefusalReason};
+use super::patience::Patience;
 use super::waiting::RoomKey;
 
 const MINUTE_MS: u64 = 60_000;
@@ -193,11 +194,12 @@ impl Engine {
             return Ok(meters.parted(ask, lease));
         }
         let began = Instant::now();
-        let deadline = began + self.settings().max_wait;
+        let patience = Patience::from(began, self.settings().max_wait, self.ledger.grant_life());
         let mut had_turn = false;
         let mut place = None;
+        let mut is_undecided = false;
         let result = loop {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = patience.left(Instant::now(), is_undecided);
             let wants = meters.wants(ask, call);
             let shortage = match self
                 .ledger
@@ -210,10 +212,12 @@ impl Engine {
                 }
                 Err(shortage) => shortage,
             };
-            let left = deadline.saturating_duration_since(Instant::now());
+            is_undecided = self.ledger.is_undecided(&shortage);
+            let left = patience.left(Instant::now(), is_undecided);
             let may_return = self.amount_may_return(&shortage, &wants);
             let hopeless = shortage.kind == ShortageKind::Zero
                 || !may_return
+                    && !is_undecided
                     && shortage
                         .retry_after_ms
                         .is_some_and(|ms| u128::from(ms) > left.as_millis());

@@ -7,6 +7,7 @@ mod run;
 mod here;
 pub mod socket;
 mod room;
+mod patience;
 mod attempt;
 mod failed;
 pub mod telemetry;

@@ -15,6 +15,7 @@ use super::Engine;
 use super::ask::Ask;
 use super::call::{Call, Reservation};
 use super::error::{ErrorKind, GatewayError, RefusalReason};
+use super::patience::Patience;
 use super::waiting::RoomKey;
 
 /// How long a request waits for the owner of a domain that is cold here.
@@ -48,7 +49,7 @@ pub(super) struct Look {
     /// Every meter that was short can never serve this call.
     never: bool,
     /// An owner has been asked, and has not said no: units may come at any moment.
-    asked: bool,
+    is_undecided: bool,
     /// A meter was short because its owner does not answer…
     away: bool,
     /// …and another because it is used up, as its owner said.
@@ -65,29 +66,40 @@ impl Engine {
         tried: &Tried,
     ) -> Result<Room, GatewayError> {
         let settings = self.settings();
-        let room = RoomKey::Model(model.0);
+        let room = match ask.pin {
+            Some(token) => RoomKey::Token(*token.as_bytes()),
+            None => RoomKey::Model(model.0),
+        };
         let party = party_of(ask);
         let began = Instant::now();
-        let patience = settings.max_wait.saturating_sub(Duration::from_micros(call.queued_us));
-        let deadline = began + patience;
+        let max_wait = settings.max_wait.saturating_sub(Duration::from_micros(call.queued_us));
+        let patience = Patience::from(began, max_wait, self.ledger.grant_life());
         let mut had_turn = false;
         let mut place = None;
+        let mut is_undecided = false;
         // Whoever waits already goes first.
         if !self.rooms.is_occupied(&room) {
             match self.look(call, ask, model, tried).await {
                 Ok(found) => return Ok(found),
-                Err(look) => self.refuse_if_hopeless(call, ask, look, patience)?,
+                Err(look) => {
+                    is_undecided = look.is_undecided;
+                    self.refuse_if_hopeless(call, ask, look, patience)?;
+                }
             }
             had_turn = true;
         }
         let result = loop {
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = patience.left(Instant::now(), is_undecided);
             if left.is_zero() {
                 let look = match self.look(call, ask, model, tried).await {
                     Ok(found) => break Ok(found),
                     Err(look) => look,
                 };
-                break Err(self.refusal(call, ask, look));
+                is_undecided = look.is_undecided;
+                if let Err(refusal) = self.refuse_if_hopeless(call, ask, look, patience) {
+                    break Err(refusal);
+                }
+                continue;
             }
             // A look without a turn does not cost the place; a turn in vain leads to the front again.
             let Some(mut waits) = place.take().or_else(|| self.rooms.enter(&room, party, had_turn)) else {
@@ -112,9 +124,9 @@ impl Engine {
                     break Ok(found);
                 }
                 Err(look) => {
-                    let left = deadline.saturating_duration_since(Instant::now());
+                    is_undecided = look.is_undecided;
                     // Whoever leaves with a turn hands it on.
-                    if let Err(refusal) = self.refuse_if_hopeless(call, ask, look, left) {
+                    if let Err(refusal) = self.refuse_if_hopeless(call, ask, look, patience) {
                         break Err(refusal);
                     }
                 }
@@ -168,7 +180,7 @@ impl Engine {
             };
             look.blocked = true;
             look.never &= shortage.kind == ShortageKind::Zero;
-            look.asked |= shortage.kind == ShortageKind::Cold;
+            look.is_undecided |= self.ledger.is_undecided(&shortage);
             match shortage.kind {
                 ShortageKind::Away => look.away = true,
                 ShortageKind::Cold | ShortageKind::Dry | ShortageKind::Zero => look.dry = true,
@@ -196,12 +208,19 @@ impl Engine {
     }
 
     /// Refuses now if nothing can come within the time left.
-    fn refuse_if_hopeless(&self, call: &mut Call, ask: &Ask, look: Look, left: Duration) -> Result<(), GatewayError> {
+    fn refuse_if_hopeless(
+        &self,
+        call: &mut Call,
+        ask: &Ask,
+        look: Look,
+        patience: Patience,
+    ) -> Result<(), GatewayError> {
+        let left = patience.left(Instant::now(), look.is_undecided);
+        let is_soon = |ms: u64| Duration::from_millis(ms) <= left;
         let may_come = if look.blocked {
-            !look.never && (look.asked || look.retry_ms.is_none_or(|ms| Duration::from_millis(ms) <= left))
+            !look.never && (look.is_undecided || look.retry_ms.is_none_or(is_soon))
         } else {
-            self.next_recovery_ms(ask)
-                .is_some_and(|ms| Duration::from_millis(ms) <= left)
+            self.next_recovery_ms(ask).is_some_and(is_soon)
         };
         if may_come && !left.is_zero() {
             Ok(())

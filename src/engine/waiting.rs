@@ -14,6 +14,8 @@ use tokio::sync::oneshot;
 pub enum RoomKey {
     /// Room on any token for a model.
     Model(u32),
+    /// Room on the one token that can serve a call, by its id: such calls are in nobody else's way.
+    Token([u8; 16]),
     /// Room in a client key's own limits.
     ClientKey([u8; 16]),
 }

@@ -105,6 +105,8 @@ struct Inner {
 /// What one batch writes.
 struct Writes<'a> {
     records: &'a [Arc<RequestRecord>],
+    /// The same, as they lie in the store.
+    rows: Vec<ring::Row>,
     also: Vec<StoreWrite>,
 }
 
@@ -291,6 +293,7 @@ impl RequestLog {
             }
             let writes = Writes {
                 records: &batch,
+                rows: ring::rows(&batch),
                 also: Vec::new(),
             };
             self.write(&mut sizes, writes).await?;
@@ -323,28 +326,16 @@ impl RequestLog {
     }
 
     async fn write(&self, sizes: &mut Sizes, batch: Writes<'_>) -> Result<(), StoreError> {
-        let Writes { records: batch, also } = batch;
-        let mut writes = Vec::with_capacity(batch.len() / ring::BLOCK + 4);
+        let Writes {
+            records: batch,
+            rows,
+            also,
+        } = batch;
+        let mut writes = Vec::with_capacity(rows.len() + 4);
         let mut after = sizes.begin();
-        for block in ring::blocks(batch.to_vec()) {
-            let Some(newest) = block.first().map(|record| record.id) else {
-                continue;
-            };
-            match codec::encode(codec::VERSION, &block) {
-                Ok(bytes) => {
-                    let key = ring::key(newest);
-                    after.add(newest, (key.len() + bytes.len()) as u64, block.len() as u64);
-                    writes.push(StoreWrite {
-                        tree: RECORDS,
-                        key,
-                        value: Some(bytes),
-                    });
-                }
-                // Over the codec's limit, which no records of ours reach. They must not hold up the others.
-                Err(error) => {
-                    tracing::error!(id = %newest, records = block.len(), %error, "request records are not written");
-                }
-            }
+        for row in rows {
+            after.add(row.newest, row.bytes(), row.records);
+            writes.push(row.write());
         }
         let sums = self.inner.rollups.stage(&self.inner.store, batch)?;
         writes.extend(Rollups::writes(&sums));

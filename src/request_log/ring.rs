@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use grok2api_actors::bus::codec;
 use grok2api_actors::store::{Store, StoreError, StoreWrite};
 use grok2api_schemas::admin::requests::RequestRecord;
 use grok2api_schemas::ids::RequestId;
@@ -41,6 +42,50 @@ pub(super) fn blocks(mut records: Vec<Arc<RequestRecord>>) -> Vec<Vec<Arc<Reques
         }
     }
     blocks
+}
+
+/// A block as it lies in the store.
+pub(super) struct Row {
+    pub(super) newest: RequestId,
+    pub(super) records: u64,
+    key: Bytes,
+    value: Bytes,
+}
+
+impl Row {
+    /// What it takes in the store.
+    pub(super) fn bytes(&self) -> u64 {
+        (self.key.len() + self.value.len()) as u64
+    }
+
+    pub(super) fn write(self) -> StoreWrite {
+        StoreWrite {
+            tree: RECORDS,
+            key: self.key,
+            value: Some(self.value),
+        }
+    }
+}
+
+/// Records as rows, the newest first. A thousand take milliseconds.
+pub(super) fn rows(records: &[Arc<RequestRecord>]) -> Vec<Row> {
+    let encode = |block: Vec<Arc<RequestRecord>>| {
+        let newest = block.first()?.id;
+        match codec::encode(codec::VERSION, &block) {
+            Ok(value) => Some(Row {
+                newest,
+                records: block.len() as u64,
+                key: key(newest),
+                value,
+            }),
+            // Over the codec's limit, which no records of ours reach. They must not hold up the others.
+            Err(error) => {
+                tracing::error!(id = %newest, records = block.len(), %error, "request records are not written");
+                None
+            }
+        }
+    };
+    blocks(records.to_vec()).into_iter().filter_map(encode).collect()
 }
 
 /// The key of the block whose newest record has this id.

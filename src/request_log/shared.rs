@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::{Peers, RequestLog, Writes};
+use super::{Peers, RequestLog, Writes, ring};
 
 /// Where the log of others was read up to.
 pub(super) const FOLLOWED: &str = "request_log_followed";
@@ -43,7 +43,7 @@ const TOLD_RECORDS: usize = 4_096;
 const TOLD_BYTES: usize = 600_000;
 /// Records that wait to be told; beyond it the oldest are told to nobody.
 const WAITING: usize = 16_384;
-/// Messages of others that are written at once.
+/// Messages of others that are read at once.
 const AT_ONCE: usize = 16;
 /// At the end: so many messages more, so long after each other.
 const LAST_MESSAGES: u32 = 8;
@@ -80,12 +80,15 @@ impl Outbox {
     }
 
     /// The next message: as many of the oldest records as fit, which wait no longer; and whether some are left. `None`: there
-    /// are none.
+    /// are none. Takes milliseconds, in which others may push.
     fn message(&self, number: u64) -> Option<(Bytes, bool)> {
         let mut most = TOLD_RECORDS;
         loop {
-            let mut waiting = self.waiting.lock();
-            let records: Vec<Arc<RequestRecord>> = waiting.iter().take(most).cloned().collect();
+            let (records, forgotten) = {
+                let waiting = self.waiting.lock();
+                let records: Vec<Arc<RequestRecord>> = waiting.iter().take(most).cloned().collect();
+                (records, self.untold.load(Ordering::Relaxed))
+            };
             let count = records.len();
             if count == 0 {
                 return None;
@@ -96,14 +99,19 @@ impl Outbox {
                 number,
                 records,
             };
-            match codec::encode(codec::VERSION, &told) {
+            let encoded = codec::encode(codec::VERSION, &told);
+            let mut waiting = self.waiting.lock();
+            // Of those in the message, so many were the surplus meanwhile.
+            let gone = self.untold.load(Ordering::Relaxed) - forgotten;
+            let rest = count.saturating_sub(usize::try_from(gone).unwrap_or(usize::MAX));
+            match encoded {
                 Ok(bytes) if bytes.len() <= TOLD_BYTES || count == 1 => {
-                    waiting.drain(..count);
+                    waiting.drain(..rest);
                     return Some((bytes, !waiting.is_empty()));
                 }
                 Ok(_) => most = (count / 2).max(1),
                 Err(error) => {
-                    waiting.drain(..count);
+                    waiting.drain(..rest);
                     tracing::error!(%error, records = count, "request records are not told to other nodes");
                 }
             }
@@ -159,13 +167,14 @@ impl RequestLog {
             bus.clone(),
             self.inner.clock.clone(),
             outbox.clone(),
+            tracker.clone(),
             stop.clone(),
         ));
-        let log = self.clone();
+        let (log, aside) = (self.clone(), tracker.clone());
         tracker.spawn(async move {
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = log.follow(bus, &outbox, followed) => {}
+                () = log.follow(bus, &outbox, followed, &aside) => {}
             }
         });
         Ok(())
@@ -179,8 +188,9 @@ impl RequestLog {
             .map_or(0, |outbox| outbox.untold.load(Ordering::Relaxed))
     }
 
-    async fn follow(&self, bus: BusHandle, outbox: &Outbox, mut followed: Option<u64>) {
-        let mut heard: HashMap<SessionId, u64> = HashMap::new();
+    async fn follow(&self, bus: BusHandle, outbox: &Outbox, mut followed: Option<u64>, aside: &TaskTracker) {
+        let own = outbox.writer;
+        let mut heard = Heard::default();
         loop {
             let from = match followed {
                 Some(sequence) => RecordsFrom::Sequence(sequence + 1),
@@ -188,12 +198,24 @@ impl RequestLog {
             };
             let mut batches = bus.records_follow(from).ready_chunks(AT_ONCE);
             while let Some(batches) = batches.next().await {
-                let last = batches.last().map(|batch| (batch.sequence, batch.at_ms));
-                let records = self.heard(&batches, outbox, &mut heard);
-                let Some((last, at_ms)) = last else { continue };
-                while let Err(error) = self.write_told(&records, last, at_ms).await {
+                let Some((last, at_ms)) = batches.last().map(|batch| (batch.sequence, batch.at_ms)) else {
+                    continue;
+                };
+                // Seconds of other nodes' requests come at once: requests under way here do not wait for them.
+                let mut before = std::mem::take(&mut heard);
+                let read = aside.spawn_blocking(move || {
+                    let records = before.records_of(&batches, own);
+                    let rows = ring::rows(&records);
+                    (before, records, rows)
+                });
+                let Ok((after, records, mut rows)) = read.await else {
+                    break;
+                };
+                heard = after;
+                while let Err(error) = self.write_told(&records, std::mem::take(&mut rows), last, at_ms).await {
                     tracing::warn!(%error, "the requests of other nodes are not written; trying again");
                     tokio::time::sleep(AGAIN_AFTER).await;
+                    rows = ring::rows(&records);
                 }
                 followed = Some(last);
             }
@@ -201,13 +223,37 @@ impl RequestLog {
         }
     }
 
-    /// Records of others among batches, each once.
-    fn heard(
+    async fn write_told(
         &self,
-        batches: &[RecordBatch],
-        outbox: &Outbox,
-        heard: &mut HashMap<SessionId, u64>,
-    ) -> Vec<Arc<RequestRecord>> {
+        records: &[Arc<RequestRecord>],
+        rows: Vec<ring::Row>,
+        followed: u64,
+        at_ms: u64,
+    ) -> Result<(), StoreError> {
+        let mut sizes = self.inner.sizes.lock().await;
+        let number = |key, value: u64| StoreWrite {
+            tree: FOLLOWED,
+            key: Bytes::from_static(key),
+            value: Some(Bytes::copy_from_slice(&value.to_le_bytes())),
+        };
+        let writes = Writes {
+            records,
+            rows,
+            also: vec![number(FOLLOWED_KEY, followed), number(FOLLOWED_AT_KEY, at_ms)],
+        };
+        self.write(&mut sizes, writes).await?;
+        self.inner.stored.store(sizes.records(), Ordering::Relaxed);
+        Ok(())
+    }
+}
+
+/// Which message of each session of others was the last.
+#[derive(Default)]
+struct Heard(HashMap<SessionId, u64>);
+
+impl Heard {
+    /// Records of others among batches, each once.
+    fn records_of(&mut self, batches: &[RecordBatch], own: SessionId) -> Vec<Arc<RequestRecord>> {
         let mut records = Vec::new();
         for batch in batches {
             let told: ToldRecords = match codec::decode(&batch.payload) {
@@ -217,35 +263,18 @@ impl RequestLog {
                     continue;
                 }
             };
-            let is_own = told.writer == outbox.writer;
-            let is_known = heard.get(&told.session).is_some_and(|&last| told.number <= last);
-            if is_own || is_known {
+            let is_known = self.0.get(&told.session).is_some_and(|&last| told.number <= last);
+            if told.writer == own || is_known {
                 continue;
             }
-            if heard.len() >= SESSIONS {
+            if self.0.len() >= SESSIONS {
                 // Sessions of the past; a repeated message of one of them would be there twice, and be shown once.
-                heard.clear();
+                self.0.clear();
             }
-            heard.insert(told.session, told.number);
+            self.0.insert(told.session, told.number);
             records.extend(told.records);
         }
         records
-    }
-
-    async fn write_told(&self, records: &[Arc<RequestRecord>], followed: u64, at_ms: u64) -> Result<(), StoreError> {
-        let mut sizes = self.inner.sizes.lock().await;
-        let number = |key, value: u64| StoreWrite {
-            tree: FOLLOWED,
-            key: Bytes::from_static(key),
-            value: Some(Bytes::copy_from_slice(&value.to_le_bytes())),
-        };
-        let writes = Writes {
-            records,
-            also: vec![number(FOLLOWED_KEY, followed), number(FOLLOWED_AT_KEY, at_ms)],
-        };
-        self.write(&mut sizes, writes).await?;
-        self.inner.stored.store(sizes.records(), Ordering::Relaxed);
-        Ok(())
     }
 }
 
@@ -255,7 +284,7 @@ fn since_phase(wall: WallMs) -> u64 {
 }
 
 /// Tells what waits, until `stop`, and what is left then.
-async fn tell(bus: BusHandle, clock: Clock, outbox: Arc<Outbox>, stop: CancellationToken) {
+async fn tell(bus: BusHandle, clock: Clock, outbox: Arc<Outbox>, aside: TaskTracker, stop: CancellationToken) {
     let mut number = 1;
     let mut message = None;
     let mut failing = false;
@@ -276,7 +305,14 @@ async fn tell(bus: BusHandle, clock: Clock, outbox: Arc<Outbox>, stop: Cancellat
             tokio::time::sleep(LAST_WORDS).await;
             left -= 1;
         }
-        message = message.or_else(|| outbox.message(number));
+        if message.is_none() {
+            let outbox = outbox.clone();
+            message = aside
+                .spawn_blocking(move || outbox.message(number))
+                .await
+                .ok()
+                .flatten();
+        }
         let Some((bytes, leaves_some)) = &message else {
             if stopping {
                 return;

@@ -29,11 +29,8 @@ const KEYS_PER_TEAM: usize = 5;
 const RATE: u64 = 210;
 /// D of the run: how late a call may reach the upstream. The machine is busy; what was measured is printed.
 const SLACK_MS: u64 = 500;
-/// A request waits for units for at most this long: longer than a bus or an owner is away here, so that no call fails because
-/// of it.
-const MAX_WAIT_MS: u64 = 20_000;
 /// A client waits for at most this long.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes a minute and a half"]
@@ -168,7 +165,6 @@ fn plan(sim: &Sim, limits: &[Limits], at: usize, wire: &Wires) -> Plan {
         .set("cluster.node_id", format!("node{at}"))
         .set("server.drain_delay_secs", 2)
         .set("xai.delivery_slack_ms", SLACK_MS)
-        .set("clients.max_wait_ms", MAX_WAIT_MS)
         .keys((0..TEAMS).flat_map(|team| (0..KEYS_PER_TEAM).map(move |at| key(team, at))));
     for (team, limits) in limits.iter().enumerate() {
         let rps = limits.rps.map_or_else(String::new, |rps| format!("\nrps = {rps}"));

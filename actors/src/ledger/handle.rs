@@ -376,6 +376,24 @@ impl Ledger {
         !snapshot.connected || snapshot.lag_ms >= CUT_OFF_MS
     }
 
+    /// Whether nobody has decided about what is short: its owner has been asked and has not said no. Not once the owner or
+    /// the bus has been away for longer than grants live, or while the journals have no room: then nothing is to be expected.
+    pub fn is_undecided(&self, shortage: &Shortage) -> bool {
+        if !matches!(shortage.kind, ShortageKind::Cold | ShortageKind::Away) || self.no_room().is_some() {
+            return false;
+        }
+        let life_ms = self.inner.node.options.grant_life_ms;
+        let silent = self.inner.node.away_since(shard_of(&shortage.meter.domain));
+        let now = self.inner.node.clock.now();
+        silent.is_none_or(|since| now.ms_since(since) < life_ms)
+            && self.inner.shards.membership.snapshot().lag_ms < life_ms
+    }
+
+    /// For how long what an owner grants can be used.
+    pub fn grant_life(&self) -> Duration {
+        Duration::from_millis(self.inner.node.options.grant_life_ms)
+    }
+
     /// How many meters this node has used.
     pub fn meter_count(&self) -> usize {
         self.inner.meters.len()

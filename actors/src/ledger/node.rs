@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use grok2api_schemas::bus::subjects::SHARDS;
 use grok2api_schemas::meter::Meter;
@@ -29,8 +29,8 @@ pub(super) struct Node {
     pub(super) released: Notify,
     freed: AtomicBool,
     closing: AtomicBool,
-    /// Shards whose owner does not answer.
-    away: Vec<AtomicBool>,
+    /// For each shard: since when its owner does not answer, microseconds of this node's clock; 0 if it does.
+    away: Vec<AtomicU64>,
 }
 
 impl fmt::Debug for Node {
@@ -51,7 +51,7 @@ impl Node {
             released: Notify::new(),
             freed: AtomicBool::new(false),
             closing: AtomicBool::new(false),
-            away: (0..SHARDS).map(|_| AtomicBool::new(false)).collect(),
+            away: (0..SHARDS).map(|_| AtomicU64::new(0)).collect(),
         }
     }
 
@@ -114,20 +114,24 @@ impl Node {
 
     /// Whether the owner of this shard does not answer.
     pub(super) fn is_away(&self, shard: u16) -> bool {
-        self.away
-            .get(usize::from(shard))
-            .is_some_and(|away| away.load(Ordering::Relaxed))
+        self.away_since(shard).is_some()
     }
 
-    pub(super) fn set_away(&self, shard: usize, is_away: bool) {
+    /// Since when the owner of this shard does not answer.
+    pub(super) fn away_since(&self, shard: u16) -> Option<Mono> {
+        let since = self.away.get(usize::from(shard))?.load(Ordering::Relaxed);
+        (since > 0).then_some(Mono(since))
+    }
+
+    pub(super) fn set_away(&self, shard: usize, since: Option<Mono>) {
         if let Some(away) = self.away.get(shard) {
-            away.store(is_away, Ordering::Relaxed);
+            away.store(since.map_or(0, |since| since.0.max(1)), Ordering::Relaxed);
         }
     }
 
     /// How many shards have an owner that does not answer.
     pub(super) fn shards_away(&self) -> usize {
-        self.away.iter().filter(|away| away.load(Ordering::Relaxed)).count()
+        self.away.iter().filter(|away| away.load(Ordering::Relaxed) > 0).count()
     }
 
     pub(super) fn start_closing(&self) {

@@ -294,8 +294,8 @@ impl Pump {
     /// Shards whose owner does not answer what somebody waits for.
     fn look_for_away(&mut self, now: Mono) {
         for (shard, batch) in self.batches.iter().enumerate() {
-            let is_away = batch.waiting_since.is_some_and(|since| now.ms_since(since) >= AWAY_MS);
-            self.node.set_away(shard, is_away);
+            let since = batch.waiting_since.filter(|since| now.ms_since(*since) >= AWAY_MS);
+            self.node.set_away(shard, since);
         }
     }
 
