@@ -54,9 +54,9 @@ def cpu(pid):
 
 
 class Cluster:
-    """Three nodes over three NATS servers (`nodes=3`), or one alone (`nodes=1`), with limits for a rate."""
+    """Three nodes over three NATS servers, or (`apart`) so many that do not know of each other, with limits for a rate."""
 
-    def __init__(self, name, nodes, rate):
+    def __init__(self, name, nodes, rate, apart=False):
         self.dir = os.path.join(HERE, name)
         self.nodes = nodes
         per_team = max(1, rate * 60 // TEAMS)
@@ -93,32 +93,39 @@ class Cluster:
         }
         self.env = env
         self.lone = []
-        if nodes == 3:
+        if not apart:
             subprocess.run([os.path.join(TOP, "deploy", "local-cluster"), "up", self.dir], env=env, check=True, stdout=subprocess.DEVNULL)
         else:
             self.alone(env, scenario)
         self.urls = [f"http://127.0.0.1:{base + 10 + at}" for at in range(1, nodes + 1)]
         self.pids = [int(open(os.path.join(self.dir, f"node{at}.pid")).read()) for at in range(1, nodes + 1)]
-        self.admin = self.urls[0] + "/api/v1/admin"
-        self.token = call(self.admin + "/login", {"username": "admin", "password": PASSWORD})["token"]
         per_key = max(1, rate * 60 // CLIENT_KEYS)
-        self.client_keys = [
-            call(self.admin + "/keys", {"name": f"client {at}", "rpm": per_key * 2, "budget_usd": 1_000_000}, self.token)["data"]["key"]
-            for at in range(CLIENT_KEYS)
-        ]
-        end = time.time() + 60
-        while call(self.admin + "/tokens/counts", bearer=self.token)["teams"] < TEAMS:
-            assert time.time() < end, "the teams of the keys are not known"
-            time.sleep(0.2)
+        # Clients of a cluster have their keys everywhere, those of nodes apart on theirs.
+        self.groups = []
+        for urls in [[url] for url in self.urls] if apart else [self.urls]:
+            admin = urls[0] + "/api/v1/admin"
+            token = call(admin + "/login", {"username": "admin", "password": PASSWORD})["token"]
+            keys = [
+                call(admin + "/keys", {"name": f"client {at}", "rpm": per_key * 2, "budget_usd": 1_000_000}, token)["data"]["key"]
+                for at in range(CLIENT_KEYS)
+            ]
+            end = time.time() + 60
+            while call(admin + "/tokens/counts", bearer=token)["teams"] < TEAMS:
+                assert time.time() < end, "the teams of the keys are not known"
+                time.sleep(0.2)
+            self.groups.append((urls, keys))
         time.sleep(3)
 
     def alone(self, env, scenario):
-        for name, command, url in (
-            ("simulator", [PROGRAM, "simulate", "--port", str(self.port + 10), "--scenario", scenario], f"http://127.0.0.1:{self.port + 10}/__sim/stats"),
-            ("node1", [PROGRAM, "serve", "--data-dir", os.path.join(self.dir, "node1"), "--host", "127.0.0.1", "--port", str(self.port + 11)], f"http://127.0.0.1:{self.port + 11}/readyz"),
-        ):
+        upstream = f"http://127.0.0.1:{self.port + 10}"
+        programs = [("simulator", [PROGRAM, "simulate", "--port", str(self.port + 10), "--scenario", scenario], upstream + "/__sim/stats")]
+        for at in range(1, self.nodes + 1):
+            port = str(self.port + 10 + at)
+            node = [PROGRAM, "serve", "--data-dir", os.path.join(self.dir, f"node{at}"), "--host", "127.0.0.1", "--port", port]
+            programs.append((f"node{at}", node, f"http://127.0.0.1:{port}/readyz"))
+        for name, command, url in programs:
             out = open(os.path.join(self.dir, name + ".log"), "wb")
-            more = {"GROK2API__XAI__BASE_URL": f"http://127.0.0.1:{self.port + 10}/v1"}
+            more = {"GROK2API__XAI__BASE_URL": upstream + "/v1"}
             process = subprocess.Popen(command, stdout=out, stderr=subprocess.STDOUT, env={**env, **more}, cwd=self.dir)
             self.lone.append(process)
             with open(os.path.join(self.dir, name + ".pid"), "w") as file:
@@ -141,15 +148,17 @@ class Cluster:
     def load(self, rate, seconds):
         """Starts the load; its result comes from `result`."""
         body = json.dumps({"model": MODEL, "messages": [{"role": "user", "content": "call {n}: " + "word " * 40}]})
-        urls = ",".join(url + "/v1/chat/completions" for url in self.urls)
-        process = subprocess.Popen(
-            [LOADER, urls, ",".join(self.client_keys), "open", str(rate), str(seconds)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        process.stdin.write(body.encode())
-        process.stdin.close()
-        return process
+        processes = []
+        for urls, keys in self.groups:
+            urls = ",".join(url + "/v1/chat/completions" for url in urls)
+            share = str(rate // len(self.groups))
+            process = subprocess.Popen(
+                [LOADER, urls, ",".join(keys), "open", share, str(seconds)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+            )
+            process.stdin.write(body.encode())
+            process.stdin.close()
+            processes.append(process)
+        return processes
 
     def messages(self):
         """What the servers counted: all that came in from clients and peers, what clients published, what left."""
@@ -185,8 +194,10 @@ def free_ports():
     raise SystemExit("no free ports")
 
 
-def result(process):
-    return json.loads(process.stdout.read().decode().strip().splitlines()[-1])
+def result(processes):
+    results = [json.loads(process.stdout.read().decode().strip().splitlines()[-1]) for process in processes]
+    sums = {name: sum(one[name] for one in results) for name in ("good", "bad")}
+    return {**sums, **{name: max(one[name] for one in results) for name in ("p50_us", "p99_us")}}
 
 
 def messages():
@@ -214,13 +225,15 @@ def messages():
 
 
 def cpus():
-    """Rounds in turn on both; each round's CPU time of the gateway processes a request, and how busy the machine was."""
+    """Rounds in turn on all; each round's CPU time of the gateway processes a request, and how busy the machine was. Three
+    nodes that do not know of each other show what a cluster costs, and what it costs to be three processes."""
     rate = int(args.rates.split(",")[0])
-    clusters = {nodes: Cluster(f"cpu{nodes}", nodes, rate) for nodes in (1, 3)}
-    samples, busy = {1: [], 3: []}, {1: [], 3: []}
+    kinds = {"1 node alone": (1, True), "3 nodes that do not know of each other": (3, True), "3 nodes, one cluster": (3, False)}
+    clusters = {kind: Cluster(f"cpu{at}", nodes, rate, apart) for at, (kind, (nodes, apart)) in enumerate(kinds.items())}
+    samples, busy, late = ({kind: [] for kind in kinds} for _ in range(3))
     try:
         for _ in range(args.rounds):
-            for nodes, cluster in clusters.items():
+            for kind, cluster in clusters.items():
                 load = cluster.load(rate, args.seconds)
                 time.sleep(2)
                 before, idle, began = sum(map(cpu, cluster.pids)), machine(), time.monotonic()
@@ -229,16 +242,22 @@ def cpus():
                 idle = machine() - idle
                 got = result(load)
                 assert got["bad"] <= got["good"] // 100, got
-                samples[nodes].append(used / (rate * took) * 1e6)
-                busy[nodes].append(1 - idle / (took * os.cpu_count()))
+                samples[kind].append(used / (rate * took) * 1e6)
+                busy[kind].append(1 - idle / (took * os.cpu_count()))
+                late[kind].append(got["p99_us"] / 1000)
     finally:
         for cluster in clusters.values():
             cluster.down()
-    print(f"\n{rate} requests/s, {args.rounds} interleaved rounds of {args.seconds - 3} s\n\n| | CPU a request, µs (median; all) | machine busy |\n|---|---|---|")
-    for nodes in (1, 3):
-        rounds = ", ".join(f"{one:.0f}" for one in samples[nodes])
-        print(f"| {nodes} node{'s' if nodes > 1 else ' alone'} | {statistics.median(samples[nodes]):.0f} ({rounds}) | {100 * statistics.median(busy[nodes]):.0f} % |")
-    print(f"\nratio {statistics.median(samples[3]) / statistics.median(samples[1]):.2f}")
+    print(f"\n{rate} requests/s, {args.rounds} interleaved rounds of {args.seconds - 3} s\n")
+    print("| | CPU a request, µs (median; all) | of one alone | machine busy | p99 ms |\n|---|---|---|---|---|")
+    alone = statistics.median(next(iter(samples.values())))
+    for kind in kinds:
+        rounds = ", ".join(f"{one:.0f}" for one in samples[kind])
+        median = statistics.median(samples[kind])
+        print(
+            f"| {kind} | {median:.0f} ({rounds}) | {median / alone:.2f} | {100 * statistics.median(busy[kind]):.0f} % "
+            f"| {statistics.median(late[kind]):.1f} |"
+        )
 
 
 def machine():

@@ -16,7 +16,8 @@ choice! {
 section! {
     /// Requests of clients, where their key does not say.
     pub struct ClientsConfig in "clients" {
-        /// How long a request waits for quota before it is refused, in milliseconds.
+        /// How long a request waits for quota before it is refused, in milliseconds. While the node that decides about quota has
+        /// died, or the bus is away, it waits for up to 30 s more: then nothing is known to be used up.
         max_wait_ms: (int u64 0..=120000) = 2000;
         /// What a call is expected to cost before the model's own costs are known, in USD.
         default_reservation_usd: (number 0.0..=1000.0) = 0.05;
