@@ -317,7 +317,7 @@ impl Engine {
 /// What the client is told when its key has no room; `soon`: what is short may come back at any moment.
 fn refusal(ledger: &Ledger, shortage: &Shortage, soon: bool) -> GatewayError {
     if shortage.kind == ShortageKind::Away {
-        return super::room::bus_away(ledger, shortage.retry_after_ms);
+        return super::refused::bus_away(ledger, shortage.retry_after_ms);
     }
     let retry = if soon { Some(SOON_MS) } else { shortage.retry_after_ms };
     let error = match shortage.meter.kind {

@@ -1,13 +1,15 @@
 //! One request, no dialect: from what a front asks to what it sends, over whichever token can serve.
 //!
-//! In order: [`run`] is the life of a request, [`room`] finds a token and the right to use it, [`attempt`] makes one call, [`failed`]
-//! decides what becomes of one that failed, [`answer`] brings the answer to the client, [`call`] is where every request ends.
+//! In order: [`run`] is the life of a request, [`room`] finds a token and the right to use it or [`refused`] says why not,
+//! [`attempt`] makes one call, [`failed`] decides what becomes of one that failed, [`answer`] brings the answer to the client,
+//! [`call`] is where every request ends.
 
 mod run;
 mod here;
 pub mod socket;
 mod room;
 mod patience;
+mod refused;
 mod attempt;
 mod failed;
 pub mod telemetry;
