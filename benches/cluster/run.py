@@ -17,7 +17,7 @@ parser.add_argument("--target", required=True)
 parser.add_argument("--seconds", type=int, default=60)
 parser.add_argument("--warm", type=int, default=30, help="seconds of load before the counting begins")
 parser.add_argument("--rounds", type=int, default=5)
-parser.add_argument("--rates", default="1000,200,20")
+parser.add_argument("--rates", default="0,1000,200,20")
 parser.add_argument("--tight", action="store_true", help="limits are half the demand instead of twice")
 args = parser.parse_args()
 TOP = os.path.abspath(os.path.join(os.path.dirname(__file__), "..", ".."))
@@ -204,7 +204,7 @@ def messages():
     limits = "half" if args.tight else "twice"
     print(f"\n3 nodes, 3 servers, R3, {TEAMS * KEYS_PER_TEAM} keys in {TEAMS} teams with limits of {limits} the demand, {CLIENT_KEYS} client keys; {args.seconds} s each\n")
     print("| requests/s | answered | refused | messages/s, all servers' in_msgs | a request | published by nodes/s | a request | appends/s | p50, p99 ms |\n|---|---|---|---|---|---|---|---|---|")
-    for rate in [0] + [int(rate) for rate in args.rates.split(",")]:
+    for rate in [int(rate) for rate in args.rates.split(",")]:
         cluster = Cluster(f"messages{rate}", 3, rate or 20)
         try:
             load = cluster.load(rate, args.warm + args.seconds + 2) if rate else None
@@ -227,7 +227,7 @@ def messages():
 def cpus():
     """Rounds in turn on all; each round's CPU time of the gateway processes a request, and how busy the machine was. Three
     nodes that do not know of each other show what a cluster costs, and what it costs to be three processes."""
-    rate = int(args.rates.split(",")[0])
+    rate = next(rate for rate in map(int, args.rates.split(",")) if rate)
     kinds = {"1 node alone": (1, True), "3 nodes that do not know of each other": (3, True), "3 nodes, one cluster": (3, False)}
     clusters = {kind: Cluster(f"cpu{at}", nodes, rate, apart) for at, (kind, (nodes, apart)) in enumerate(kinds.items())}
     samples, busy, late = ({kind: [] for kind in kinds} for _ in range(3))
