@@ -19,4 +19,5 @@ pub mod ops;
 pub mod request_log;
 pub mod settings;
 pub mod telemetry;
+pub mod token_history;
 pub mod simulator;

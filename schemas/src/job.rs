@@ -93,6 +93,24 @@ pub enum JobStep {
     Enrol,
     /// It is taken back at the upstream.
     Revoke,
+    /// What the job does to tokens of the pool is done to it.
+    Apply,
+}
+
+/// What is done to tokens of the pool, many at once. Doing it twice is as doing it once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenAction {
+    /// The upstream is asked about them with free calls.
+    Refresh,
+    /// Rests that an operator may end are ended.
+    ClearCooling,
+    /// They are switched on.
+    Enable,
+    /// They are switched off.
+    Disable,
+    /// They are deleted.
+    Delete,
 }
 
 /// How an item stands.
@@ -138,7 +156,7 @@ pub struct JobItem {
     pub sealed: Vec<u8>,
     /// The credential's masked form; empty until it is known.
     pub masked: String,
-    /// Who it is in the pool.
+    /// Who it is in the pool; of a batch from the start.
     pub token: Option<TokenId>,
     /// Whether it was new there.
     pub is_new: bool,
@@ -168,6 +186,8 @@ pub enum JobSpec {
     Revoke,
     /// Credentials of a service that the operator runs.
     Provision,
+    /// Something is done to tokens of the pool.
+    Batch(TokenAction),
 }
 
 impl JobSpec {
@@ -179,6 +199,7 @@ impl JobSpec {
             JobSpec::Rotate(_) => JobKind::Rotate,
             JobSpec::Revoke => JobKind::Revoke,
             JobSpec::Provision => JobKind::Provision,
+            JobSpec::Batch(_) => JobKind::Batch,
         }
     }
 }
@@ -197,6 +218,8 @@ pub enum JobKind {
     Revoke,
     /// Credentials of a service that the operator runs.
     Provision,
+    /// Something is done to tokens of the pool.
+    Batch,
 }
 
 /// What new keys may do.

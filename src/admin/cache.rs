@@ -1,6 +1,6 @@
 //! Kept images and videos, in the older project's routes.
 
-use grok2api_schemas::admin::cache::{CacheClearAsk, CacheDeleteAsk, CacheListAsk};
+use grok2api_schemas::admin::cache::{CacheClearAsk, CacheDeleteAsk, CacheListAsk, CacheStatusAsk};
 use grok2api_schemas::media::MediaKind;
 use serde_json::json;
 
@@ -9,9 +9,9 @@ use super::call::{Answer, Guarded, json as answer};
 use crate::engine::error::{ErrorKind, GatewayError};
 use crate::ops::input;
 
-/// `GET /cache`: what this node keeps. The upstream's API keeps no files of pictures that could be listed.
+/// `GET /cache`: what nodes keep, in the older project's shape. What a provider keeps is at `GET /cache/online`.
 pub async fn all(guarded: Guarded) -> Answer {
-    let status = guarded.call.admin.ops.cache.status();
+    let status = guarded.call.admin.ops.cache.status(&CacheStatusAsk::default()).await?;
     answer(&json!({
         "local_image": status.local_image,
         "local_video": status.local_video,
@@ -24,7 +24,10 @@ pub async fn all(guarded: Guarded) -> Answer {
 
 /// `GET /cache/local`.
 pub async fn local(guarded: Guarded) -> Answer {
-    answer(&guarded.call.admin.ops.cache.status())
+    let ask = CacheStatusAsk {
+        node: guarded.call.query.text("node").map(str::to_owned),
+    };
+    answer(&guarded.call.admin.ops.cache.status(&ask).await?)
 }
 
 /// `GET /cache/list`.
@@ -35,11 +38,12 @@ pub async fn list(guarded: Guarded) -> Answer {
         Some(_) => MediaKind::Video,
     };
     let ask = CacheListAsk {
+        node: query.text("node").map(str::to_owned),
         kind: Some(kind),
         page: query.parsed("page", "a whole number from 1")?,
         page_size: query.parsed("page_size", "a whole number from 1 to 1000")?,
     };
-    answer(&guarded.call.admin.ops.cache.list(&ask)?)
+    answer(&guarded.call.admin.ops.cache.list(&ask).await?)
 }
 
 /// `POST /cache/clear`.
@@ -58,10 +62,11 @@ pub async fn delete(guarded: Guarded) -> Answer {
     answer(&call.admin.ops.cache.delete(&actor, ask).await?)
 }
 
-/// `POST /cache/online/clear`: there is nothing of the kind.
+/// `POST /cache/online/clear`: the older project emptied the storage of web sessions.
 pub async fn online(_: Guarded) -> Answer {
     Err(GatewayError::new(
         ErrorKind::NotOffered,
-        "The upstream's API keeps no pictures or films of ours that could be cleared: its links end by themselves.",
+        "The official API keeps no pictures or films of ours that could be cleared: its links end by themselves. Files that \
+         were uploaded there are listed at GET /api/v1/admin/cache/online and deleted at POST /api/v1/admin/cache/online/delete.",
     ))
 }

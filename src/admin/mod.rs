@@ -135,6 +135,7 @@ pub fn routes(admin: Admin) -> impl Endpoint<Output = Response> {
                 .delete(guarded(a, tokens::delete)),
         )
         .at("/tokens/:id/quotas", get(guarded(a, tokens::quotas)))
+        .at("/tokens/:id/history", get(guarded(a, tokens::history)))
         .at("/tokens/:id/refresh", post(guarded(a, tokens::refresh)))
         .at("/tokens/:id/clear-cooling", post(guarded(a, tokens::clear_cooling)))
         .at("/keys", get(guarded(a, keys::list)).post(guarded(a, keys::create)))
@@ -198,6 +199,14 @@ pub fn routes(admin: Admin) -> impl Endpoint<Output = Response> {
         .at("/cache/clear", post(guarded(a, cache::clear)))
         .at("/cache/item/delete", post(guarded(a, cache::delete)))
         .at("/cache/online/clear", post(guarded(a, cache::online)))
+        .at(
+            "/cache/online",
+            get(guarded(a, |call| table::looked(call, subjects::CACHE_ONLINE))),
+        )
+        .at(
+            "/cache/online/delete",
+            post(guarded(a, |call| table::sent(call, subjects::CACHE_ONLINE_DELETE))),
+        )
         .at("/*rest", guarded(a, older::unknown))
         .into_endpoint()
         .around(|routes, request| async move {

@@ -74,6 +74,7 @@ async fn desk() -> Desk {
     let conversations = FakeConversations::default();
     let ops = Ops {
         config: ConfigOps::new(live.clone(), accounts.clone()),
+        history: crate::ops::fakes::no_history(&clock, pool.clone()),
         tokens: TokenOps::new(pool.clone()),
         keys: KeyOps::new(keys.clone(), Arc::new(usage.clone()), clock.clone()),
         requests: RequestOps::new(log.clone()),

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use grok2api_schemas::admin::history::TokenHistoryAsk;
 use grok2api_schemas::admin::page::Cursor;
 use grok2api_schemas::admin::tokens::{TokenPatch, TokenQuery, TokenSort, TokenView};
 use grok2api_schemas::ids::TokenId;
@@ -97,6 +98,14 @@ pub async fn get(guarded: Guarded) -> Answer {
 pub async fn quotas(guarded: Guarded) -> Answer {
     let id = id_of(&guarded.call)?;
     answer(&guarded.call.admin.tokens.quotas(id).await?)
+}
+
+/// `GET /tokens/{id}/history`.
+pub async fn history(guarded: Guarded) -> Answer {
+    let ask = TokenHistoryAsk {
+        id: id_of(&guarded.call)?,
+    };
+    answer(&guarded.call.admin.ops.history.of(&ask).await?)
 }
 
 /// `GET /tokens/activity?ids=`.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use grok2api_actors::bus::codec;
 use grok2api_actors::bus::nats::shown_servers;
-use grok2api_actors::bus::{BusHandle, codec};
 use grok2api_actors::clients::ClientKeys;
 use grok2api_actors::clock::Clock;
 use grok2api_actors::cluster::Membership;
@@ -16,9 +16,7 @@ use grok2api_actors::ledger::{Ledger, LedgerOptions};
 use grok2api_actors::media::MediaParts;
 use grok2api_actors::runtime::ArbiterPool;
 use grok2api_actors::store::{Store, StoreOptions};
-use grok2api_actors::token::limits::LimitBook;
 use grok2api_actors::token::probe::Prober;
-use grok2api_actors::token::{Pool, PoolOptions, PoolParts, keeper};
 use grok2api_actors::vault::Vault;
 use grok2api_schemas::config::{Config, Join};
 use grok2api_schemas::ids::SessionId;
@@ -32,6 +30,8 @@ use zeroize::Zeroizing;
 use super::bus::{self, OpenBus, Wait};
 use super::listed::ListedNames;
 use super::master_key::{ClusterKeys, KeySources, answer_joiners, find_master_key};
+use super::online::XaiOnline;
+use super::pool::{share_probing, start_pool};
 use super::{App, apply, cluster, media};
 use crate::bindings::Bindings;
 use crate::catalogue::Catalogue;
@@ -43,20 +43,18 @@ use crate::jobs::Shop;
 use crate::logs::{self, LogOps};
 use crate::ops::accounts::{AccountOptions, Accounts};
 use crate::ops::audit::AuditTrail;
+use crate::ops::nodes::Nodes;
+use crate::ops::{cache, history};
 use crate::providers::Provider;
+use crate::providers::xai::files::TeamFiles;
 use crate::providers::xai::{Management, XaiOptions, XaiProber, XaiUpstream};
 use crate::request_log::{Peers, RequestLog, RequestLogOptions};
 use crate::settings::live::{LiveConfig, LiveOptions, SharedOptions};
 use crate::telemetry::{LogTap, Metrics, SetLogLevel};
+use crate::token_history::TokenHistory;
 
 /// Threads that actors run on. They write and probe; requests do not wait for them.
 const ARBITERS: usize = 2;
-/// Probes at a time: a hundred thousand new keys are asked about without a storm.
-const PROBES: usize = 32;
-/// How often it is written how often a token was used; and in a cluster, where every node writes it, and each write is passed
-/// to all servers and nodes.
-const USES_EVERY: Duration = Duration::from_secs(60);
-const USES_EVERY_SHARED: Duration = Duration::from_secs(600);
 /// How long a node that joins waits for another one that hands it the cluster's key.
 const KEY_PATIENCE: Duration = Duration::from_secs(60);
 /// MiB of uploads in memory at a time.
@@ -89,6 +87,8 @@ pub struct Sources {
     pub set_log_level: SetLogLevel,
     /// Where log lines can be watched.
     pub log_tap: LogTap,
+    /// The port that clients reach this node at: with 0 in the configuration, the one that was free.
+    pub port: u16,
 }
 
 /// Builds everything over the data directory.
@@ -101,6 +101,7 @@ pub async fn build(sources: Sources, metrics: Arc<Metrics>, readiness: Readiness
         live,
         set_log_level,
         log_tap,
+        port,
     } = sources;
     let data_dir = live.args.data_dir.clone();
     let mut log_files = LogOps::new(data_dir.join("logs"));
@@ -185,7 +186,7 @@ pub async fn build(sources: Sources, metrics: Arc<Metrics>, readiness: Readiness
         ..LedgerOptions::alone(session)
     };
     let handles: Vec<_> = (0..arbiters.len()).map(|_| arbiters.pick()).collect();
-    let identity = cluster::identity(&config, session, node);
+    let identity = cluster::identity(&config, port, session, node);
     let membership = if is_shared {
         Membership::start(identity, bus.clone(), clock.clone(), arbiters.pick())
     } else {
@@ -314,10 +315,14 @@ pub async fn build(sources: Sources, metrics: Arc<Metrics>, readiness: Readiness
     }));
     log.start(&tracker, stop.clone());
     logs::share(log_tap, bus.clone(), node_name.clone(), &tracker, stop.clone());
+    let nodes = match is_shared {
+        true => Nodes::of(bus.clone(), membership.clone()),
+        false => Nodes::alone(),
+    };
     if is_shared {
         share_probing(&pool, &membership, &tracker, &stop);
         pool.share_conversations(&tracker, &stop);
-        log_files = log_files.join(bus.clone(), membership.clone(), &tracker, stop.clone());
+        log_files = log_files.join(nodes.clone(), &tracker, stop.clone());
         let of = membership.clone();
         let peers = Peers {
             me: membership.me(),
@@ -357,6 +362,22 @@ pub async fn build(sources: Sources, metrics: Arc<Metrics>, readiness: Readiness
     )
     .await?;
     media.start(&tracker, &stop);
+    let history =
+        TokenHistory::open(store.clone(), clock.clone()).map_err(|e| cannot("what happened to credentials")(&e))?;
+    let of = membership.clone();
+    let name_of = move |session| match is_shared {
+        true => of.name_of(session),
+        false => String::new(),
+    };
+    history.start(&bus, Box::new(name_of), &tracker, stop.clone());
+    history::answer_others(&nodes, history.clone(), &tracker, stop.clone());
+    cache::answer_others(&nodes, Arc::new(media.clone()), &tracker, stop.clone());
+    let online = Arc::new(XaiOnline {
+        pool: pool.clone(),
+        files: TeamFiles::new(&config.xai.base_url, egress.clone()),
+        proxy: shop.proxy.clone(),
+        bindings: bindings.clone(),
+    });
     let app = Arc::new(App {
         media,
         started_secs: clock.wall().0 / 1000,
@@ -382,6 +403,9 @@ pub async fn build(sources: Sources, metrics: Arc<Metrics>, readiness: Readiness
         engine,
         log,
         log_files,
+        nodes,
+        history,
+        online,
         metrics,
         readiness,
         arbiters,
@@ -393,82 +417,4 @@ pub async fn build(sources: Sources, metrics: Arc<Metrics>, readiness: Readiness
     crate::fronts::openai::videos::resume(&app);
     crate::fronts::openai::images::resume(&app);
     Ok(app)
-}
-
-#[expect(
-    clippy::too_many_arguments,
-    reason = "the pool draws on most of what was built before it; called once"
-)]
-async fn start_pool(
-    config: &Config,
-    session: SessionId,
-    bus: &BusHandle,
-    vault: &Arc<Vault>,
-    clock: &Clock,
-    ledger: &Ledger,
-    prober: Arc<dyn Prober>,
-    arbiters: &ArbiterPool,
-    tracker: &TaskTracker,
-    stop: &CancellationToken,
-    proxy: ProxySpec,
-    catalogue: &Arc<ArcSwap<Catalogue>>,
-) -> Result<Pool, BuildError> {
-    let names = catalogue.clone();
-    let options = PoolOptions {
-        session,
-        provider: "xai",
-        cooling: apply::cooling(config),
-        limits: LimitBook::new(config.xai.teams.clone()),
-        canonical: Arc::new(move |name| names.load().resolve(name).canonical.to_owned()),
-        swarm_share: config.clients.affinity_max_share,
-        binding_life_ms: config.clients.affinity_secs * 1000,
-        proxy,
-        probes: PROBES,
-        uses_every: if config.nats.url.is_empty() {
-            USES_EVERY
-        } else {
-            USES_EVERY_SHARED
-        },
-        parked_probe_ms: config.xai.probe_interval_secs * 1000,
-        refresh_every_ms: if config.token.auto_refresh {
-            u64::from(config.token.refresh_interval_hours) * HOUR_MS
-        } else {
-            0
-        },
-    };
-    let parts = PoolParts {
-        bus: bus.clone(),
-        vault: vault.clone(),
-        clock: clock.clone(),
-        ledger: ledger.clone(),
-        prober,
-        arbiters: arbiters.clone(),
-        tracker: tracker.clone(),
-        stop: stop.clone(),
-    };
-    Pool::start(parts, options)
-        .await
-        .map_err(|e| cannot("the token pool")(&e))
-}
-
-/// Of several nodes, one looks after each token: who that is follows from who lives.
-fn share_probing(pool: &Pool, membership: &Membership, tracker: &TaskTracker, stop: &CancellationToken) {
-    let (of, me) = (membership.clone(), membership.me());
-    pool.set_share(Box::new(move |key| {
-        let snapshot = of.snapshot();
-        let live = snapshot.nodes.iter().filter(|node| node.live);
-        keeper(live.map(|node| node.beat.session), key).is_none_or(|session| session == me)
-    }));
-    let (pool, stop, mut changes) = (pool.clone(), stop.clone(), membership.changes());
-    tracker.spawn(async move {
-        loop {
-            tokio::select! {
-                () = stop.cancelled() => return,
-                changed = changes.changed() => if changed.is_err() { return },
-            }
-            pool.nodes_changed();
-            // Who lives changes seldom, and nodes of a cluster that starts come one after the other.
-            tokio::time::sleep(Duration::from_millis(500)).await;
-        }
-    });
 }

@@ -41,8 +41,8 @@ pub(super) fn node_name(config: &Config, key_pair: Option<&Path>, session: Sessi
     Ok(format!("{host}-{a:02x}{b:02x}{c:02x}"))
 }
 
-/// Who this node is.
-pub(super) fn identity(config: &Config, session: SessionId, node: String) -> NodeIdentity {
+/// Who this node is; `port` is where it listens.
+pub(super) fn identity(config: &Config, port: u16, session: SessionId, node: String) -> NodeIdentity {
     let scheme = if config.server.tls_cert.is_empty() {
         "http"
     } else {
@@ -54,7 +54,7 @@ pub(super) fn identity(config: &Config, session: SessionId, node: String) -> Nod
                 "0.0.0.0" | "::" | "[::]" => host_name().unwrap_or_else(|| node.clone()),
                 host => host.to_owned(),
             };
-            format!("{scheme}://{host}:{}", config.server.port)
+            format!("{scheme}://{host}:{port}")
         }
         url => url.to_owned(),
     };

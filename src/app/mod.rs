@@ -9,6 +9,8 @@ mod listed;
 mod master_key;
 mod gauges;
 mod media;
+mod online;
+mod pool;
 mod watch;
 mod control;
 mod demo;
@@ -53,16 +55,20 @@ use crate::ops::accounts::Accounts;
 use crate::ops::affinity::AffinityOps;
 use crate::ops::audit::AuditTrail;
 use crate::ops::cache::CacheOps;
+use crate::ops::cache::online::OnlineFiles;
 use crate::ops::cluster::ClusterOps;
 use crate::ops::config::ConfigOps;
+use crate::ops::history::HistoryOps;
 use crate::ops::jobs::JobOps;
 use crate::ops::keys::KeyOps;
+use crate::ops::nodes::Nodes;
 use crate::ops::requests::RequestOps;
 use crate::ops::tokens::TokenOps;
 use crate::ops::usage::LedgerUsage;
 use crate::request_log::RequestLog;
 use crate::settings::live::LiveConfig;
 use crate::telemetry::Metrics;
+use crate::token_history::TokenHistory;
 
 pub use build::{BuildError, Sources, build};
 pub use first_start::FirstStart;
@@ -113,8 +119,14 @@ pub struct App {
     pub engine: Arc<Engine>,
     /// What became of requests.
     pub log: RequestLog,
-    /// Log files of this node.
+    /// Log files of every node.
     pub log_files: LogOps,
+    /// The other nodes, as operations ask them.
+    pub nodes: Nodes,
+    /// What happened to credentials.
+    pub history: TokenHistory,
+    /// What providers keep for teams.
+    pub online: Arc<dyn OnlineFiles>,
     /// Counters.
     pub metrics: Arc<Metrics>,
     /// What keeps this node from being ready.
@@ -146,6 +158,7 @@ impl App {
         };
         Ops {
             tokens: TokenOps::new(Arc::new(self.pool.clone())),
+            history: HistoryOps::new(self.history.clone(), Arc::new(self.pool.clone()), self.nodes.clone()),
             keys: KeyOps::new(self.keys.clone(), Arc::new(usage), self.clock.clone()),
             requests: RequestOps::new(self.log.clone()),
             config: ConfigOps::new(self.live_config.clone(), self.accounts.clone()),
@@ -153,6 +166,8 @@ impl App {
             cache: CacheOps::new(
                 Arc::new(self.media.clone()),
                 links::path_maker(self.config.clone(), self.vault.clone(), self.clock.clone()),
+                self.nodes.clone(),
+                self.online.clone(),
             ),
             jobs: JobOps::new(self.jobs.clone(), self.shop.clone(), self.clock.clone()),
             cluster: ClusterOps::new(self.membership.clone(), Arc::new(self.ledger.clone())),

@@ -75,6 +75,7 @@ pub async fn serve(
         },
         set_log_level,
         log_tap,
+        port: listener.local_addr().port(),
     };
     let address = local_address(&listener, options.tls.is_some());
     let tls = options.tls.is_some();

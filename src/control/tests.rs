@@ -106,6 +106,7 @@ async fn ops(pool: Arc<FakePool>) -> Ops {
     let log = RequestLog::open(store, clock.clone(), RequestLogOptions::default()).unwrap();
     let audit = crate::ops::fakes::audit(&bus, &clock);
     Ops {
+        history: crate::ops::fakes::no_history(&clock, pool.clone()),
         tokens: TokenOps::new(pool),
         keys: KeyOps::new(keys, Arc::new(FakeUsage::default()), clock.clone()),
         requests: RequestOps::new(log),

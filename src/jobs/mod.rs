@@ -12,11 +12,11 @@ use grok2api_actors::egress::{Egress, ProxySpec};
 use grok2api_actors::jobs::source::{Admitted, Fault, FaultKind, Order, Payload, Source, Supplied, Workshop};
 use grok2api_actors::token::Pool;
 use grok2api_actors::token::probe::{ProbeReport, Prober};
-use grok2api_schemas::admin::tokens::{EnrolResult, NewToken};
+use grok2api_schemas::admin::tokens::{EnrolResult, NewToken, TokenPatch};
 use grok2api_schemas::config::{Config, RegisterConfig};
 use grok2api_schemas::ids::TokenId;
-use grok2api_schemas::job::{JobRecord, JobSpec, JobStep};
-use grok2api_schemas::token::{CoolingCause, PoolName};
+use grok2api_schemas::job::{JobRecord, JobSpec, JobStep, TokenAction};
+use grok2api_schemas::token::{CoolingCause, PoolName, TokenSwitch};
 use secrecy::SecretString;
 
 use crate::ops::import::pool_of;
@@ -109,7 +109,8 @@ impl Shop {
 impl Workshop for Shop {
     fn source(&self, spec: &JobSpec) -> Result<Arc<dyn Source>, String> {
         Ok(match spec {
-            JobSpec::List => Arc::new(List),
+            // Tokens are in the pool: nothing is obtained.
+            JobSpec::List | JobSpec::Batch(_) => Arc::new(List),
             JobSpec::Mint(spec) => Arc::new(Minting {
                 keys: self.team_keys()?,
                 spec: spec.clone(),
@@ -161,6 +162,38 @@ impl Workshop for Shop {
         })
     }
 
+    fn apply(&self, action: TokenAction, token: TokenId) -> BoxFuture<'_, Result<String, Fault>> {
+        Box::pin(async move {
+            let fault = |kind, words: String| Fault::new(JobStep::Apply, kind, words);
+            if self.pool.find(token).is_none() {
+                return match action {
+                    TokenAction::Delete => Ok(String::new()),
+                    _ => Err(fault(FaultKind::Never, "it is not in the pool any more".to_owned())),
+                };
+            }
+            let switched = |switch| TokenPatch {
+                switch: Some(switch),
+                ..TokenPatch::default()
+            };
+            let done = match action {
+                TokenAction::Refresh => {
+                    let outcomes = self.pool.refresh(&[token]).await;
+                    return match outcomes.into_iter().next() {
+                        Some(outcome) if outcome.ok => Ok(String::new()),
+                        Some(outcome) => Err(fault(FaultKind::Never, outcome.detail.unwrap_or_default())),
+                        None => Err(fault(FaultKind::Never, "it is not in the pool any more".to_owned())),
+                    };
+                }
+                TokenAction::ClearCooling => self.pool.clear_cooling(&[token]).await.map(drop),
+                TokenAction::Enable => self.pool.patch(vec![(token, switched(TokenSwitch::On))]).await,
+                TokenAction::Disable => self.pool.patch(vec![(token, switched(TokenSwitch::Off))]).await,
+                TokenAction::Delete => self.pool.delete(&[token]).await.map(drop),
+            };
+            done.map(|()| String::new())
+                .map_err(|error| fault(FaultKind::Again(None), error.to_string()))
+        })
+    }
+
     fn withdraw(&self, token: TokenId) -> BoxFuture<'_, Result<(), Fault>> {
         Box::pin(async move {
             let deleted = self.pool.delete(&[token]).await;
@@ -193,6 +226,10 @@ impl JobDesk for Shop {
 
     fn check_provisioner(&self) -> Result<(), String> {
         self.provisioner().map(drop)
+    }
+
+    fn masked(&self, token: TokenId) -> Option<String> {
+        self.pool.find(token).map(|token| token.record().masked.clone())
     }
 }
 

@@ -1,32 +1,25 @@
 //! Log files of every node: the one that is asked looks into its own, and asks the others over the bus.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::StreamExt;
+use futures::FutureExt;
 use futures::future::join_all;
-use grok2api_actors::bus::BusHandle;
-use grok2api_actors::cluster::Membership;
 use grok2api_schemas::admin::logs::{LogFile, LogFiles, LogFilesAsk, LogTail, LogTailAsk, LogsAsked, LogsTold};
-use grok2api_schemas::bus::subjects::nodes;
+use grok2api_schemas::bus::subjects::nodes as subjects;
 use grok2api_schemas::ids::SessionId;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::files::{LINES, LogFilesHere, MOST_LINES, checked, no_such_file};
 use crate::engine::error::{ErrorKind, GatewayError};
+use crate::ops::nodes::{EVERY, Nodes, unanswered};
 
 /// How long another node has to answer.
 const WITHIN: Duration = Duration::from_secs(5);
-/// Askings of others that are answered at a time; more run into their deadlines.
-const AT_A_TIME: usize = 4;
 /// Bytes of the lines of an answer: it has to fit into a message.
 const BYTES_TOLD: usize = 600 * 1024;
-/// What stands for all nodes.
-const EVERY: &str = "*";
 /// Length of the time that a line begins with.
 const TIME: usize = "2026-11-26 18:00:00".len();
 
@@ -34,17 +27,7 @@ const TIME: usize = "2026-11-26 18:00:00".len();
 #[derive(Clone)]
 pub struct LogOps {
     here: LogFilesHere,
-    cluster: Option<Arc<(BusHandle, Membership)>>,
-}
-
-/// One node of those that are asked.
-struct Node {
-    name: String,
-    session: Option<SessionId>,
-}
-
-fn subject(session: SessionId) -> String {
-    format!("{}.{session}", nodes::LOGS_ASK)
+    nodes: Nodes,
 }
 
 impl LogOps {
@@ -52,30 +35,19 @@ impl LogOps {
     pub fn new(directory: PathBuf) -> LogOps {
         LogOps {
             here: LogFilesHere::new(directory),
-            cluster: None,
+            nodes: Nodes::alone(),
         }
     }
 
     /// And on those of the other nodes, which can ask for these from now on, until `stop`.
-    pub fn join(
-        self,
-        bus: BusHandle,
-        membership: Membership,
-        tracker: &TaskTracker,
-        stop: CancellationToken,
-    ) -> LogOps {
-        let (here, served, me) = (self.here.clone(), bus.clone(), membership.me());
-        let answering = tracker.clone();
-        tracker.spawn(async move {
-            tokio::select! {
-                () = stop.cancelled() => {}
-                () = serve(here, served, me, answering) => {}
-            }
-        });
-        LogOps {
-            here: self.here,
-            cluster: Some(Arc::new((bus, membership))),
-        }
+    pub fn join(self, nodes: Nodes, tracker: &TaskTracker, stop: CancellationToken) -> LogOps {
+        let here = self.here.clone();
+        let told = move |payload: Bytes| {
+            let here = here.clone();
+            async move { answer(&here, &payload).await }.boxed()
+        };
+        nodes.answer(subjects::LOGS_ASK, told, tracker, stop);
+        LogOps { nodes, ..self }
     }
 
     /// Every file, newest first.
@@ -83,7 +55,7 @@ impl LogOps {
     /// # Errors
     /// `NotFound` for a node that is none; the directory cannot be read.
     pub async fn files(&self, ask: LogFilesAsk) -> Result<LogFiles, GatewayError> {
-        let asked = self.nodes(Some(ask.node.as_deref().unwrap_or(EVERY)))?;
+        let asked = self.nodes.named(Some(ask.node.as_deref().unwrap_or(EVERY)))?;
         let each = asked.iter().map(|node| async move {
             match node.session {
                 None => self.here.files().await.map(Some),
@@ -115,7 +87,7 @@ impl LogOps {
     /// answer.
     pub async fn tail(&self, ask: LogTailAsk) -> Result<LogTail, GatewayError> {
         checked(&ask)?;
-        let asked = self.nodes(ask.node.as_deref())?;
+        let asked = self.nodes.named(ask.node.as_deref())?;
         let each = asked.iter().map(|node| {
             let ask = LogTailAsk {
                 node: None,
@@ -135,25 +107,22 @@ impl LogOps {
         let mut answers: Vec<_> = asked.iter().zip(join_all(each).await).collect();
         if ask.node.as_deref() != Some(EVERY) {
             let Some((node, tail)) = answers.pop() else {
-                return Err(no_such_node());
+                return Err(GatewayError::internal("no node was asked"));
             };
-            let tail = tail?.ok_or_else(|| {
-                GatewayError::new(ErrorKind::Overloaded, format!("Node {} does not answer.", node.name))
-                    .with_code("node_unanswered")
-            })?;
+            let tail = tail?.ok_or_else(|| unanswered(&node.name))?;
             return Ok(LogTail {
                 node: node.name.clone(),
                 ..tail
             });
         }
         let most = ask.lines.unwrap_or(LINES).clamp(1, MOST_LINES) as usize;
-        let mut unanswered = Vec::new();
+        let mut silent = Vec::new();
         let mut tails = Vec::new();
         let mut missing = None;
         for (node, tail) in answers {
             match tail {
                 Ok(Some(tail)) => tails.push((node.name.clone(), tail)),
-                Ok(None) => unanswered.push(node.name.clone()),
+                Ok(None) => silent.push(node.name.clone()),
                 // Some nodes have a file of that name, others have not.
                 Err(error) if error.kind == ErrorKind::NotFound => missing = Some(error),
                 Err(error) => return Err(error),
@@ -165,70 +134,14 @@ impl LogOps {
                 node: EVERY.to_owned(),
                 file: ask.file,
                 lines: merged(tails, most),
-                unanswered,
+                unanswered: silent,
             }),
         }
     }
 
-    /// Nodes of a name; nothing = this one.
-    fn nodes(&self, name: Option<&str>) -> Result<Vec<Node>, GatewayError> {
-        let name = name.map(str::trim).filter(|name| !name.is_empty());
-        let Some(cluster) = &self.cluster else {
-            return match name {
-                None | Some(EVERY) => Ok(vec![Node {
-                    name: String::new(),
-                    session: None,
-                }]),
-                Some(_) => Err(no_such_node()),
-            };
-        };
-        let membership = &cluster.1;
-        let me = Node {
-            name: membership.identity().node.clone(),
-            session: None,
-        };
-        let snapshot = membership.snapshot();
-        let others = snapshot
-            .nodes
-            .iter()
-            .filter(|node| node.live && node.beat.session != membership.me())
-            .map(|node| Node {
-                name: node.beat.node.clone(),
-                session: Some(node.beat.session),
-            });
-        let Some(name) = name else { return Ok(vec![me]) };
-        let mut all: Vec<Node> = std::iter::once(me).chain(others).collect();
-        if name != EVERY {
-            all.retain(|node| node.name == name);
-            // Two lives of one node: the later one.
-            all.sort_by_key(|node| node.session.is_some());
-            all.truncate(1);
-        }
-        match all.is_empty() {
-            true => Err(no_such_node()),
-            false => Ok(all),
-        }
-    }
-
     async fn ask(&self, session: SessionId, asked: &LogsAsked) -> Option<LogsTold> {
-        let (bus, _) = &**self.cluster.as_ref()?;
-        let payload = Bytes::from(serde_json::to_vec(asked).ok()?);
-        match bus.request(&subject(session), payload, WITHIN).await {
-            Ok(answer) => serde_json::from_slice(&answer).ok(),
-            Err(error) => {
-                tracing::debug!(%session, %error, "a node does not tell of its log files");
-                None
-            }
-        }
+        self.nodes.ask(subjects::LOGS_ASK, session, asked, WITHIN).await
     }
-}
-
-fn no_such_node() -> GatewayError {
-    GatewayError::new(
-        ErrorKind::NotFound,
-        "No node of that name is heard. GET /api/v1/admin/cluster lists them.",
-    )
-    .with_code("node_not_found")
 }
 
 /// Lines of several nodes in the order of time; what has no time stays behind the line before it.
@@ -254,29 +167,7 @@ fn merged(tails: Vec<(String, LogTail)>, most: usize) -> Vec<String> {
     lines.into_iter().map(|(_, line)| line).collect()
 }
 
-/// Answers other nodes.
-async fn serve(here: LogFilesHere, bus: BusHandle, me: SessionId, tracker: TaskTracker) {
-    let places = Arc::new(Semaphore::new(AT_A_TIME));
-    loop {
-        let mut requests = bus.serve(&subject(me));
-        while let Some(request) = requests.next().await {
-            let Ok(place) = places.clone().try_acquire_owned() else {
-                continue;
-            };
-            let here = here.clone();
-            tracker.spawn(async move {
-                if let Some(told) = answer(&here, &request.payload).await {
-                    // Whoever asked may have given up.
-                    let _ = request.reply.send(told);
-                }
-                drop(place);
-            });
-        }
-        // The bus let go of the subject.
-        tokio::time::sleep(Duration::from_secs(1)).await;
-    }
-}
-
+/// What another node is told.
 async fn answer(here: &LogFilesHere, payload: &[u8]) -> Option<Bytes> {
     let asked: LogsAsked = serde_json::from_slice(payload).ok()?;
     let told = match asked {

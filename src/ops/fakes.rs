@@ -1,5 +1,11 @@
 //! A pool and a ledger in memory, for tests of operations and routes.
 
+mod files;
+mod jobs;
+
+pub use files::{FakeFiles, FakeOnline};
+pub use jobs::own_jobs;
+
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +14,6 @@ use futures::FutureExt;
 use futures::future::BoxFuture;
 use grok2api_actors::bus::BusHandle;
 use grok2api_actors::clock::Clock;
-use grok2api_actors::media::MediaError;
 use grok2api_actors::token::affinity::ConversationId;
 use grok2api_actors::token::conversations::BoundConversation;
 use grok2api_schemas::admin::page::{Cursor, Page, SortKey};
@@ -18,7 +23,6 @@ use grok2api_schemas::admin::tokens::{
 };
 use grok2api_schemas::bus::changes::WhichConversations;
 use grok2api_schemas::ids::{KeyId, SessionId, TokenId};
-use grok2api_schemas::media::MediaKind;
 use grok2api_schemas::token::{CoolingCause, PoolName, TokenState, TokenSwitch};
 use parking_lot::Mutex;
 use zeroize::Zeroizing;
@@ -425,119 +429,11 @@ impl Conversations for FakeConversations {
     }
 }
 
-/// Kept files that are none.
-pub struct FakeFiles;
-
-impl FakeFiles {
-    /// Operations on them.
-    pub fn ops() -> super::cache::CacheOps {
-        let path_of = |kind: MediaKind, name: &str| format!("/v1/files/{}/{name}", kind.as_str());
-        super::cache::CacheOps::new(Arc::new(FakeFiles), Arc::new(path_of))
-    }
-}
-
-impl super::cache::Files for FakeFiles {
-    fn totals(&self, _: MediaKind) -> (u64, u64) {
-        (0, 0)
-    }
-
-    fn downloads(&self) -> usize {
-        0
-    }
-
-    fn keep_bytes(&self) -> u64 {
-        1 << 30
-    }
-
-    fn list(&self, _: MediaKind) -> Vec<(String, grok2api_actors::media::Entry)> {
-        Vec::new()
-    }
-
-    fn delete<'a>(&'a self, _: MediaKind, _: &'a str) -> BoxFuture<'a, Result<bool, MediaError>> {
-        Box::pin(async { Ok(false) })
-    }
-
-    fn clear(&self, _: MediaKind) -> BoxFuture<'_, Result<(u64, u64), MediaError>> {
-        Box::pin(async { Ok((0, 0)) })
-    }
-}
-
 /// How guessing is slowed down where nobody tests it.
 pub const THROTTLE: super::throttle::ThrottleLimits = super::throttle::ThrottleLimits {
     failures: 10,
     window_ms: 300_000,
 };
-
-/// Jobs without a source but lists, on a bus of their own.
-pub async fn own_jobs(bus: BusHandle, clock: Clock) -> super::jobs::JobOps {
-    use grok2api_actors::cluster::Membership;
-    use grok2api_actors::jobs::{JobParts, Jobs};
-    use grok2api_actors::runtime::ArbiterPool;
-    use grok2api_actors::vault::{MasterKey, Vault};
-    let parts = JobParts {
-        bus,
-        vault: Arc::new(Vault::of(
-            &MasterKey::configured(&"0123456789abcdef".to_owned().into()).unwrap(),
-        )),
-        clock: clock.clone(),
-        membership: Membership::alone(SessionId::generate(), clock.clone()),
-        arbiters: ArbiterPool::start(1).unwrap(),
-        workshop: Arc::new(NoShop),
-        keep: Box::new(|| 10),
-    };
-    let (tracker, stop) = (
-        tokio_util::task::TaskTracker::new(),
-        tokio_util::sync::CancellationToken::new(),
-    );
-    let jobs = Jobs::start(parts, &tracker, stop).await.unwrap();
-    super::jobs::JobOps::new(jobs, Arc::new(NoShop), clock)
-}
-
-/// Nothing is configured, and everything that is brought is enrolled.
-struct NoShop;
-
-impl grok2api_actors::jobs::source::Workshop for NoShop {
-    fn source(
-        &self,
-        _: &grok2api_schemas::job::JobSpec,
-    ) -> Result<Arc<dyn grok2api_actors::jobs::source::Source>, String> {
-        Err("nothing is configured".to_owned())
-    }
-
-    fn admit<'a>(
-        &'a self,
-        _: &'a grok2api_schemas::job::JobRecord,
-        _: grok2api_actors::jobs::source::Payload,
-    ) -> BoxFuture<'a, Result<grok2api_actors::jobs::source::Admitted, grok2api_actors::jobs::source::Fault>> {
-        unreachable!("there is no source")
-    }
-
-    fn withdraw(&self, _: TokenId) -> BoxFuture<'_, Result<(), grok2api_actors::jobs::source::Fault>> {
-        async { Ok(()) }.boxed()
-    }
-}
-
-impl super::jobs::JobDesk for NoShop {
-    fn defaults(&self) -> grok2api_schemas::config::RegisterConfig {
-        grok2api_schemas::config::RegisterConfig::default()
-    }
-
-    fn own_team(&self) -> BoxFuture<'_, Result<String, String>> {
-        async { Err("nothing is configured".to_owned()) }.boxed()
-    }
-
-    fn keys_named<'a>(&'a self, _: &'a str, _: &'a str) -> BoxFuture<'a, Result<Vec<super::jobs::NamedKey>, String>> {
-        async { Ok(Vec::new()) }.boxed()
-    }
-
-    fn check_management(&self) -> Result<(), String> {
-        Err("xai.management_key is not set".to_owned())
-    }
-
-    fn check_provisioner(&self) -> Result<(), String> {
-        Err("jobs.provisioner_url is not set".to_owned())
-    }
-}
 
 /// A record of admin actions on this bus.
 pub fn audit(bus: &BusHandle, clock: &Clock) -> super::audit::AuditTrail {
@@ -546,4 +442,11 @@ pub fn audit(bus: &BusHandle, clock: &Clock) -> super::audit::AuditTrail {
         tokio_util::sync::CancellationToken::new(),
     );
     super::audit::AuditTrail::start(bus.clone(), clock.clone(), String::new(), &tracker, stop)
+}
+
+/// What happened to credentials: nothing.
+pub fn no_history(clock: &Clock, pool: Arc<dyn TokenPool>) -> super::history::HistoryOps {
+    let store = grok2api_actors::store::Store::temporary().unwrap();
+    let here = crate::token_history::TokenHistory::open(store, clock.clone()).unwrap();
+    super::history::HistoryOps::new(here, pool, super::nodes::Nodes::alone())
 }

@@ -8,10 +8,12 @@ pub mod cache;
 pub mod config;
 pub mod cluster;
 pub mod export;
+pub mod history;
 pub mod import;
 pub mod input;
 pub mod jobs;
 pub mod keys;
+pub mod nodes;
 pub mod normalise;
 pub mod password;
 pub mod pool;
@@ -37,6 +39,7 @@ use audit::AuditTrail;
 use cache::CacheOps;
 use cluster::ClusterOps;
 use config::ConfigOps;
+use history::HistoryOps;
 use jobs::JobOps;
 use keys::KeyOps;
 use requests::RequestOps;
@@ -47,6 +50,8 @@ use tokens::TokenOps;
 pub struct Ops {
     /// On upstream credentials.
     pub tokens: TokenOps,
+    /// On what happened to them.
+    pub history: HistoryOps,
     /// On client keys.
     pub keys: KeyOps,
     /// On the request log.

@@ -48,9 +48,11 @@ async fn busy() -> (Sim, Gateway) {
     // One team at its limit, one half-way, one without any.
     let plan = Plan::of(&sim, 3)
         .limits(&Sim::team_id(0), "*", "rpm = 6\ntpm = 2000000\nusd_per_day = 0.5")
-        .limits(&Sim::team_id(1), "*", "rpm = 60\nrps = 5\nconcurrency = 8");
+        .limits(&Sim::team_id(1), "*", "rpm = 60\nrps = 5\nconcurrency = 8")
+        .config("[[xai.rules]]\nstatus = 503\nretry = true\ncool = \"token\"\nfor_secs = 3600\n");
     let gateway = plan.start_warm().await;
     served(&gateway).await;
+    rested(&sim, &gateway).await;
     let picture = serde_json::json!({"prompt": "A lighthouse", "n": 3});
     gateway
         .as_client(API_KEY)
@@ -58,6 +60,20 @@ async fn busy() -> (Sim, Gateway) {
         .await
         .ok();
     (sim, gateway)
+}
+
+/// A token that rests for a while: the upstream said so.
+async fn rested(sim: &Sim, gateway: &Gateway) {
+    let client = gateway.as_client(API_KEY);
+    let rule = serde_json::json!({"when": {"team": Sim::team_id(2), "path": "/v1/chat/completions"}, "do": {"error": "unavailable-503"}});
+    let rule = sim.script(rule).await[0];
+    for n in 0..200 {
+        if sim.hits(rule).await > 0 {
+            break;
+        }
+        client.chat(&ask("grok-4.7", &format!("until it rests {n}"))).await;
+    }
+    sim.behave().await;
 }
 
 /// A short log.
@@ -110,6 +126,10 @@ async fn a_cluster_is_seen_and_a_node_drained() {
             .set("server.drain_delay_secs", 0)
     };
     let first = plan("node0").start().await;
-    let _second = plan("node1").start().await;
+    let second = plan("node1").start().await;
+    for (node, pictures) in [(&first, 2), (&second, 1)] {
+        let ask = serde_json::json!({"prompt": "A lighthouse", "n": pictures});
+        node.as_client(API_KEY).post("/v1/images/generations", &ask).await.ok();
+    }
     walk(&first, "nodes").await;
 }

@@ -133,6 +133,17 @@ impl Membership {
         self.shared.identity.session
     }
 
+    /// The name of a session's node; the session itself where none is heard any more.
+    pub fn name_of(&self, session: SessionId) -> String {
+        let snapshot = self.snapshot();
+        let node = snapshot.nodes.iter().find(|node| node.beat.session == session);
+        match node {
+            Some(node) => node.beat.node.clone(),
+            None if session == self.me() => self.identity().node.clone(),
+            None => session.to_string(),
+        }
+    }
+
     /// The sessions of the other nodes that live.
     pub fn others(&self) -> Vec<SessionId> {
         let snapshot = self.snapshot();

@@ -406,6 +406,10 @@ impl JobActor {
                     jobs.workshop.admit(&record, payload).await.map(Done::Admitted)
                 })
             }
+            Task::Apply(action) => {
+                let token = item.token?;
+                Box::pin(async move { jobs.workshop.apply(action, token).await.map(Done::Applied) })
+            }
             Task::Revoke => {
                 let token = run.token_of(index);
                 Box::pin(async move {
@@ -455,6 +459,7 @@ fn step_of(task: Task) -> JobStep {
         Task::Obtain | Task::Recover => JobStep::Obtain,
         Task::Admit => JobStep::Verify,
         Task::Revoke => JobStep::Revoke,
+        Task::Apply(_) => JobStep::Apply,
     }
 }
 

@@ -20,7 +20,7 @@ use bytes::Bytes;
 use dashmap::DashMap;
 use grok2api_schemas::bus::events::JobEvent;
 use grok2api_schemas::bus::subjects::{buckets, events};
-use grok2api_schemas::ids::{JobId, SessionId};
+use grok2api_schemas::ids::{JobId, SessionId, TokenId};
 use grok2api_schemas::job::{ItemState, JobItem, JobRecord, JobStep};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
@@ -84,6 +84,13 @@ pub enum NewItem {
         line: u64,
         /// It.
         payload: Payload,
+    },
+    /// It is a token of the pool, that something is done to.
+    InPool {
+        /// Which.
+        token: TokenId,
+        /// Its masked form.
+        masked: String,
     },
     /// It is nothing.
     Invalid {
@@ -451,6 +458,11 @@ impl Inner {
                 sealed: self
                     .seal(&sealing_context(id, index), &payload)
                     .map_err(|fault| BusError::new(BusErrorKind::Storage, fault.reason))?,
+                ..blank
+            },
+            NewItem::InPool { token, masked } => JobItem {
+                token: Some(token),
+                masked,
                 ..blank
             },
             NewItem::Invalid { line, reason } => JobItem {

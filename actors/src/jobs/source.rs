@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use grok2api_schemas::ids::{JobId, TokenId};
-use grok2api_schemas::job::{JobRecord, JobSpec, JobStep};
+use grok2api_schemas::job::{JobRecord, JobSpec, JobStep, TokenAction};
 use grok2api_schemas::token::{PoolName, TokenSwitch};
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize, ZeroizeOnDrop};
@@ -163,6 +163,10 @@ pub trait Workshop: Send + Sync + 'static {
     /// Makes a credential a token of the pool: normalised, asked about at the upstream if the job says so, enrolled. Doing it
     /// twice is as doing it once.
     fn admit<'a>(&'a self, job: &'a JobRecord, payload: Payload) -> BoxFuture<'a, Result<Admitted, Fault>>;
+
+    /// Does something to a token of the pool; answers what the operator should know of it. Doing it twice is as doing it
+    /// once.
+    fn apply(&self, action: TokenAction, token: TokenId) -> BoxFuture<'_, Result<String, Fault>>;
 
     /// Takes a token out of the pool. Harmless when it is gone already.
     fn withdraw(&self, token: TokenId) -> BoxFuture<'_, Result<(), Fault>>;

@@ -24,6 +24,20 @@ pub struct Entry {
     unwritten: bool,
 }
 
+impl Entry {
+    /// A file that nobody reads.
+    pub fn new(size: u64, mime: impl Into<String>, made_ms: u64, read_ms: u64) -> Entry {
+        Entry {
+            size,
+            mime: mime.into(),
+            made_ms,
+            read_ms,
+            readers: 0,
+            unwritten: false,
+        }
+    }
+}
+
 /// All of them.
 #[derive(Debug, Default)]
 pub struct Index {
@@ -34,14 +48,7 @@ pub struct Index {
 impl Index {
     /// Takes a file in, in place of one of that name.
     pub fn insert(&mut self, key: FileKey, size: u64, mime: String, made_ms: u64, read_ms: u64) {
-        let entry = Entry {
-            size,
-            mime,
-            made_ms,
-            read_ms,
-            readers: 0,
-            unwritten: false,
-        };
+        let entry = Entry::new(size, mime, made_ms, read_ms);
         self.bytes += size;
         if let Some(former) = self.files.insert(key, entry) {
             self.bytes -= former.size;

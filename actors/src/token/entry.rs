@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use arc_swap::ArcSwapOption;
 use grok2api_schemas::ids::TokenId;
 use grok2api_schemas::token::{PoolName, TokenRecord};
-use parking_lot::{Mutex, RwLock};
+use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use secrecy::{ExposeSecret, SecretString};
 
 use super::cooling::{self, CoolingPolicy, Penalty, SoftFailure, Streak};
@@ -78,6 +78,11 @@ impl Token {
     /// What is stored of it.
     pub fn record(&self) -> Arc<TokenRecord> {
         self.record.read().clone()
+    }
+
+    /// The same for a moment, without a count of who holds it: for a look at every token there is.
+    pub(super) fn peek(&self) -> RwLockReadGuard<'_, Arc<TokenRecord>> {
+        self.record.read()
     }
 
     /// Changes the record; the version rises with it.

@@ -13,6 +13,7 @@ use super::cooling;
 use super::entry::Token;
 use super::pool::Pool;
 use super::quotas;
+use super::search::Needle;
 use crate::clock::WallMs;
 use crate::egress::ProxySpec;
 
@@ -86,11 +87,7 @@ impl Pool {
     /// One page of the tokens that a query names.
     pub fn list(&self, query: &TokenQuery) -> Page<TokenView> {
         let now = self.0.clock.wall();
-        let text = query
-            .text
-            .as_ref()
-            .map(|text| text.to_lowercase())
-            .filter(|text| !text.is_empty());
+        let text = query.text.as_deref().and_then(Needle::of);
         let limit = query.limit.clamp(1, usize::MAX / 4);
         let mut total = 0_u64;
         // Every match is compared by a cheap key; only the rows of the page are made into views.
@@ -102,7 +99,7 @@ impl Pool {
             .as_ref()
             .and_then(|cursor| cursor.id.parse::<TokenId>().ok().map(|id| (cursor.key.clone(), id)));
         for token in self.0.tokens.read().values() {
-            let record = token.record();
+            let record = token.peek();
             if !query.pools.is_empty() && !query.pools.contains(&record.pool) {
                 continue;
             }
@@ -113,13 +110,10 @@ impl Pool {
             {
                 continue;
             }
-            if !query.states.is_empty() {
-                let team = token.team().map(|team| team.record());
-                if !query.states.contains(&cooling::state(&record, team.as_deref(), now).0) {
-                    continue;
-                }
+            if text.as_ref().is_some_and(|text| !text.is_of(&record)) {
+                continue;
             }
-            if text.as_ref().is_some_and(|text| !mentions(&record, text)) {
+            if !query.states.is_empty() && !stands_so(token, &record, &query.states, now) {
                 continue;
             }
             total += 1;
@@ -175,7 +169,7 @@ impl Pool {
             })
             .collect();
         for token in self.0.tokens.read().values() {
-            let record = token.record();
+            let record = token.peek();
             let team = token.team().map(|team| team.record());
             let (state, _) = cooling::state(&record, team.as_deref(), now);
             counts.total += 1;
@@ -195,6 +189,42 @@ impl Pool {
         }
         counts.pools = pools;
         counts
+    }
+
+    /// How many tokens of the official API each team has that are not switched off, and how many have no known team.
+    pub fn team_sizes(&self) -> (BTreeMap<String, u64>, u64) {
+        let mut sizes: BTreeMap<String, u64> = BTreeMap::new();
+        let mut without = 0;
+        for token in self.0.tokens.read().values() {
+            let record = token.record();
+            if record.pool != PoolName::ApiKey || record.switch == TokenSwitch::Off {
+                continue;
+            }
+            match record.team.as_deref() {
+                Some(team) => *sizes.entry(team.to_owned()).or_default() += 1,
+                None => without += 1,
+            }
+        }
+        (sizes, without)
+    }
+
+    /// A token of a team that can be asked with: one that works if there is one, else any that is not switched off.
+    pub fn any_of_team(&self, team: &str) -> Option<Arc<Token>> {
+        let now = self.0.clock.wall();
+        let mut resting = None;
+        for token in self.0.tokens.read().values() {
+            let record = token.record();
+            let is_of_it = record.team.as_deref() == Some(team);
+            if !is_of_it || record.pool != PoolName::ApiKey || record.switch == TokenSwitch::Off {
+                continue;
+            }
+            let team = token.team().map(|team| team.record());
+            if cooling::state(&record, team.as_deref(), now).0 == TokenState::Active {
+                return Some(token.clone());
+            }
+            resting.get_or_insert_with(|| token.clone());
+        }
+        resting
     }
 
     /// Tokens by pool and state, for metrics.
@@ -304,14 +334,16 @@ fn rest_of(token: &Token, model: Option<&str>, now: WallMs) -> Option<(RestScope
     model.is_none_or(may_serve).then(|| (scope, cooling.clone()))
 }
 
-fn mentions(record: &TokenRecord, text: &str) -> bool {
-    let has = |hay: &str| hay.to_lowercase().contains(text);
-    has(&record.masked)
-        || has(&record.label)
-        || has(&record.note)
-        || record.team.as_deref().is_some_and(has)
-        || record.tags.iter().any(|tag| has(tag))
-        || (text.len() > 4 && has(&record.id.to_string()))
+/// Whether a token is in one of these states. Its team is looked up only where it matters.
+fn stands_so(token: &Token, record: &TokenRecord, states: &[TokenState], now: WallMs) -> bool {
+    if record.switch == TokenSwitch::Off {
+        return states.contains(&TokenState::Disabled);
+    }
+    if states.iter().all(|state| *state == TokenState::Disabled) {
+        return false;
+    }
+    let team = token.team().map(|team| team.record());
+    states.contains(&cooling::state(record, team.as_deref(), now).0)
 }
 
 fn sort_key(token: &Token, record: &TokenRecord, sort: TokenSort) -> SortKey {

@@ -16,6 +16,7 @@ mod placing;
 mod merge;
 mod model_lists;
 mod saving;
+mod search;
 mod follow;
 mod events;
 mod share;

@@ -6,10 +6,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{JobId, TokenId};
-use crate::job::{ItemState, JobCounts, JobKind, JobStatus, JobStep};
+use crate::job::{ItemState, JobCounts, JobKind, JobStatus, JobStep, TokenAction};
 use crate::token::PoolName;
 
-/// A job to start: one of `list`, `mint`, `rotate`, `revoke` and `provision` says what it does.
+/// A job to start: one of `list`, `mint`, `rotate`, `revoke`, `provision` and `batch` says what it does.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub struct JobStartAsk {
@@ -25,6 +25,8 @@ pub struct JobStartAsk {
     pub revoke: Option<KeysAsk>,
     /// Credentials of a service that you run (jobs.provisioner_url).
     pub provision: Option<ProvisionAsk>,
+    /// Something that is done to tokens of the pool.
+    pub batch: Option<BatchAsk>,
     /// The pool of credentials that do not say; not sent = as they look.
     pub pool: Option<PoolName>,
     /// Items that are worked on at a time; not sent = register.register_threads.
@@ -110,6 +112,16 @@ pub struct ProvisionAsk {
     pub count: Option<u32>,
 }
 
+/// What is done to tokens of the pool.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct BatchAsk {
+    /// What.
+    pub action: TokenAction,
+    /// Which tokens, each once: 1 to 50,000.
+    pub ids: Vec<TokenId>,
+}
+
 /// Which jobs to list, newest first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -180,6 +192,8 @@ pub struct JobView {
     pub title: String,
     /// What it does.
     pub kind: JobKind,
+    /// What is done to tokens, where that is what it does.
+    pub action: Option<TokenAction>,
     /// The pool of credentials that do not say.
     pub pool: Option<PoolName>,
     /// How it stands.

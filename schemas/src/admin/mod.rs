@@ -7,6 +7,7 @@ pub mod audit;
 pub mod config;
 pub mod cluster;
 pub mod export;
+pub mod history;
 pub mod jobs;
 pub mod keys;
 pub mod limit;

@@ -112,6 +112,8 @@ pub mod admin {
     pub const TOKENS_QUOTAS: &str = "admin.tokens.quotas";
     /// Shows what some served in the last hour.
     pub const TOKENS_ACTIVITY: &str = "admin.tokens.activity";
+    /// Shows what happened to one.
+    pub const TOKENS_HISTORY: &str = "admin.tokens.history";
     /// Lists client keys.
     pub const KEYS_LIST: &str = "admin.keys.list";
     /// Shows one.
@@ -148,6 +150,10 @@ pub mod admin {
     pub const CACHE_CLEAR: &str = "admin.cache.clear";
     /// Removes one.
     pub const CACHE_DELETE: &str = "admin.cache.delete";
+    /// Lists what a provider keeps for one of its teams.
+    pub const CACHE_ONLINE: &str = "admin.cache.online";
+    /// Deletes some of it there.
+    pub const CACHE_ONLINE_DELETE: &str = "admin.cache.online-delete";
     /// Lists registration jobs.
     pub const JOBS_LIST: &str = "admin.jobs.list";
     /// Shows one with its items.
@@ -200,6 +206,10 @@ pub mod nodes {
     pub const LOGS: &str = "node.logs";
     /// Somebody wants to see a node's log files; its session follows after a dot.
     pub const LOGS_ASK: &str = "node.logs.ask";
+    /// Somebody wants to see or remove the images and videos of a node; its session follows after a dot.
+    pub const CACHE_ASK: &str = "node.cache.ask";
+    /// Somebody wants to know what happened to a token; a node's session follows after a dot.
+    pub const HISTORY_ASK: &str = "node.history.ask";
     /// A node that came late wants the sums of hours that it did not see; the session of whom it asks follows after a dot.
     pub const SUMS_ASK: &str = "node.sums.ask";
 }

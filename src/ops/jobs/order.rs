@@ -1,16 +1,18 @@
 //! What an order to start a job says: checked, and made its items.
 
+use std::collections::HashSet;
+
 use grok2api_actors::jobs::NewItem;
 use grok2api_actors::jobs::source::Payload;
 use grok2api_schemas::admin::jobs::{JobStartAsk, RotateAsk};
 use grok2api_schemas::config::RegisterConfig;
-use grok2api_schemas::ids::JobId;
-use grok2api_schemas::job::{JobSpec, MOST_ITEMS, RotateSpec};
+use grok2api_schemas::ids::{JobId, TokenId};
+use grok2api_schemas::job::{JobSpec, MOST_ITEMS, RotateSpec, TokenAction};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
 use super::NamedKey;
-use crate::engine::error::GatewayError;
+use crate::engine::error::{ErrorKind, GatewayError};
 use crate::ops::import::formats::credentials;
 
 /// Longest title and name, characters.
@@ -53,6 +55,33 @@ fn payload(token: grok2api_schemas::admin::tokens::NewToken) -> Payload {
     payload.proxy = token.proxy;
     payload.switch = token.switch;
     payload
+}
+
+/// Tokens of the pool, each once.
+pub(super) fn in_pool(
+    ids: &[TokenId],
+    masked: impl Fn(TokenId) -> Option<String>,
+) -> Result<Vec<NewItem>, GatewayError> {
+    let mut seen = HashSet::with_capacity(ids.len());
+    let ids: Vec<TokenId> = ids.iter().copied().filter(|id| seen.insert(*id)).collect();
+    if ids.is_empty() || ids.len() > MOST_ITEMS as usize {
+        return Err(GatewayError::field(
+            "batch.ids",
+            format!(
+                "`batch.ids` must name 1 to {MOST_ITEMS} tokens, and names {}.",
+                ids.len()
+            ),
+        ));
+    }
+    let item = |token| {
+        let masked = masked(token).ok_or_else(|| {
+            GatewayError::new(ErrorKind::NotFound, format!("No such token: {token}."))
+                .with_code("token_not_found")
+                .with_param("batch.ids")
+        })?;
+        Ok(NewItem::InPool { token, masked })
+    };
+    ids.into_iter().map(item).collect()
 }
 
 pub(super) fn to_obtain(keys: Vec<NamedKey>) -> Vec<NewItem> {
@@ -141,5 +170,12 @@ pub(super) fn title_of(spec: &JobSpec, total: u32) -> String {
         JobSpec::Rotate(_) => format!("new secrets for {total} keys"),
         JobSpec::Revoke => format!("{total} keys revoked"),
         JobSpec::Provision => format!("{total} from the provisioner"),
+        JobSpec::Batch(action) => match action {
+            TokenAction::Refresh => format!("{total} tokens asked about"),
+            TokenAction::ClearCooling => format!("rests of {total} tokens ended"),
+            TokenAction::Enable => format!("{total} tokens switched on"),
+            TokenAction::Disable => format!("{total} tokens switched off"),
+            TokenAction::Delete => format!("{total} tokens deleted"),
+        },
     }
 }

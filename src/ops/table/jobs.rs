@@ -17,7 +17,7 @@ const GET: About = About::look(
 );
 const START: About = About::change(
     subjects::JOBS_START,
-    "Starts a registration job: a list, keys minted, rotated or revoked through the Management API, or a provisioner's.",
+    "Starts a registration job: a list, keys minted, rotated or revoked through the Management API, a provisioner's, or something done to many tokens.",
     ("POST", "/jobs"),
 )
 .within(60);

@@ -1,5 +1,6 @@
 //! Operations on upstream credentials.
 
+use grok2api_schemas::admin::history::TokenHistoryAsk;
 use grok2api_schemas::admin::page::Cursor;
 use grok2api_schemas::admin::tokens::{TokenActivityAsk, TokenQuery};
 use grok2api_schemas::bus::admin::{
@@ -29,6 +30,11 @@ const ACTIVITY: About = About::look(
     subjects::TOKENS_ACTIVITY,
     "Shows what credentials served in the last hour, over all nodes.",
     ("GET", "/tokens/activity"),
+);
+const HISTORY: About = About::look(
+    subjects::TOKENS_HISTORY,
+    "Shows what happened to a credential and its team, as all nodes remember it.",
+    ("GET", "/tokens/{id}/history"),
 );
 const ADD: About = About::change(subjects::TOKENS_ADD, "Adds one credential.", ("POST", "/tokens/add"));
 const PATCH: About = About::change(
@@ -74,6 +80,9 @@ pub(super) fn operations() -> Vec<Operation> {
         }),
         row(ACTIVITY, |ops, _, ask: TokenActivityAsk| async move {
             ops.requests.activity(&ask.ids)
+        }),
+        row(HISTORY, |ops, _, ask: TokenHistoryAsk| async move {
+            ops.history.of(&ask).await
         }),
         row(ADD, |ops, actor, ask: TokenAddAsk| async move {
             ops.tokens.add(&actor, ask).await

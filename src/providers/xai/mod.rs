@@ -1,6 +1,7 @@
 //! The official xAI API.
 
 pub mod classify;
+pub mod files;
 pub mod ratelimit;
 pub mod rules;
 pub mod sanitise;

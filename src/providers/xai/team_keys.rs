@@ -432,7 +432,7 @@ fn supplied(said: &Value, id: &str) -> Result<Supplied, Refusal> {
 }
 
 /// The Management API's own words, or what stands for them.
-fn words_of(text: &[u8]) -> String {
+pub(super) fn words_of(text: &[u8]) -> String {
     let body: Value = serde_json::from_slice(text).unwrap_or_default();
     let words = ["/error/message", "/message", "/error"]
         .iter()
@@ -447,7 +447,7 @@ fn rfc3339(ms: u64) -> Option<String> {
 }
 
 /// Ids are the upstream's or the operator's: nothing in them may change the path.
-fn escaped(segment: &str) -> String {
+pub(super) fn escaped(segment: &str) -> String {
     segment
         .bytes()
         .map(|byte| match byte {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use grok2api_schemas::ids::{SessionId, TokenId};
+use grok2api_schemas::job::TokenAction;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -27,6 +28,7 @@ struct Outside {
     minted: Mutex<HashMap<String, u32>>,
     enrolled: Mutex<HashMap<String, TokenId>>,
     withdrawn: Mutex<Vec<TokenId>>,
+    applied: Mutex<Vec<(TokenAction, TokenId)>>,
     /// How long each call takes, milliseconds.
     pace_ms: u64,
 }
@@ -91,6 +93,11 @@ impl Workshop for Shop {
                 note: String::new(),
             })
         })
+    }
+
+    fn apply(&self, action: TokenAction, token: TokenId) -> BoxFuture<'_, Result<String, Fault>> {
+        self.0.applied.lock().push((action, token));
+        Box::pin(async { Ok(String::new()) })
     }
 
     fn withdraw(&self, token: TokenId) -> BoxFuture<'_, Result<(), Fault>> {
@@ -300,4 +307,32 @@ async fn another_node_continues_where_the_owner_died_and_nothing_is_done_twice()
     assert!(minted.values().all(|times| *times == 1), "{minted:?}");
     assert_eq!(outside.enrolled.lock().len(), 300);
     nodes[other].stop.cancel();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_batch_does_it_does_to_each_token_and_nothing_is_obtained() {
+    let outside = Arc::new(Outside::default());
+    let bus = local_bus();
+    let node = node(&bus, &outside, |_| {
+        Membership::alone(SessionId::generate(), Clock::system())
+    })
+    .await;
+    let tokens: Vec<TokenId> = (0..70_u8).map(|n| TokenId::from_bytes([n; 16])).collect();
+    let items = tokens.iter().map(|token| NewItem::InPool {
+        token: *token,
+        masked: "xai-…".into(),
+    });
+    let spec = JobSpec::Batch(TokenAction::Disable);
+    let id = node.jobs.create(running(spec), items.collect()).await.unwrap().id;
+    let over = async || node.jobs.get(id).await.unwrap().is_some_and(|job| job.status.is_over());
+    until("the job ends", over).await;
+    let job = node.jobs.get(id).await.unwrap().unwrap();
+    assert_eq!((job.status, job.counts.done), (JobStatus::Completed, 70));
+    assert_eq!((job.counts.added, job.counts.existing), (0, 0));
+    let mut applied = outside.applied.lock().clone();
+    applied.sort_by_key(|(_, token)| *token);
+    let expected: Vec<(TokenAction, TokenId)> = tokens.iter().map(|token| (TokenAction::Disable, *token)).collect();
+    assert_eq!(applied, expected);
+    assert!(outside.minted.lock().is_empty() && outside.enrolled.lock().is_empty());
+    node.stop.cancel();
 }

@@ -1,8 +1,8 @@
-// Images and videos that this node keeps: what is there, how much room it takes, and what can go.
+// Images and videos that nodes keep: what is there, how much room it takes, and what can go.
 
 import { html, useState, useRef } from '../vendor/mod.js';
 import { t } from '../i18n.js';
-import { isAdmin, toast } from '../store.js';
+import { isAdmin, offers, toast } from '../store.js';
 import { get, post, query } from '../api.js';
 import { param, setParams } from '../router.js';
 import { num, cut, bytes, clock, percent } from '../format.js';
@@ -11,8 +11,9 @@ import { Ago, Copy, Empty, Failure, Figure, Waiting, usePoll, toastError } from 
 import { Confirm, Dialog } from '../parts/float.js';
 import { Meter } from '../parts/spark.js';
 import { Table } from '../parts/table.js';
+import { Online } from './cache_online.js';
 
-const KINDS = ['image', 'video'];
+const TABS = ['image', 'video', 'online'];
 const PAGE = 60;
 const MIB = 1024 * 1024;
 
@@ -33,7 +34,7 @@ function Preview({ file, kind, url, close, remove }) {
     <div class="preview">${kind === 'image' ? html`<img src=${url} alt=${file.name} />` : html`<video src=${url} controls playsinline></video>`}</div>
     <dl class="facts"><dt>${t('cache.size')}</dt><dd>${bytes(file.size_bytes)}</dd><dt>${t('cache.mime')}</dt><dd class="mono">${file.mime}</dd>
       <dt>${t('cache.came')}</dt><dd>${clock(file.mtime_ms, true)}</dd><dt>${t('cache.read')}</dt><dd><${Ago} ms=${file.read_ms} none=${t('time.never')} /></dd>
-      <dt>${t('cache.link')}</dt><dd class="row tight"><code class="cut">${address}</code><${Copy} text=${address} /></dd></dl>
+      ${file.nodes.length > 0 && html`<dt>${t('cache.nodes')}</dt><dd>${file.nodes.join(', ')}</dd>`}<dt>${t('cache.link')}</dt><dd class="row tight"><code class="cut">${address}</code><${Copy} text=${address} /></dd></dl>
   <//>`;
 }
 
@@ -49,6 +50,9 @@ const columns = (kind, url, open) => [
   { name: 'came', width: '100px', end: true, label: t('cache.came'), cell: (file) => html`<${Ago} ms=${file.mtime_ms} />` },
   { name: 'read', width: '100px', end: true, label: t('cache.read'), cell: (file) => html`<${Ago} ms=${file.read_ms} none=${t('time.never')} />` },
 ];
+
+/** Images, videos, and what a provider keeps. */
+const Kinds = ({ tab, count }) => html`<div class="row tight" role="group" aria-label=${t('cache.kind')}>${TABS.filter((one) => one !== 'online' || offers('cache.online')).map((one) => html`<button type="button" class="button small" key=${one} aria-pressed=${String(one === tab)} onClick=${() => setParams({ tab: one === 'image' ? '' : one, page: '' })} data-testid=${`cache-${one}`}>${t(one === 'online' ? 'online.tab' : `cache.${one}s`)} ${count && one !== 'online' ? html`<span class="unit">${num(count(one))}</span>` : null}</button>`)}</div>`;
 
 function Pager({ page, pages }) {
   if (pages < 2) return null;
@@ -99,7 +103,7 @@ function Local({ kind }) {
   return html`<div class="page" data-ready=${ready ? 'true' : undefined}>
     <div class="head"><h1>${t('page.cache')}</h1></div>
     ${status.data && html`<${Stats} status=${status.data} />`}
-    <div class="filters"><div class="row tight" role="group" aria-label=${t('cache.kind')}>${KINDS.map((one) => html`<button type="button" class="button small" key=${one} aria-pressed=${String(one === kind)} onClick=${() => setParams({ tab: one === 'image' ? '' : one, page: '' })} data-testid=${`cache-${one}`}>${t(`cache.${one}s`)} <span class="unit">${num(status.data?.[`local_${one}`].count)}</span></button>`)}</div>
+    <div class="filters"><${Kinds} tab=${kind} count=${(one) => status.data?.[`local_${one}`].count} />
       <div class="row tight" role="group" aria-label=${t('cache.view')}>${['gallery', 'list'].map((one) => html`<button type="button" class="button small" key=${one} aria-pressed=${String(one === view)} onClick=${() => setParams({ view: one === 'list' ? 'list' : '' })} data-testid=${`cache-as-${one}`}>${t(`cache.as.${one}`)}</button>`)}</div>
       <span class="grow"></span>
       ${isAdmin() && sum?.count > 0 && html`<button type="button" class="button small bad" onClick=${() => setAsking({ all: true })} data-testid="cache-clear"><${Icon} name="trash" size=${15} />${t(`cache.clear.${kind}`)}</button>`}</div>
@@ -109,7 +113,8 @@ function Local({ kind }) {
     ${files.length > 0 && (view === 'gallery' ? html`<${Gallery} files=${files} kind=${kind} url=${url} open=${setOpened} />`
       : html`<${Table} testid="cache-list" label=${t(`cache.${kind}s`)} columns=${columns(kind, url, setOpened)} total=${files.length} rowAt=${(at) => files[at]} idOf=${(file) => file.name} open=${setOpened} minWidth="720px" above=${400} />`)}
     ${list.data && html`<${Pager} page=${page} pages=${Math.ceil(list.data.total / PAGE)} />`}
-    <p class="small soft">${t('cache.thisnode')}</p>
+    ${status.data?.unanswered.length > 0 && html`<div class="box warn" role="status">${t('cache.unanswered', { nodes: status.data.unanswered.join(', ') })}</div>`}
+    ${status.data?.nodes.length > 1 && html`<p class="small soft" data-testid="cache-nodes">${t('cache.allnodes')} ${status.data.nodes.map((node) => `${node.node}: ${num(node[`local_${kind}`].count)}`).join(' · ')}</p>`}
     ${opened && html`<${Preview} file=${opened} kind=${kind} url=${url(opened)} close=${() => setOpened(null)} remove=${() => setAsking({ file: opened })} />`}
     ${asking && html`<${Confirm} title=${t(asking.all ? 'cache.cleartitle' : 'cache.deletetitle')} action=${t(asking.all ? 'cache.clear' : 'delete')} busy=${busy} close=${() => setAsking(null)} run=${() => (asking.all ? clear() : drop(asking.file))}>
       <p>${asking.all ? t('cache.clearwhat', { n: num(sum.count), kind: t(`cache.${kind}s`), size: bytes(sum.size_mb * MIB) }) : t('cache.deletewhat', { name: cut(asking.file.name, 60) })}</p><p class="soft">${t('cache.gonenote')}</p><//>`}
@@ -117,6 +122,8 @@ function Local({ kind }) {
 }
 
 export function CachePage() {
-  const kind = param('tab') === 'video' ? 'video' : 'image';
+  const tab = param('tab');
+  if (tab === 'online' && offers('cache.online')) return html`<${Online} kinds=${html`<${Kinds} tab="online" />`} />`;
+  const kind = tab === 'video' ? 'video' : 'image';
   return html`<${Local} key=${kind} kind=${kind} />`;
 }

@@ -1,6 +1,6 @@
 // Which credentials can work right now, and what stops the others?
 
-import { html, useState, useEffect, useMemo, useRef, useSignal } from '../vendor/mod.js';
+import { html, useState, useEffect, useLayoutEffect, useMemo, useRef, useSignal } from '../vendor/mod.js';
 import { t, word } from '../i18n.js';
 import { isAdmin } from '../store.js';
 import { get, query } from '../api.js';
@@ -49,7 +49,8 @@ function useRows(filters) {
     return Object.assign(made, { current });
   }, []);
   const view = useRef([0, 40]);
-  useEffect(() => { source.current.filters = filters; source.reset(); }, [key]);
+  // Before the next frame: what was pressed is asked for at once.
+  useLayoutEffect(() => { source.current.filters = filters; source.reset(); }, [key]);
   useEffect(() => {
     // Not while rows pass by.
     let last = '';
@@ -63,17 +64,17 @@ function useRows(filters) {
   return { source, view };
 }
 
-function Filters({ counts, text, setText }) {
+function Filters({ counts }) {
   const pools = paramList('pool');
   const flip = (pool) => setParams({ pool: pools.includes(pool) ? pools.filter((one) => one !== pool) : [...pools, pool] });
   const filtered = paramList('state').length || pools.length || param('text') || param('team');
   return html`<div class="filters">
     <label class="search"><span class="hidden-text">${t('token.search')}</span><${Icon} name="search" size=${16} />
-      <input class="input" type="search" data-search placeholder=${t('token.search')} value=${text} onInput=${(e) => setText(e.target.value)} data-testid="token-search" /></label>
+      <input class="input" type="search" data-search placeholder=${t('token.search')} value=${param('text')} onInput=${(e) => setParams({ text: e.target.value })} data-testid="token-search" /></label>
     ${POOLS.filter((pool) => pools.includes(pool) || counts?.pools.some((one) => one.pool === pool && one.total)).map((pool) => html`
       <button type="button" class="button small" aria-pressed=${String(pools.includes(pool))} onClick=${() => flip(pool)}>${word('pool', pool)} <span class="unit">${num(counts?.pools.find((one) => one.pool === pool)?.total)}</span></button>`)}
     ${param('team') && html`<span class="chip info">${t('token.team')} ${cut(param('team'), 20)}</span>`}
-    ${filtered ? html`<button type="button" class="button small quiet" onClick=${() => { setText(''); setParams({ state: '', pool: '', text: '', team: '' }); }} data-testid="reset">${t('reset')}</button>` : null}
+    ${filtered ? html`<button type="button" class="button small quiet" onClick=${() => setParams({ state: '', pool: '', text: '', team: '' })} data-testid="reset">${t('reset')}</button>` : null}
   </div>`;
 }
 
@@ -84,13 +85,7 @@ export function TokenPage() {
   const counts = usePoll(() => get('/tokens/counts'), LIVE_MS);
   useActivity(() => source.held().slice(...view.current));
   const chosen = useSignal(new Set());
-  const [text, setText] = useState(filters.text);
   const [exporting, setExporting] = useState(false);
-  useEffect(() => {
-    if (text === param('text')) return undefined;
-    const timer = setTimeout(() => setParams({ text }), 120);
-    return () => clearTimeout(timer);
-  }, [text]);
   const toggle = (id) => { const next = new Set(chosen.value); if (!next.delete(id)) next.add(id); chosen.value = next; };
   const held = source.held();
   const all = {
@@ -109,13 +104,13 @@ export function TokenPage() {
       ${isAdmin() && !none && html`<button type="button" class="button not-phone" onClick=${() => setExporting(true)} data-testid="export"><${Icon} name="download" size=${16} />${t('token.export')}</button>`}
       ${isAdmin() && html`<button type="button" class="button main" onClick=${() => setParams({ add: '1' }, { push: true })} data-testid="add"><${Icon} name="plus" size=${16} />${t('token.add')}</button>`}</div>
     ${counts.data && !none && html`<${PoolStrip} counts=${counts.data} />`}
-    ${!none && html`<${Filters} counts=${counts.data} text=${text} setText=${setText} />`}
+    ${!none && html`<${Filters} counts=${counts.data} />`}
     ${error && html`<${Failure} error=${error} retry=${() => source.reset()} />`}
     ${!loaded && !error && html`<${Waiting} />`}
     ${loaded && none && html`<${Empty} title=${t('token.empty')}><p>${t('token.emptyhint')}</p>
       ${isAdmin() && html`<button type="button" class="button main" onClick=${() => setParams({ add: '1' })}>${t('token.add')}</button>`}
       <code class="box">XAI_API_KEY=xai-… grok2api</code><//>`}
-    ${loaded && !none && total === 0 && !error && html`<${Empty} title=${t('nothing')}><button type="button" class="button" onClick=${() => { setText(''); setParams({ state: '', pool: '', text: '', team: '' }); }}>${t('reset')}</button><//>`}
+    ${loaded && !none && total === 0 && !error && html`<${Empty} title=${t('nothing')}><button type="button" class="button" onClick=${() => setParams({ state: '', pool: '', text: '', team: '' })}>${t('reset')}</button><//>`}
     ${loaded && total > 0 && html`<${Table} testid="tokens" label=${t('page.token')} columns=${columns(chosen.value, toggle, all)} total=${total} minWidth="1020px" above=${400} stamp=${stampOf(chosen.value)}
       rowAt=${source.at} idOf=${(row) => row.id} opened=${opened} open=${(row) => setParams({ open: row.id }, { push: true })}
       needs=${(from, to) => { view.current = [from, to]; source.need(to); }} sort=${filters.sort} onSort=${(sort) => setParams({ sort })}

@@ -20,6 +20,8 @@ export function rowSource(load, idOf) {
   let wanted = FIRST;
   let busy = false;
   let life = 0;
+  let resetting = false;
+  let again = false;
   const state = signal({ version: 0, total: 0, loaded: false, error: null });
   const tell = (change) => { state.value = { ...state.value, ...change, version: state.value.version + 1 }; };
 
@@ -49,13 +51,23 @@ export function rowSource(load, idOf) {
     state,
     at: (index) => items[index],
     held: () => items,
-    /** Starts anew, for other filters; what was seen stays until the answer comes. */
+    /** Starts anew, for other filters; what was seen stays until the answer comes. Who asks while an answer is on its way
+     * asks once more, when it is there: a letter typed waits for nothing, and no letters pile up. */
     reset() {
+      if (resetting) { again = true; return; }
       life += 1;
       busy = true;
+      resetting = true;
       const mine = life;
+      const isOver = () => {
+        resetting = false;
+        if (!again) return mine !== life;
+        again = false;
+        this.reset();
+        return true;
+      };
       load('', FIRST).then((page) => {
-        if (mine !== life) return;
+        if (isOver()) return;
         items = page.items;
         marks = [{ at: 0, cursor: '' }];
         next = page.next_cursor || '';
@@ -64,7 +76,7 @@ export function rowSource(load, idOf) {
         busy = false;
         tell({ total: more ? page.total : items.length, loaded: true, error: null });
       }, (error) => {
-        if (mine !== life || error.name === 'AbortError') return;
+        if (isOver() || error.name === 'AbortError') return;
         busy = false;
         tell({ error, loaded: true });
       });

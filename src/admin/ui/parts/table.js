@@ -1,6 +1,6 @@
 // A table that draws only the rows in view: a hundred thousand cost as much as twenty.
 
-import { html, useLayoutEffect, useRef, useState, useCallback } from '../vendor/mod.js';
+import { Component, html, useLayoutEffect, useRef, useState, useCallback } from '../vendor/mod.js';
 import { t } from '../i18n.js';
 import { lang } from '../store.js';
 
@@ -10,6 +10,22 @@ const AHEAD = 8;
 const STEP = 4;
 
 /**
+ * One row. It is drawn anew only when what it shows is another: an element that is kept for the next time would do as well,
+ * but each holds the list that it was made in, and by it every row that ever came by.
+ */
+class Line extends Component {
+  shouldComponentUpdate(next) {
+    return ['row', 'index', 'selected', 'template', 'stamp'].some((name) => next[name] !== this.props[name]);
+  }
+
+  render({ row, index, selected, template, columns, open }) {
+    return html`<div class="line" role="row" style=${{ top: `${index * HEIGHT}px`, gridTemplateColumns: template }} aria-rowindex=${index + 2} aria-selected=${selected ? 'true' : undefined}
+      onClick=${(event) => { if (!event.target.closest('button,a,input,label')) open?.(row); }}>
+      ${columns.map((column) => html`<div role="cell" class=${column.end ? 'end' : ''} key=${column.name}>${column.cell(row)}</div>`)}</div>`;
+  }
+}
+
+/**
  * columns: {name, label, width, end, sort, cell(row)}; total rows; rowAt(index) or undefined while it loads;
  * needs(from, to) is told what is in view; open(row) on a click or Enter; stamp changes when cells do while their row
  * does not.
@@ -17,7 +33,6 @@ const STEP = 4;
 export function Table({ label, columns, total, rowAt, needs, idOf, open, opened, sort, onSort, foot, testid, minWidth, above = 250, stamp }) {
   const box = useRef(null);
   const [view, setView] = useState({ first: 0, height: 640 });
-  const drawn = useRef({ stamp: null, rows: new Map() });
   const measure = useCallback(() => {
     const el = box.current;
     if (!el) return;
@@ -36,25 +51,14 @@ export function Table({ label, columns, total, rowAt, needs, idOf, open, opened,
   const template = columns.map((column) => column.width).join(' ');
   const rows = [];
   const stampNow = `${stamp}${lang.value}`;
-  const before = drawn.current.stamp === stampNow ? drawn.current.rows : new Map();
-  const after = new Map();
   for (let index = from; index < to; index += 1) {
     const row = rowAt(index);
-    const style = { top: `${index * HEIGHT}px`, gridTemplateColumns: template };
-    if (!row) rows.push(html`<div class="line soft" role="row" key=${`gap-${index}`} style=${style} aria-rowindex=${index + 2}><span role="cell">…</span></div>`);
+    if (!row) rows.push(html`<div class="line soft" role="row" key=${`gap-${index}`} style=${{ top: `${index * HEIGHT}px`, gridTemplateColumns: template }} aria-rowindex=${index + 2}><span role="cell">…</span></div>`);
     else {
       const id = idOf(row);
-      const selected = opened === id;
-      const known = before.get(id);
-      // The same element as last time costs nothing.
-      const element = known?.row === row && known.index === index && known.selected === selected ? known.element : html`<div class="line" role="row" key=${id} style=${style} aria-rowindex=${index + 2} aria-selected=${selected ? 'true' : undefined}
-        onClick=${(event) => { if (!event.target.closest('button,a,input,label')) open?.(row); }}>
-        ${columns.map((column) => html`<div role="cell" class=${column.end ? 'end' : ''} key=${column.name}>${column.cell(row)}</div>`)}</div>`;
-      after.set(id, { row, index, selected, element });
-      rows.push(element);
+      rows.push(html`<${Line} key=${id} row=${row} index=${index} selected=${opened === id} template=${template} stamp=${stampNow} columns=${columns} open=${open} />`);
     }
   }
-  drawn.current = { stamp: stampNow, rows: after };
   const keys = (event) => {
     if (event.target.closest('input,select,textarea')) return;
     const step = event.key === 'ArrowDown' || event.key === 'j' ? 1 : event.key === 'ArrowUp' || event.key === 'k' ? -1 : 0;

@@ -11,10 +11,8 @@ export default {
   'health.alone': '单节点', 'health.away': '无响应', 'health.notready': '未就绪', 'health.nodes': '节点 {up}/{total}', 'health.bus': '总线',
   'banner.away': '节点已 {span} 没有响应，正在重试。', 'banner.empty': '还没有令牌，无法提供服务。', 'banner.none': '当前没有可用的令牌。', 'banner.look': '查看原因',
   'help.title': '键盘快捷键', 'help.search': '在本页搜索', 'help.rows': '上一行或下一行', 'help.open': '打开该行', 'help.close': '关闭最上层', 'help.help': '本帮助',
-
   'login.title': '登录', 'login.username': '用户名', 'login.password': '密码', 'login.go': '登录', 'login.wait': '请等待 {seconds} 秒', 'login.again': '会话已结束', 'login.kept': '重新登录即可继续，已填写的内容仍然保留。',
   'login.hint': '首次启动时会打印一次 admin 的密码。',
-
   'state.active': '可用', 'state.cooling': '冷却中', 'state.exhausted': '额度用尽', 'state.expired': '已失效', 'state.disabled': '已停用',
   'pool.apiKey': 'API 密钥', 'pool.ssoBasic': '基础会话', 'pool.ssoSuper': '高级会话',
   'cause.rate_limited': '被限速', 'cause.capacity': '上游容量不足', 'cause.server_errors': '连续服务端错误', 'cause.timeouts': '连续超时', 'cause.out_of_credit': '余额不足', 'cause.bad_credential': '被上游拒绝', 'cause.no_model_access': '无权使用该模型', 'cause.operator': '规则或管理员指定',
@@ -32,7 +30,6 @@ export default {
   'import.added': '已添加', 'import.existing': '已存在', 'import.invalid': '不是凭据', 'import.line': '行号', 'import.what': '结果', 'import.why': '原因', 'import.more': '另有 {n} 行未显示。', 'import.save': '保存错误列表',
   'import.n.added': '新增 {n}', 'import.n.existing': '已存在 {n}', 'import.n.invalid': '未接受 {n}',
   'export.title': '导出令牌', 'export.all': '全部令牌及其密文。', 'export.some': '所选 {n} 个令牌及其密文。', 'export.password': '你的密码', 'export.passphrase': '文件口令', 'export.passphrasehint': '打开文件时需要，任何地方都不会保存。', 'export.plain': '不使用口令', 'export.plainwarn': '文件将以明文包含所有密钥。',
-
   'keystate.active': '可用', 'keystate.disabled': '已停用', 'keystate.expired': '已过期',
   'key.name': '名称', 'key.state': '状态', 'key.models': '模型', 'key.allmodels': '全部', 'key.expires': '到期', 'key.tightest': '今日用量', 'key.chattoday': '今日对话', 'key.imagestoday': '今日图片与视频', 'key.spent': '今日花费', 'key.nolimit': '无每日限制', 'key.per.chat': '对话', 'key.per.heavy': 'Heavy', 'key.per.image': '图片', 'key.per.video': '视频', 'key.per.usd': '花费',
   'key.total': '密钥', 'key.totalnote': '可用 {active} · 停用 {off} · 过期 {expired}', 'key.count': '{n} 个密钥', 'key.search': '搜索名称、密钥、模型…', 'key.empty': '还没有密钥', 'key.emptyhint': '客户端凭密钥接入。密钥内容只在创建时显示一次。',
@@ -40,7 +37,6 @@ export default {
   'key.limit.chat_limit': '每日对话数', 'key.limit.heavy_limit': '每日 Heavy 数', 'key.limit.image_limit': '每日图片数', 'key.limit.video_limit': '每日视频数', 'key.limit.rpm': '60 秒内请求数', 'key.limit.tpm': '60 秒内 token 数', 'key.limit.concurrency': '并发调用数', 'key.limit.budget_usd': '每日美元',
   'key.strict': '绝不超出预算，进行中的调用也不例外', 'key.expireshint': '留空表示永不过期。', 'key.disconnect': '客户端断开时', 'key.on.cancel': '中止上游调用', 'key.on.drain': '读到结束', 'key.modelshint': '每行一个，* 匹配任意字符。留空表示全部。', 'key.own': '密钥内容', 'key.ownnone': '自动生成', 'key.ownhint': '仅用于沿用客户端已有的密钥。',
   'key.madetitle': '请立即复制密钥', 'key.once': '仅显示这一次，系统只保存其哈希。', 'key.saved': '我已保存', 'key.rotate': '更换密钥', 'key.rotatetitle': '更换密钥内容？', 'key.rotatewhat': '{key}（{name}）立即失效，限制与用量保留。', 'key.deletetitle': '删除此密钥？', 'key.deletewhat': '{name}（{key}）立即失效，用量记录一并删除。', 'key.deleteorder': '若只想暂停，请改用停用。', 'key.deleted': '已删除 {name}', 'key.ison': '已启用 {name}', 'key.isoff': '已停用 {name}',
-
   'outcome.success': '成功', 'outcome.client_gone': '客户端断开', 'outcome.bad_request': '请求有误', 'outcome.unauthenticated': '无有效密钥', 'outcome.forbidden': '不被允许', 'outcome.client_limit': '密钥达到上限', 'outcome.client_budget': '密钥预算用尽', 'outcome.pool_limit': '令牌池达到上限', 'outcome.pool_unusable': '无可用令牌', 'outcome.upstream_busy': '上游繁忙', 'outcome.upstream_failed': '上游失败', 'outcome.upstream_timeout': '上游超时', 'outcome.stream_broken': '中途断开', 'outcome.overloaded': '节点过载', 'outcome.shutting_down': '正在关闭', 'outcome.not_offered': '不提供', 'outcome.internal': '内部错误',
   'passed.chosen': '被选用', 'passed.less_headroom': '另一个更合适', 'passed.token_cooling': '冷却中', 'passed.model_cooling': '对该模型冷却中', 'passed.team_cooling': '所属团队冷却中', 'passed.no_units': '额度已用完', 'passed.no_slots': '并发已占满', 'passed.no_model': '不提供该模型', 'passed.tried_already': '本次请求已失败过', 'passed.not_usable': '停用、失效或用尽',
   'usage.prompt_tokens': '提示', 'usage.cached_tokens': '其中缓存', 'usage.completion_tokens': '回答', 'usage.reasoning_tokens': '推理', 'usage.total_tokens': '合计',
@@ -48,23 +44,18 @@ export default {
   'req.search': '搜索编号、密钥、模型、地址、错误…', 'req.anyoutcome': '任意结果', 'req.notsuccess': '除成功以外', 'req.someoutcomes': '{n} 种结果', 'req.since': '时段', 'req.alltime': '全部日志', 'req.since.15m': '最近 15 分钟', 'req.since.1h': '最近 1 小时', 'req.since.24h': '最近 1 天', 'req.since.7d': '最近 7 天', 'req.pause': '暂停', 'req.follow': '跟随', 'req.paused': '已暂停', 'req.count': '{n} 条请求',
   'req.empty': '还没有请求', 'req.emptyhint': '客户端的每次调用都会列在这里，包括由哪个令牌服务以及原因。', 'req.timeline': '时间去向', 'req.waited': '等待', 'req.attempt': '第 {n} 次', 'req.axis': '时间', 'req.attempts': '尝试', 'req.took': '耗时', 'req.candidates': '候选令牌', 'req.nocandidates': '没有考虑任何令牌。', 'req.reason': '选用或落选原因', 'req.detail': '详情', 'req.leftout': '另外考虑了 {n} 个。',
   'req.usage': '用量', 'req.times': '时间', 'req.overhead': '网关自身', 'req.client': '客户端', 'req.route': '路由', 'req.stream': '流式', 'req.address': '地址', 'req.bytes': '字节',
-
   'data.window': '时段', 'data.window.15m': '15 分钟', 'data.window.1h': '1 小时', 'data.window.6h': '6 小时', 'data.window.24h': '24 小时', 'data.requests': '请求', 'data.permin': '每分钟 {n}', 'data.success': '成功率', 'data.failed': '应由我们服务的请求中失败 {n}', 'data.p50': '耗时中位数', 'data.tokens': 'Token', 'data.persec': '每秒 {n}', 'data.perhour': '每小时 {usd}',
   'data.whole': '依据日志中该时段的全部 {n} 条请求统计。', 'data.partial': '依据最近 {n} 条请求统计，自 {time} 起；该时段内还有更多。', 'data.empty': '该时段没有请求', 'data.emptyhint': '请选择更长的时段，或发起一次调用。', 'data.traffic': '请求量', 'data.successful': '成功', 'data.others': '其他', 'data.tab.latency': '总耗时', 'data.tab.first': '首字节', 'data.tab.tokens': '每秒 Token', 'data.tab.usd': '费用', 'data.long': '按小时与按天', 'data.most': '单格最多 {n}', 'data.none': '无', 'data.span.24h': '24 小时', 'data.span.7d': '7 天', 'data.span.30d': '30 天', 'data.by.provider': '上游', 'data.by.cause': '结果', 'data.by.model': '模型', 'data.by.key': '密钥', 'data.by.token': '令牌', 'data.by.node': '节点', 'data.refusals': '未成功的请求', 'data.origin.us': '本站拒绝', 'data.origin.upstream': '来自上游',
-
   'node.live': '在线', 'node.draining': '排空中', 'node.clock_off': '时钟偏差', 'node.silent': '失联', 'buskind.local': '进程内', 'buskind.nats': 'NATS',
   'cluster.node': '节点', 'cluster.nodes': '节点', 'cluster.nodesnote': '在线 / 已知', 'cluster.unnamed': '本节点', 'cluster.self': '当前应答', 'cluster.shards': '分片', 'cluster.owned': '已归属分片', 'cluster.moving': '{n} 个正在交接', 'cluster.grants': '授权', 'cluster.units': '未结 {n} 单位', 'cluster.inflight': '进行中', 'cluster.heard': '上次收到', 'cluster.clock': '时钟超前', 'cluster.uptime': '已运行', 'cluster.version': '版本', 'cluster.url': '地址', 'cluster.bus': '总线', 'cluster.cut': '已断开', 'cluster.asked': '向归属节点的询问', 'cluster.lost': '{n} 无应答 · {spooled} 待确认', 'cluster.ring': '分片归属', 'cluster.ringsays': '{total} 个分片中 {owned} 个有归属', 'cluster.ofshards': '/ {total} 已归属', 'cluster.nobody': '无',
   'cluster.alone': '本节点独立运行。', 'cluster.alonehint': '所有分片由它自己管理。设置 nats.url 后，多个节点可共享同一令牌池。', 'cluster.absent': '没有集群视图', 'cluster.absentalone': '本节点独立运行，且此版本没有集群视图。', 'cluster.absenthint': '本节点不提供。',
   'cluster.drain': '排空', 'cluster.draintitle': '排空 {node}？', 'cluster.drainwhat': '它会移交 {n} 个分片及其授权，完成进行中的请求后退出。', 'cluster.drainself': '它正是为本面板应答的节点，之后你将无法看到它。', 'cluster.draining': '{node} 正在排空',
-
   'source.default': '默认', 'source.file': '文件', 'source.cluster': '集群', 'source.environment': '环境变量', 'source.flag': '命令行',
   'config.search': '搜索配置项及说明…', 'config.onlyset': '已设置', 'config.onlychanged': '已修改', 'config.shared': '集群节点共享', 'config.local': '仅本节点', 'config.default': '默认', 'config.unset': '未设置', 'config.restart': '需重启', 'config.pernode': '按节点', 'config.pending': '等待重启', 'config.secret': '只写', 'config.fixed': '{place} 优先于此处的设置。', 'config.todefault': '恢复默认', 'config.undo': '撤销', 'config.on': '开', 'config.off': '关', 'config.isset': '已设置，输入以替换', 'config.isunset': '未设置', 'config.perline': '每行一个',
   'config.needsint': '需要整数。', 'config.needsnumber': '需要数字。', 'config.needsints': '需要整数，每行一个。', 'config.needsjson': '不是有效的 JSON：', 'config.range': '范围 {min} 到 {max}。', 'config.changes': '{n} 处修改', 'config.review': '查看修改', 'config.discard': '放弃', 'config.save': '保存修改', 'config.savedn': '{n} 处修改已生效', 'config.savedpending': '已保存，{n} 处等待重启', 'config.overruled': '仍被环境变量或命令行覆盖：{keys}', 'config.hidden': '已隐藏', 'config.newsecret': '新的密文', 'config.problem': '已保存的内容尚未生效：',
-
   'chat.new': '新对话', 'chat.history': '对话列表', 'chat.local': '仅保存在此浏览器中。', 'chat.untitled': '未命名', 'chat.model': '模型', 'chat.nomodels': '无模型', 'chat.nomodelshint': '没有可用模型：尚无令牌通过检查，或密钥不允许任何模型。', 'chat.modelsfailed': '无法列出模型', 'chat.system': '系统提示', 'chat.systemhint': '模型应如何表现', 'chat.hello': '问点什么', 'chat.try.a': '举例说明什么是背压', 'chat.try.b': '用 Rust 写一个带测试的二分查找', 'chat.try.c': '用表格比较 SSE 与 WebSocket',
   'chat.you': '你', 'chat.message': '消息', 'chat.placeholder': '输入消息，Enter 发送，Shift+Enter 换行。', 'chat.send': '发送', 'chat.attach': '添加图片', 'chat.picture': '附带的图片', 'chat.onlypictures': '只能添加图片。', 'chat.toolarge': '{name} 超过 8 MiB。', 'chat.resend': '重新发送', 'chat.again': '重新回答', 'chat.stopped': '已停止', 'chat.thought': '推理过程', 'chat.thinking': '等待第一个字…', 'chat.tokens': '{n} token',
   'chat.key': '客户端密钥', 'chat.tabkey': '会话密钥，至 {time}', 'chat.ownkey': '自己的密钥', 'chat.keywhat': '对话页是普通的客户端。它使用后端为您的会话创建的密钥，会话结束时在所有节点上一并失效。', 'chat.needskey': '此账户为只读，不会创建密钥。请粘贴一个客户端密钥。', 'chat.own': '自己的密钥', 'chat.ownhint': '保留到关闭此标签页。', 'chat.useown': '使用', 'chat.usetab': '改回会话密钥',
-
   'jobstatus.running': '运行中', 'jobstatus.paused': '已暂停', 'jobstatus.stopping': '正在停止', 'jobstatus.revoking': '正在收回', 'jobstatus.stopped': '已停止', 'jobstatus.completed': '已完成', 'jobstatus.faulty': '已完成,有失败', 'jobstatus.failed': '已放弃',
   'jobkind.list': '列表', 'jobkind.mint': '新建密钥', 'jobkind.rotate': '更换密钥', 'jobkind.revoke': '删除密钥', 'jobkind.provision': '自有服务', 'jobstep.obtain': '获取', 'jobstep.normalise': '规范化', 'jobstep.propagate': '等待生效', 'jobstep.verify': '验证', 'jobstep.enrol': '入池', 'jobstep.revoke': '收回',
   'itemstate.pending': '进行中', 'itemstate.obtaining': '获取中', 'itemstate.obtained': '已获取', 'itemstate.done': '完成', 'itemstate.failed': '失败', 'itemstate.skipped': '跳过', 'itemstate.revoked': '已收回',
@@ -80,7 +71,7 @@ export default {
   'log.live': '实时日志', 'log.level': '最低级别', 'log.text': '仅包含…', 'log.clear': '清空', 'log.none': '暂无内容。所有节点的日志写入时会显示在这里。', 'log.opening': '连接中…', 'log.missed': '有 {n} 行过多未显示。',
   'cache.images': '图片', 'cache.videos': '视频', 'cache.room': '占用空间', 'cache.roomnote': '占 {limit} 的 {share}', 'cache.downloads': '下载', 'cache.downloadsnote': '正在进行', 'cache.kind': '显示内容', 'cache.view': '显示方式',
   'cache.as.gallery': '画廊', 'cache.as.list': '列表', 'cache.clear': '全部删除', 'cache.clear.image': '删除全部图片', 'cache.clear.video': '删除全部视频', 'cache.none.image': '没有保存的图片', 'cache.none.video': '没有保存的视频', 'cache.nonehint': '模型生成的内容会在这里保留一段时间，使其链接继续可用。',
-  'cache.make': '生成一个', 'cache.thisnode': '由响应本页的节点保存。其他节点各自保存，并按需互相获取。', 'cache.look': '预览', 'cache.name': '名称', 'cache.mime': '类型', 'cache.size': '大小', 'cache.came': '保存于', 'cache.read': '最近读取',
+  'cache.make': '生成一个', 'cache.look': '预览', 'cache.name': '名称', 'cache.mime': '类型', 'cache.size': '大小', 'cache.came': '保存于', 'cache.read': '最近读取',
   'cache.link': '链接', 'cache.open': '查看', 'cache.download': '下载', 'cache.pages': '分页', 'cache.newer': '较新', 'cache.older': '较旧', 'cache.page': '第 {n} 页，共 {of} 页', 'cache.deletetitle': '删除此文件？',
   'cache.deletewhat': '{name} 将被删除。', 'cache.cleartitle': '全部删除？', 'cache.clearwhat': '将删除 {n} 个{kind}，共 {size}。', 'cache.gonenote': '指向已删除内容的链接将失效，无法撤销。', 'cache.deleted': '已删除 {name}', 'cache.wasgone': '{name} 已不存在', 'cache.cleared': '已删除 {n} 个，释放 {size}',
   'token.tightest': '最紧配额', 'token.hour': '最近一小时', 'token.quotas': '配额', 'token.noquotas': '没有已知限制，也尚未计数。可在 [[xai.teams]] 中设置，或发起一次调用，由上游告知。', 'token.noquotasyet': '其团队尚未可知。', 'token.moremeters': '另有 {n} 项未显示。', 'token.nok': '成功 {n}', 'token.nfailed': '失败 {n}',
@@ -93,4 +84,17 @@ export default {
   'film.left': '已停止查询', 'film.look': '继续查询', 'film.withheld': '上游没有给出结果。',
   'feed.title': '实时动态', 'feed.none': '自打开本页以来没有动态：令牌冷却与分片易主会显示在这里。', 'feed.shard': '分片 {n}', 'feed.to': '归 {node}', 'happened.cooled': '冷却', 'happened.exhausted': '额度用尽', 'happened.expired': '被永久拒绝', 'happened.recovered': '恢复可用',
   'happened.disabled': '已停用', 'happened.added': '已添加', 'happened.deleted': '已删除', 'happened.updated': '已更改', 'key.callsboth': '调用 · 30 天', 'key.spentboth': '花费 · 30 天', 'import.orjob': '批量、新铸或由自有服务提供，并逐个验证：',
+  'cache.unanswered': '{nodes} 未应答：其缓存未列出。', 'cache.allnodes': '各节点各自保存；多个节点都有的文件在此算一个。', 'cache.nodes': '所在节点',
+  'online.tab': '在线文件', 'online.title': '上游保存的文件', 'online.about': '客户端上传、由上游为各团队保存的文件。仅在您要求时查询：每个团队用其一个令牌调用一次。', 'online.go': '开始查询', 'online.again': '重新查询', 'online.looking': '查询中：{n}/{of} 个团队，{files} 个文件',
+  'online.deleting': '删除中：{n}/{of}', 'online.none': '上游没有保存文件', 'online.noteams': '没有可查询的团队', 'online.nonehint': '文件由 POST /v1/files 产生，归属于团队。', 'online.search': '搜索名称、团队或 ID', 'online.count': '{n} 个文件，共 {size}',
+  'online.lookedat': '已查询 {n}/{of} 个团队', 'online.without': '未查询：{n} 个团队未知的令牌。', 'online.owner': '客户端密钥', 'online.elsewhere': '非经本网关', 'online.ends': '到期', 'online.never': '不过期',
+  'online.chooseall': '选择全部文件', 'online.delete': '删除 {n} 个', 'online.deletetitle': '删除这些文件？', 'online.deletewhat': '将从上游删除 {n} 个文件。', 'online.deletenote': '引用它们的客户端会收到错误，且无法撤销。', 'online.deleted': '已删除 {n} 个文件',
+  'online.faults': '{n} 项未能完成',
+  'token.changes': '状态历史', 'token.nochanges': '尚无记录。', 'token.changesleft': '{nodes} 未应答：其记录未列出。', 'token.change.added': '已加入', 'token.change.cooled': '冷却', 'token.change.exhausted': '额度用尽',
+  'token.change.expired': '被永久拒绝', 'token.change.recovered': '冷却结束', 'token.change.disabled': '已停用', 'token.change.updated': '已更改', 'token.change.deleted': '已删除', 'token.change.scope.team': '整个团队',
+  'token.change.scope.team_model': '团队的 {model}', 'token.change.scope.token_model': '仅 {model}', 'token.change.until': '至 {date}', 'token.change.on': '已启用或更改', 'token.changesall': '显示全部 {n} 条',
+  'token.jobpart': '{n}/{of}', 'token.jobopen': '打开任务', 'token.jobfailed': '{of} 个中有 {n} 个失败，原因见任务',
+  'jobkind.batch': '批量令牌',
+  'jobstep.apply': '执行',
+  'job.action.refresh': '检查', 'job.action.clear_cooling': '结束冷却', 'job.action.enable': '启用', 'job.action.disable': '停用', 'job.action.delete': '删除',
 };

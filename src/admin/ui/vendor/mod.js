@@ -1,9 +1,9 @@
 // The one place that imports vendored libraries.
 
-import { h, render, Fragment } from './preact.js';
+import { h, render, Component, Fragment } from './preact.js';
 import htm from './htm.js';
 
-export { h, render, Fragment };
+export { h, render, Component, Fragment };
 export { useEffect, useLayoutEffect, useMemo, useRef, useState, useCallback, useErrorBoundary } from './hooks.js';
 export { signal, computed, effect, batch, useSignal, useComputed } from './signals.js';
 export const html = htm.bind(h);

@@ -1,10 +1,7 @@
 // What each page must be able to do, against a real gateway.
 
 import assert from 'node:assert/strict';
-
-const id = (name) => `[data-testid="${name}"]`;
-const RUN = Date.now().toString(36);
-const NASTY = '<img src=x onerror=console.error(1)>\u202E' + 'Ω'.repeat(60);
+import { NASTY, RUN, id } from './marks.mjs';
 
 export async function login({ page, password, expecting }) {
   await expecting(/401/, async () => {
@@ -20,58 +17,6 @@ export async function login({ page, password, expecting }) {
   assert.match(await page.evaluate('location.pathname'), /^\/admin\/requests$/, 'it goes where one wanted to go');
   assert.equal(await page.evaluate('Object.values({ ...localStorage, ...sessionStorage }).some((value) => value.includes("adm_"))'), false, 'no token of the session is kept');
   assert.equal(await page.evaluate('document.cookie'), '', 'scripts cannot read the cookie');
-}
-
-export async function tokens({ page, base }) {
-  await page.goto(`${base}/admin/token`);
-  await page.ready();
-  const before = Number((await page.text(id('count'))).match(/\d+/)[0]);
-  // A list of which some are no credentials: every line is told.
-  await page.click(id('add'));
-  const list = [...Array.from({ length: 20 }, (_, n) => `xai-panel-${RUN}-${n}`), 'not a credential', 'also none', JSON.stringify({ token: `xai-panel-${RUN}-named`, label: NASTY, note: NASTY, tags: [`blue${RUN}`] })].join('\n');
-  await page.fill(id('import-text'), list);
-  await page.click(id('import-go'));
-  await page.see(id('import-report'));
-  const report = await page.text(id('import-report'));
-  assert.match(report, /21 added/);
-  assert.match(report, /2 not taken/);
-  assert.equal(await page.evaluate(`document.querySelectorAll('${id('import-report')} tbody tr').length`), 2);
-  await page.press('Escape');
-  await page.gone(id('token-add'));
-  await page.until(`Number(document.querySelector('${id('count')}').innerText.match(/\\d+/)[0]) === ${before + 21}`, 'the new ones are listed');
-  // Search and the address bar.
-  await page.fill(id('token-search'), `blue${RUN}`);
-  await page.until(`/^1 /.test(document.querySelector('${id('count')}')?.innerText || '')`, 'the search finds one');
-  assert.match(await page.evaluate('location.search'), /text=blue/);
-  assert.equal(await page.evaluate('document.querySelectorAll("main img").length'), 0, 'a hostile name is text');
-  // The drawer: edit, switch off and on.
-  await page.click(`${id('tokens')} .lines .open`);
-  await page.see(id('edit-note'));
-  await page.fill(id('edit-note'), 'noted by the test');
-  await page.click(id('edit-save'));
-  await page.until(`document.querySelector('${id('tokens')}').innerText.includes('noted by the test')`, 'the row shows the note');
-  await page.click(id('disable'));
-  await page.see(id('enable'));
-  await page.click(id('enable'));
-  await page.see(id('disable'));
-  await page.press('Escape');
-  await page.gone(id('token-drawer'));
-  await page.click(id('reset'));
-  await page.until(`Number(document.querySelector('${id('count')}')?.innerText.match(/\\d+/)[0]) === ${before + 21}`, 'all are there again');
-  // Many at once: a selection survives a filter; switching off can be undone; deleting asks.
-  await page.evaluate(`[...document.querySelectorAll('${id('tokens')} .lines input[type=checkbox]')].slice(-2).forEach((one) => one.click())`);
-  await page.until(`/^2 /.test(document.querySelector('${id('batch')} strong')?.innerText || '')`, 'two are selected');
-  await page.click(id('state-active'));
-  await page.until('location.search.includes("state=active")', 'a filter by state');
-  assert.match(await page.text(`${id('batch')} strong`), /^2 /);
-  await page.click(id('state-active'));
-  await page.click(id('batch-disable'));
-  await page.until(`document.querySelector('${id('state-disabled')}').innerText.includes('2')`, 'two are off');
-  await page.click(id('toast-action'));
-  await page.until(`!document.querySelector('${id('state-disabled')}').innerText.includes('2')`, 'and on again');
-  await page.click(id('batch-delete'));
-  await page.click(id('confirm-yes'));
-  await page.until(`Number(document.querySelector('${id('count')}')?.innerText.match(/\\d+/)[0]) === ${before + 19}`, 'two are gone');
 }
 
 export async function keys({ page, base, expecting }) {
@@ -123,75 +68,6 @@ export async function chat({ page, base }) {
   await page.until(`!document.querySelector('${id('turn-live')}') && document.querySelectorAll('${id('turn')}').length === 1`, 'it answers anew');
   await page.goto(await page.evaluate('location.href'));
   await page.see(id('turn'));
-}
-
-/** Quotas and the last hour of a token that served. */
-export async function quotas({ page, base }) {
-  await page.goto(`${base}/admin/token?sort=-use_count`);
-  await page.ready();
-  await page.until(`!!document.querySelector('${id('tokens')} .minispark rect')`, 'the last hour is drawn in its row');
-  await page.until(`!!document.querySelector('${id('tokens')} .line .meter')`, 'and its tightest quota');
-  await page.click(`${id('tokens')} .lines .open`);
-  await page.until(`document.querySelectorAll('${id('quotas')} .quota .meter').length > 0`, 'every meter has a bar');
-  assert.match(await page.text(id('quotas')), /Requests a minute[\s\S]*\d+ \/ \d+/);
-  await page.see(`${id('token-history')} .minispark rect`);
-  await page.press('Escape');
-  await page.gone(id('token-drawer'));
-}
-
-const PNG = 'iVBORw0KGgoAAAANSUhEUgAAAAgAAAAICAIAAABLbSncAAAAFklEQVR4nGP8z8DAwMDAxMDAwMAAAA0LAQH1RVvJAAAAAElFTkSuQmCC';
-const attach = (selector) => `(() => { const bytes = Uint8Array.from(atob('${PNG}'), (c) => c.charCodeAt(0)); const files = new DataTransfer(); files.items.add(new File([bytes], 'mine.png', { type: 'image/png' })); const box = document.querySelector('${selector}'); box.files = files.files; box.dispatchEvent(new Event('change', { bubbles: true })); })()`;
-
-/** Pictures: three at once, then one that is made of another. */
-export async function pictures({ page, base }) {
-  await page.goto(`${base}/chat?mode=image`);
-  await page.ready();
-  await page.fill(id('image-prompt'), NASTY);
-  await page.fill(id('image-count'), '3');
-  await page.click(id('image-go'));
-  await page.until(`document.querySelectorAll('${id('picture')} img').length === 3 && [...document.querySelectorAll('${id('picture')} img')].every((one) => one.complete && one.naturalWidth > 0)`, 'three pictures are seen');
-  await page.evaluate(attach(id('source-files')));
-  await page.see('.sources .thumb img');
-  await page.fill(id('image-prompt'), 'now at night');
-  await page.fill(id('image-count'), '1');
-  await page.click(id('image-go'));
-  await page.until(`document.querySelectorAll('${id('picture')} img').length === 4`, 'the edited one is there as well');
-  await page.goto(`${base}/chat?mode=image`);
-  await page.until(`document.querySelectorAll('${id('picture')} img').length === 4`, 'and all are after a reload');
-}
-
-export async function films({ page, base }) {
-  await page.goto(`${base}/chat?mode=video`);
-  await page.ready();
-  await page.fill(id('film-prompt'), 'waves against a pier');
-  await page.click(id('film-go'));
-  await page.see(`${id('film')} progress, ${id('film')} video`);
-  await page.until(`!!document.querySelector('${id('film')} video[src^="/v1/files/video/"]')`, 'the video is there', 60_000);
-}
-
-/** What was made is kept: looked at, deleted, and cleared. */
-export async function cache({ page, base }) {
-  await page.goto(`${base}/admin/cache`);
-  await page.ready();
-  await page.until(`document.querySelectorAll('${id('cache-gallery')} .shot').length === 4`, 'four pictures');
-  assert.match(await page.text(id('cache-stats')), /Images\s+4/);
-  await page.click(`${id('cache-gallery')} .shot`);
-  await page.see(`${id('cache-preview')} .preview img`);
-  await page.click(id('cache-delete'));
-  await page.see(id('confirm'));
-  await page.click(id('confirm-yes'));
-  await page.gone(id('cache-preview'));
-  await page.until(`document.querySelectorAll('${id('cache-gallery')} .shot').length === 3`, 'it is gone');
-  await page.click(id('cache-as-list'));
-  await page.until(`document.querySelectorAll('${id('cache-list')} .lines .line').length === 3`, 'the same as a list');
-  await page.click(id('cache-video'));
-  await page.until(`document.querySelectorAll('${id('cache-list')} .lines .line').length === 1 && location.search.includes('tab=video')`, 'the video');
-  await page.click(id('cache-clear'));
-  await page.see(id('confirm'));
-  await page.click(id('confirm-yes'));
-  await page.see(id('empty'));
-  await page.click(id('cache-image'));
-  await page.until(`document.querySelectorAll('${id('cache-list')} .lines .line').length === 3`, 'pictures stay');
 }
 
 /** The ends of log files, by node, level and text. */

@@ -5,11 +5,15 @@ import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { openBrowser } from './cdp.mjs';
-import * as pages from './pages.mjs';
+import * as made from './made.mjs';
+import * as others from './pages.mjs';
+import * as tokens from './tokens.mjs';
+import * as walked from './walked.mjs';
 
 // WHAT: `pages`, `pictures`, `empty` or `nodes`.
 const { GATEWAY, GATEWAY_PID, PASSWORD, OUT, CHROMIUM, AXE, WHAT } = process.env;
-const VIEWS = ['/admin/token', '/admin/keys', '/admin/requests', '/admin/jobs', '/admin/datacenter', '/admin/cluster', '/admin/cache', '/admin/cache?tab=video&view=list', '/admin/config', '/admin/users', '/chat', '/chat?mode=image', '/chat?mode=video'];
+const VIEWS = ['/admin/token', '/admin/keys', '/admin/requests', '/admin/jobs', '/admin/datacenter', '/admin/cluster', '/admin/cache', '/admin/cache?tab=video&view=list', '/admin/cache?tab=online', '/admin/config', '/admin/users', '/chat', '/chat?mode=image', '/chat?mode=video'];
+const pages = { ...others, ...tokens, ...made, ...walked };
 const SIZES = [[1280, 860], [390, 844]];
 mkdirSync(OUT, { recursive: true });
 const axe = readFileSync(AXE, 'utf8');
@@ -125,13 +129,18 @@ await step('login', async () => {
   await pages.login(tools);
 });
 if (WHAT === 'pages') {
-  for (const name of ['tokens', 'quotas', 'keys', 'chat', 'requests', 'jobs', 'jobRefused', 'pictures', 'films', 'cache', 'users', 'long', 'liveLog', 'logFiles', 'datacenter', 'cluster', 'config', 'keyboard', 'phone', 'skewed', 'session', 'viewer', 'logout']) await step(name, () => pages[name](tools));
+  for (const name of ['tokens', 'batch', 'quotas', 'changes', 'tokensMore', 'keys', 'keysMore', 'chat', 'chatMore', 'requests', 'jobs', 'jobRefused', 'pictures', 'films', 'cache', 'online', 'users', 'long', 'liveLog', 'logFiles', 'datacenter', 'cluster', 'config', 'configTyped', 'keyboard', 'phone', 'skewed', 'session', 'viewer', 'logout']) await step(name, () => pages[name](tools));
 } else if (WHAT === 'nodes') {
+  await step('cacheOfNodes', () => pages.cacheOfNodes(tools));
   await step('nodes', () => pages.nodes({ ...tools, picture }));
 } else {
   await step('pictures', () => pictures(WHAT === 'empty' ? 'empty' : 'busy'));
 }
-if (WHAT === 'pictures') await step('what lies over the pages', floats);
+if (WHAT === 'pictures') {
+  await step('what lies over the pages', floats);
+  await step('cooling', () => pages.cooling(tools));
+}
+if (WHAT === 'empty') await step('bigImport', () => pages.bigImport(tools));
 if (WHAT === 'empty') {
   await step('the node dies', () => tools.expecting(/ERR_|Failed to load/, async () => {
     await page.goto(`${GATEWAY}/admin/keys`);
