@@ -38,7 +38,10 @@ impl Kept {
 impl Files for Kept {
     fn totals(&self, kind: MediaKind) -> (u64, u64) {
         match kind {
-            MediaKind::Image => (self.0.lock().len() as u64, 1024 * 1024 * self.0.lock().len() as u64),
+            MediaKind::Image => {
+                let count = self.0.lock().len() as u64;
+                (count, count * 1024 * 1024)
+            }
             MediaKind::Video => (0, 0),
         }
     }

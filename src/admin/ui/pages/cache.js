@@ -43,7 +43,7 @@ const Gallery = ({ files, kind, url, open }) => html`<ul class="gallery" data-te
   <div class="row tight small soft"><span class="grow cut" title=${clock(file.mtime_ms, true)}><${Ago} ms=${file.mtime_ms} /></span><span>${bytes(file.size_bytes)}</span></div></li>`)}</ul>`;
 
 const columns = (kind, url, open) => [
-  { name: 'look', width: '44px', label: html`<span class="hidden-text">${t('cache.look')}</span>`, cell: (file) => html`<span class="mini"><${Thumb} file=${file} kind=${kind} url=${url(file)} /></span>` },
+  { name: 'look', width: '44px', label: html`<span class="hidden-text">${t('cache.look')}</span>`, cell: (file) => html`<span class="mini"><${Thumb} key=${file.name} file=${file} kind=${kind} url=${url(file)} /></span>` },
   { name: 'name', width: 'minmax(180px, 2fr)', label: t('cache.name'), cell: (file) => html`<button type="button" class="open" onClick=${() => open(file)}>${cut(file.name, 120)}</button>` },
   { name: 'mime', width: '110px', label: t('cache.mime'), cell: (file) => html`<span class="mono soft">${file.mime}</span>` },
   { name: 'size', width: '90px', end: true, label: t('cache.size'), cell: (file) => bytes(file.size_bytes) },

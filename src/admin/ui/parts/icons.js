@@ -44,12 +44,12 @@ export const Icon = ({ name, size = 18 }) => html`
   <svg viewBox="0 0 24 24" width=${size} height=${size} fill="none" stroke="currentColor" stroke-width="1.8"
     stroke-linecap="round" stroke-linejoin="round" aria-hidden="true"><path d=${paths[name]} /></svg>`;
 
-/** States have a shape beside their colour. */
+/** States have a shape beside their colour. Made anew each time: an element that is used twice holds where it was before. */
 const shapes = {
-  active: html`<circle cx="6" cy="6" r="5" fill="currentColor" />`,
-  cooling: html`<circle cx="6" cy="6" r="4.2" fill="none" stroke="currentColor" stroke-width="1.6" /><path d="M6 1.8a4.2 4.2 0 0 1 0 8.4z" fill="currentColor" />`,
-  exhausted: html`<circle cx="6" cy="6" r="4.2" fill="none" stroke="currentColor" stroke-width="1.6" />`,
-  expired: html`<path d="M2.5 2.5l7 7M9.5 2.5l-7 7" stroke="currentColor" stroke-width="2" stroke-linecap="round" />`,
-  disabled: html`<path d="M2 6h8" stroke="currentColor" stroke-width="2.4" stroke-linecap="round" />`,
+  active: () => html`<circle cx="6" cy="6" r="5" fill="currentColor" />`,
+  cooling: () => html`<circle cx="6" cy="6" r="4.2" fill="none" stroke="currentColor" stroke-width="1.6" /><path d="M6 1.8a4.2 4.2 0 0 1 0 8.4z" fill="currentColor" />`,
+  exhausted: () => html`<circle cx="6" cy="6" r="4.2" fill="none" stroke="currentColor" stroke-width="1.6" />`,
+  expired: () => html`<path d="M2.5 2.5l7 7M9.5 2.5l-7 7" stroke="currentColor" stroke-width="2" stroke-linecap="round" />`,
+  disabled: () => html`<path d="M2 6h8" stroke="currentColor" stroke-width="2.4" stroke-linecap="round" />`,
 };
-export const Shape = ({ state }) => html`<svg viewBox="0 0 12 12" width="10" height="10" aria-hidden="true">${shapes[state] || shapes.exhausted}</svg>`;
+export const Shape = ({ state }) => html`<svg viewBox="0 0 12 12" width="10" height="10" aria-hidden="true">${(shapes[state] || shapes.exhausted)()}</svg>`;

@@ -50,13 +50,15 @@ export function Table({ label, columns, total, rowAt, needs, idOf, open, opened,
   useLayoutEffect(() => { needs?.(from, to); });
   const template = columns.map((column) => column.width).join(' ');
   const rows = [];
+  // Places, not rows: what comes into view takes over what a row that left it was drawn with.
+  const places = STEP + Math.ceil(view.height / HEIGHT) + 2 * AHEAD + 1;
   const stampNow = `${stamp}${lang.value}`;
   for (let index = from; index < to; index += 1) {
     const row = rowAt(index);
-    if (!row) rows.push(html`<div class="line soft" role="row" key=${`gap-${index}`} style=${{ top: `${index * HEIGHT}px`, gridTemplateColumns: template }} aria-rowindex=${index + 2}><span role="cell">…</span></div>`);
+    if (!row) rows.push(html`<div class="line soft" role="row" key=${`gap-${index % places}`} style=${{ top: `${index * HEIGHT}px`, gridTemplateColumns: template }} aria-rowindex=${index + 2}><span role="cell">…</span></div>`);
     else {
       const id = idOf(row);
-      rows.push(html`<${Line} key=${id} row=${row} index=${index} selected=${opened === id} template=${template} stamp=${stampNow} columns=${columns} open=${open} />`);
+      rows.push(html`<${Line} key=${index % places} row=${row} index=${index} selected=${opened === id} template=${template} stamp=${stampNow} columns=${columns} open=${open} />`);
     }
   }
   const keys = (event) => {
