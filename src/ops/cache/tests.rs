@@ -97,7 +97,15 @@ async fn files_of_every_node_are_one_list_and_go_from_all_of_them() {
         Kept::of(&[("both.png", 25), ("c.png", 30)]),
     );
     let (ops, stop) = two(here.clone(), there.clone());
-    let status = ops.status(&CacheStatusAsk::default()).await.unwrap();
+    let mut status = ops.status(&CacheStatusAsk::default()).await.unwrap();
+    for _ in 0..500 {
+        // The other one listens a moment after it was told to.
+        if status.unanswered.is_empty() {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        status = ops.status(&CacheStatusAsk::default()).await.unwrap();
+    }
     assert_eq!((status.local_image.count, status.local_image.size_mb), (4, 4.0));
     assert_eq!((status.downloads, status.limit_mb), (2, 20));
     let names: Vec<&str> = status.nodes.iter().map(|node| node.node.as_str()).collect();

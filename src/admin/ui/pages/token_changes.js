@@ -14,8 +14,9 @@ const TONE = { added: 'ok', recovered: 'ok', cooled: 'warn', exhausted: 'bad', e
 const SHAPE = { added: 'active', recovered: 'active', cooled: 'cooling', exhausted: 'exhausted', expired: 'expired', disabled: 'disabled', updated: 'active', deleted: 'disabled' };
 const scope = (change) => (change.scope && change.scope !== 'token' ? t(`token.change.scope.${change.scope}`, { model: cut(change.model || '', 60) }) : '');
 
-export function Changes({ id }) {
-  const { data, error, reload } = usePoll(() => (offers('tokens.history') ? get(`/tokens/${id}/history`) : Promise.resolve(null)), EVERY, [id]);
+/** `at` changes when something may have happened. */
+export function Changes({ id, at }) {
+  const { data, error, reload } = usePoll(() => (offers('tokens.history') ? get(`/tokens/${id}/history`) : Promise.resolve(null)), EVERY, [id, at]);
   const [isWhole, setWhole] = useState(false);
   if (!offers('tokens.history')) return null;
   const shown = data && (isWhole ? data.changes : data.changes.slice(0, FEW));

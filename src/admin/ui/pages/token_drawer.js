@@ -92,7 +92,7 @@ export function TokenDrawer({ id, close, changed }) {
         <dt>${t('token.created')}</dt><dd>${clock(token.created_ms, true)}</dd>
         ${token.proxy && html`<dt>${t('token.proxy')}</dt><dd class="mono">${token.proxy}</dd>`}</dl>
       <section class="stack"><h2>${t('token.quotas')}</h2><${Quotas} id=${id} /></section>
-      <${Changes} id=${id} />
+      <${Changes} id=${id} at=${`${token.state} ${token.since_ms} ${token.model_cooling.length}`} />
       <section class="stack"><h2>${t('token.served')}</h2><${History} id=${id} /><${Served} id=${id} /></section>
       ${isAdmin() && html`<section class="stack"><h2>${t('edit')}</h2><${Editor} token=${token} saved=${(row) => { changed(row); reload(); }} /></section>`}`}
     ${asking && html`<${Confirm} title=${t('token.deleteone')} action=${t('delete')} busy=${busy === 'delete'} close=${() => setAsking(false)} run=${gone}><p>${t('token.deletewhat', { token: token.token })}</p><p class="soft">${t('token.deleteorder')}</p><//>`}

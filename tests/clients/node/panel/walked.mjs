@@ -3,14 +3,14 @@
 import assert from 'node:assert/strict';
 import { NASTY, RUN, id } from './marks.mjs';
 
-const shownCount = `Number((document.querySelector('${id('count')}')?.innerText || '').replace(/(\d)\s(?=\d)/g, '$1').match(/\d+/)?.[0])`;
+const shownCount = `Number((document.querySelector('${id('count')}')?.innerText || '').replace(/(\\d)\\s(?=\\d)/g, '$1').match(/\\d+/)?.[0])`;
 
 /** The token page: sort, type filter, refresh of one, sealed export. */
 export async function tokensMore({ page, base, password }) {
   await page.goto(`${base}/admin/token`);
   await page.ready();
   const all = await page.evaluate(shownCount);
-  await page.evaluate(`[...document.querySelectorAll('${id('tokens')} .heads button')].find((one) => /Uses/.test(one.innerText)).click()`);
+  await page.evaluate(`[...document.querySelectorAll('${id('tokens')} .heads button')].find((one) => /^Calls|^Uses|^Used/.test(one.innerText)).click()`);
   await page.until('location.search.includes("sort=-use_count") && !!document.querySelector("[aria-sort=descending]")', 'sorted by uses, the most first');
   await page.evaluate(`[...document.querySelectorAll('.filters button')].find((one) => /API/i.test(one.innerText)).click()`);
   await page.until('location.search.includes("pool=apiKey")', 'a filter by type');
@@ -40,18 +40,20 @@ export async function keysMore({ page, base }) {
   await page.fill(id('key-name'), name);
   await page.evaluate(`document.querySelectorAll('${id('key-dialog')} [role=group] button')[1].click()`);
   await page.until(`document.querySelector('${id('key-rpm')}').value === '20'`, 'the preset fills in limits');
-  await page.evaluate(`(() => { const go = document.querySelector('${id('key-save')}'); go.click(); go.click(); go.form.requestSubmit(); })()`);
+  await page.evaluate(`(() => { const go = document.querySelector('${id('key-save')}'); go.click(); setTimeout(() => { go.click(); }); })()`);
   await page.see(id('secret'));
   const first = await page.text(id('secret'));
   await page.click(`${id('key-secret')} ${id('copy')}`);
   await page.until(`/Copied/i.test(document.querySelector('${id('key-secret')}').innerText)`, 'copied with one press');
   await page.click(id('secret-done'));
   await page.fill('[data-search]', name);
-  await page.until(`document.querySelectorAll('${id('keys')} .lines .line').length === 1`, 'pressed three times, made once, and found');
+  await page.until(`document.querySelectorAll('${id('keys')} .lines .line').length === 1`, 'pressed twice, made once, and found');
   await page.click(`${id('keys')} .lines .open`);
   await page.fill(id('key-rpm'), '33');
   await page.click(id('key-save'));
   await page.gone(id('key-dialog'));
+  await page.goto(`${base}/admin/keys?text=${name}`);
+  await page.ready();
   await page.click(`${id('keys')} .lines .open`);
   await page.until(`document.querySelector('${id('key-rpm')}')?.value === '33'`, 'the change is kept');
   await page.click(id('key-rotate'));
