@@ -14,7 +14,16 @@ const STEP = 4;
  * but each holds the list that it was made in, and by it every row that ever came by.
  */
 class Line extends Component {
+  /** What was drawn keeps a way up to the list it was in, and that to rows that were drawn later, and so on: it is cut. */
+  cut() { if (this.former) this.former.__ = null; }
+
+  componentDidMount() { this.now = this.__v; }
+
+  componentDidUpdate() { this.cut(); }
+
   shouldComponentUpdate(next) {
+    this.cut();
+    [this.former, this.now] = [this.now, this.__v];
     return ['row', 'index', 'selected', 'template', 'stamp'].some((name) => next[name] !== this.props[name]);
   }
 
@@ -53,12 +62,13 @@ export function Table({ label, columns, total, rowAt, needs, idOf, open, opened,
   // Places, not rows: what comes into view takes over what a row that left it was drawn with.
   const places = STEP + Math.ceil(view.height / HEIGHT) + 2 * AHEAD + 1;
   const stampNow = `${stamp}${lang.value}`;
+  const cells = columns.map(({ name, end, cell }) => ({ name, end, cell }));
   for (let index = from; index < to; index += 1) {
     const row = rowAt(index);
     if (!row) rows.push(html`<div class="line soft" role="row" key=${`gap-${index % places}`} style=${{ top: `${index * HEIGHT}px`, gridTemplateColumns: template }} aria-rowindex=${index + 2}><span role="cell">…</span></div>`);
     else {
       const id = idOf(row);
-      rows.push(html`<${Line} key=${index % places} row=${row} index=${index} selected=${opened === id} template=${template} stamp=${stampNow} columns=${columns} open=${open} />`);
+      rows.push(html`<${Line} key=${index % places} row=${row} index=${index} selected=${opened === id} template=${template} stamp=${stampNow} columns=${cells} open=${open} />`);
     }
   }
   const keys = (event) => {
