@@ -23,6 +23,7 @@ const SOON: Duration = Duration::from_secs(5);
 pub async fn all(bus: &dyn Bus) {
     kv::revisions_and_conditions(bus).await;
     kv::compare_and_set_lets_one_of_many_through(bus).await;
+    kv::a_refused_write_can_read_why(bus).await;
     kv::bulk_writes_and_lists(bus).await;
     kv::watches(bus).await;
     journal::journals(bus).await;

@@ -98,6 +98,35 @@ pub async fn compare_and_set_lets_one_of_many_through(bus: &dyn Bus) {
 }
 
 /// Many keys at once, over several buckets, and everything back in key order.
+/// Whoever is refused finds what was in the way: the first of many must not be a riddle to the others.
+pub async fn a_refused_write_can_read_why(bus: &dyn Bus) {
+    for round in 0..20 {
+        let key = format!("first {round}");
+        let first = join_all((0..8).map(|writer| {
+            let key = key.clone();
+            async move {
+                let put = bus.kv_put(
+                    buckets::CLUSTER,
+                    bytes(&key),
+                    bytes(&writer.to_string()),
+                    Expect::Absent,
+                );
+                match put.await {
+                    Ok(_) => true,
+                    Err(error) => {
+                        assert_eq!(error.kind, BusErrorKind::Conflict, "{error}");
+                        let stands = bus.kv_get(buckets::CLUSTER, key.as_bytes()).await.unwrap();
+                        assert!(stands.is_some(), "refused by nothing: {error}");
+                        false
+                    }
+                }
+            }
+        }));
+        let won = first.await.into_iter().filter(|won| *won).count();
+        assert_eq!(won, 1, "exactly one is the first");
+    }
+}
+
 pub async fn bulk_writes_and_lists(bus: &dyn Bus) {
     let put = |bucket, n: u32| KvWrite {
         bucket,

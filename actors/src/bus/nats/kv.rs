@@ -24,6 +24,9 @@ const MARK_TTL: &str = "24h";
 const IN_FLIGHT: usize = 1_024;
 /// Entries of a page.
 const PAGE: usize = 1_024;
+/// How often, and how many times, it is looked whether another write of a key has come through.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+const LOOKS: u32 = 100;
 /// No entry for this long while some are known to be there.
 const SILENCE: Duration = Duration::from_secs(5);
 
@@ -39,27 +42,39 @@ pub(super) async fn get(link: &Link, bucket: &str, key: &[u8]) -> Result<Option<
         }))
 }
 
+/// Whoever is refused can read what stands in the way: a server refuses, too, while another write of the key is on its way to
+/// the replicas, and that one is waited for.
 pub(super) async fn put(link: &Link, bucket: &str, key: &[u8], value: Bytes, expect: Expect) -> Result<u64, BusError> {
     within_limits(key, Some(&value))?;
     let subject = subject(link, bucket, key);
-    let store = |expected| link.store(subject.clone(), expecting(expected), value.clone());
-    let outcome = match expect {
-        Expect::Any => store(None).await,
-        Expect::Revision(revision) => store(Some(revision)).await,
-        Expect::Absent => match store(Some(0)).await {
-            // Perhaps only the mark of its deletion stands there.
-            Err(error) if error.kind == BusErrorKind::Conflict => {
-                match link.last(&link.kv_stream(), &subject).await? {
-                    Some(mark) if is_deletion(&mark.headers) => store(Some(mark.sequence)).await,
-                    // Between the two the mark may have been dropped for its age.
-                    None => store(Some(0)).await,
-                    Some(_) => Err(error),
-                }
-            }
-            outcome => outcome,
-        },
+    let mut expected = match expect {
+        Expect::Any => None,
+        Expect::Revision(revision) => Some(revision),
+        Expect::Absent => Some(0),
     };
-    Ok(outcome?.sequence)
+    let mut looks = 0;
+    loop {
+        let refusal = match link.store(subject.clone(), expecting(expected), value.clone()).await {
+            Ok(stored) => return Ok(stored.sequence),
+            Err(error) if error.kind == BusErrorKind::Conflict && looks < LOOKS => error,
+            Err(error) => return Err(error),
+        };
+        looks += 1;
+        let last = link.last(&link.kv_stream(), &subject).await?;
+        let stands = last.as_ref().map_or(0, |message| message.sequence);
+        let may_follow = match expect {
+            Expect::Any => false,
+            Expect::Revision(revision) => stands == revision,
+            // Perhaps only the mark of its deletion stands there, or stood there until just now.
+            Expect::Absent => last.is_none_or(|message| is_deletion(&message.headers)),
+        };
+        if !may_follow {
+            return Err(refusal);
+        }
+        if expected.replace(stands) == Some(stands) {
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+    }
 }
 
 pub(super) async fn delete(link: &Link, bucket: &str, key: &[u8], expect: Expect) -> Result<(), BusError> {

@@ -180,6 +180,36 @@ async fn a_killed_leader_stalls_writes_and_loses_none() {
     servers.restart(leader).await;
 }
 
+/// A leader refuses a second write of a key while the first is on its way to the others; then nothing can be read yet.
+#[tokio::test(flavor = "multi_thread")]
+async fn who_comes_second_to_slow_replicas_can_read_who_was_first() {
+    let Some(servers) = NatsServers::three().await else {
+        return;
+    };
+    // The streams are there before one of their leader's own clients writes.
+    let everywhere = on(&servers).await;
+    let leader = servers.leader_of("KV_grok2api").await.expect("somebody leads");
+    let bus = on_with(&servers, |options| options.url = servers.url_of(leader)).await;
+    let key = Bytes::from_static(b"first");
+    let put = |value: &'static [u8]| bus.kv_put("cluster", key.clone(), Bytes::from_static(value), Expect::Absent);
+    let others = (0..servers.count()).filter(|n| *n != leader);
+    others.clone().for_each(|n| servers.pause(n));
+    let resume = async {
+        tokio::time::sleep(Duration::from_millis(800)).await;
+        others.for_each(|n| servers.resume(n));
+    };
+    let second = async {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        let refused = put(b"b").await;
+        (refused, bus.kv_get("cluster", &key).await)
+    };
+    let (first, (second, read), ()) = tokio::join!(put(b"a"), second, resume);
+    first.unwrap();
+    assert_eq!(second.unwrap_err().kind, BusErrorKind::Conflict);
+    assert_eq!(read.unwrap().map(|entry| entry.value), Some(Bytes::from_static(b"a")));
+    drop(everywhere);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_answers_nothing_is_a_timeout() {
     let Some(servers) = NatsServers::one().await else {
