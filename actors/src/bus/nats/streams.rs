@@ -165,11 +165,18 @@ async fn ensure_one(link: &Link, config: &Config) -> Result<(), Trouble> {
 }
 
 fn refused(config: &Config, error: &async_nats::jetstream::Error) -> Trouble {
-    let told = match error.error_code() {
-        ErrorCode::STREAM_REPLICAS_NOT_SUPPORTED | ErrorCode::CLUSTER_NO_PEERS => format!(
+    let too_few = || {
+        format!(
             "stream {} cannot have {} replicas: {error}: start as many NATS servers as one cluster, or lower nats.replicas",
             config.name, config.num_replicas
-        ),
+        )
+    };
+    let told = match error.error_code() {
+        ErrorCode::STREAM_REPLICAS_NOT_SUPPORTED => too_few(),
+        // Servers of a cluster that has just started do not know of each other yet.
+        ErrorCode::CLUSTER_NO_PEERS => {
+            return Trouble::Passing(BusError::new(BusErrorKind::Unreachable, too_few()));
+        }
         ErrorCode::JETSTREAM_NOT_ENABLED | ErrorCode::JETSTREAM_NOT_ENABLED_FOR_ACCOUNT => format!(
             "JetStream is not enabled on NATS (or not for this account): start nats-server with --jetstream: {error}"
         ),
