@@ -195,14 +195,24 @@ pub struct SpeechAsk {
     pub response_format: Option<String>,
 }
 
-/// A batch to be made.
+/// A batch to be made: xAI's has a `name`, OpenAI's the other three.
 #[derive(Clone, Debug, Deserialize, Serialize, JsonSchema)]
 pub struct BatchAsk {
     /// Its name.
-    pub name: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
     /// A file with its calls.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input_file_id: Option<String>,
+    /// The path that every call of the file asks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub endpoint: Option<String>,
+    /// `24h`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub completion_window: Option<String>,
+    /// Up to 16 texts that are kept with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<BTreeMap<String, String>>,
 }
 
 /// Calls to be added to a batch.

@@ -318,7 +318,7 @@ pub(super) fn routes() -> Vec<Public> {
             "post",
             "/v1/batches",
             "Batches",
-            "Makes a batch.",
+            "Makes a batch: xAI's, or OpenAI's of a file of calls.",
             Json(schema::<types::BatchAsk>),
             Object,
         ),

@@ -34,6 +34,7 @@ pub struct Kept {
 pub struct Asked<'a> {
     pub method: &'a Method,
     pub path: &'a [String],
+    pub query: &'a str,
     pub headers: &'a HeaderMap,
     pub body: Bytes,
 }
@@ -84,7 +85,7 @@ pub async fn kept(world: &World, caller: &Caller, asked: Asked<'_>) -> Response<
                 &json!({"batch_requests": kept.calls, "pagination_token": null}),
             )
         }),
-        ["batches", id, "results"] if get => with(world, caller, id, results),
+        ["batches", id, "results"] if get => with(world, caller, id, |_, kept| results(kept, asked.query)),
         ["skills" | "batches", ..] | ["documents", "search"] | ["tts" | "stt"] => {
             respond("method-405", &caller.mention())
         }
@@ -177,8 +178,20 @@ fn begin(world: &World, caller: &Caller, body: &[u8]) -> Response<SimBody> {
     }
 }
 
+/// What a call of a batch lacks, if it lacks something.
+fn lacking(call: &Value) -> Option<&'static str> {
+    let (kind, inner) = call["batch_request"].as_object()?.iter().next()?;
+    let needed = match kind.as_str() {
+        "responses" => "input",
+        "chat_get_completion" => "messages",
+        _ => "prompt",
+    };
+    inner[needed].is_null().then_some(needed)
+}
+
 fn batch(id: &str, kept: &Kept) -> Response<SimBody> {
     let calls = kept.calls.len() as u64;
+    let failed = kept.calls.iter().filter(|call| lacking(call).is_some()).count() as u64;
     json_body(
         StatusCode::OK,
         &json!({
@@ -188,7 +201,8 @@ fn batch(id: &str, kept: &Kept) -> Response<SimBody> {
             "cancel_time": kept.is_cancelled.then(|| kept.created.to_string()),
             "cost_breakdown": {"total_cost_usd_ticks": calls * CALL_TICKS},
             "state": {
-                "num_requests": calls, "num_pending": 0, "num_success": calls, "num_error": 0, "num_cancelled": 0,
+                "num_requests": calls, "num_pending": 0, "num_success": calls - failed, "num_error": failed,
+                "num_cancelled": 0,
             },
         }),
     )
@@ -227,20 +241,52 @@ fn add(world: &World, caller: &Caller, id: &str, body: &[u8]) -> Response<SimBod
     with(world, caller, id, |_, _| json_body(StatusCode::OK, &json!({})))
 }
 
-fn results(_: &str, kept: &Kept) -> Response<SimBody> {
-    let results: Vec<Value> = kept
-        .calls
-        .iter()
-        .map(|call| {
-            json!({
-                "batch_request_id": call["batch_request_id"],
-                "batch_result": {"response": {"chat_get_completion": {
-                    "id": random_uuid().to_string(), "object": "chat.completion", "choices": [],
-                }}},
-            })
-        })
-        .collect();
-    json_body(StatusCode::OK, &json!({"results": results, "pagination_token": null}))
+/// Pages of results, by the number of the first.
+fn results(kept: &Kept, query: &str) -> Response<SimBody> {
+    let number = |name: &str| {
+        let value = query
+            .split('&')
+            .find_map(|pair| pair.strip_prefix(name)?.strip_prefix('='));
+        value.and_then(|value| value.parse::<usize>().ok())
+    };
+    let (limit, from) = (
+        number("limit").unwrap_or(100).clamp(1, 1_000),
+        number("pagination_token").unwrap_or(0),
+    );
+    let page = kept.calls.iter().skip(from).take(limit);
+    let results: Vec<Value> = page.map(|call| result(call, kept.created)).collect();
+    let next = (from + limit < kept.calls.len()).then(|| (from + limit).to_string());
+    json_body(StatusCode::OK, &json!({"results": results, "pagination_token": next}))
+}
+
+/// What came of a call: of text always a chat completion, whatever was asked (`xai-api.md` §11).
+fn result(call: &Value, created: u64) -> Value {
+    let id = &call["batch_request_id"];
+    if let Some(lacking) = lacking(call) {
+        let message = format!("Argument not supported: {lacking} is missing.");
+        return json!({"batch_request_id": id, "batch_result": {"error": {"code": 400, "message": message}}});
+    }
+    let kinds = call["batch_request"].as_object().into_iter().flatten().next();
+    let (kind, asked) = kinds.map_or(("", &Value::Null), |(kind, asked)| (kind.as_str(), asked));
+    let response = match kind {
+        "image_generation" | "image_edit" => {
+            json!({kind: {"data": [{"url": "https://imgen.x.ai/batch.jpg", "revised_prompt": ""}]}})
+        }
+        "video_generation" | "video_extension" => json!({kind: {"status": "done"}}),
+        _ => json!({"chat_get_completion": {
+            "id": random_uuid().to_string(), "object": "chat.completion", "created": created, "model": asked["model"],
+            "choices": [{
+                "index": 0, "finish_reason": "stop",
+                "message": {"role": "assistant", "content": "Done.", "refusal": null},
+            }],
+            "usage": {
+                "prompt_tokens": 4, "completion_tokens": 2, "total_tokens": 6,
+                "prompt_tokens_details": {"cached_tokens": 0}, "completion_tokens_details": {"reasoning_tokens": 0},
+                "cost_in_usd_ticks": CALL_TICKS,
+            },
+        }}),
+    };
+    json!({"batch_request_id": id, "batch_result": {"response": response}})
 }
 
 /// Collections are named after the team that has them.

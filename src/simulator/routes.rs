@@ -153,6 +153,7 @@ async fn quick(world: &Arc<World>, caller: &Caller, route: &Route, parts: &Parts
                 let asked = kept::Asked {
                     method: &parts.method,
                     path,
+                    query,
                     headers,
                     body,
                 };

@@ -1,5 +1,6 @@
 //! The upstream's own API through the gateway: what passes, what belongs to whom, and that a key's limits hold everywhere.
 
+mod batches;
 mod limits;
 mod objects;
 mod sockets;

@@ -37,14 +37,6 @@ const CALLS: [(&str, DayBucket); 6] = [
 /// The call that makes a batch.
 pub(super) async fn begin(app: &Arc<App>, caller: &Caller, ask: Ask, body: Bytes) -> Result<Ask, GatewayError> {
     let members = Members::read(&body)?;
-    if members.kind("name").is_none() && members.kind("completion_window").is_some() {
-        return Err(GatewayError::field(
-            "name",
-            "This is xAI's batch API, not OpenAI's: send `name`, and `input_file_id` or add calls at \
-             POST /v1/batches/{id}/requests.",
-        )
-        .with_code("missing"));
-    }
     let mut pin = None;
     if let Some(file) = members.hint("input_file_id")? {
         // What is in the file cannot be seen from here.
@@ -111,7 +103,9 @@ pub(super) async fn add(
     let mut ticks = 0_u64;
     let mut buckets: Vec<(DayBucket, u64)> = Vec::new();
     for (at, call) in calls.iter_mut().enumerate() {
-        let (bucket, cost) = admit(app, caller, call, at)?;
+        let field = format!("batch_requests.{at}.batch_request");
+        let (bucket, inner) = call_of(call, &field)?;
+        let cost = admit(app, caller, bucket, inner, &field)?;
         ticks = ticks.saturating_add(cost);
         match buckets.iter_mut().find(|(known, _)| *known == bucket) {
             Some((_, units)) => *units += 1,
@@ -128,11 +122,9 @@ pub(super) async fn add(
     })
 }
 
-/// One call of a batch: its model is the key's to use, and is named as the upstream knows it.
-fn admit(app: &App, caller: &Caller, call: &mut Value, at: usize) -> Result<(DayBucket, u64), GatewayError> {
-    let field = format!("batch_requests.{at}.batch_request");
-    let wrong = |text: String| GatewayError::field(field.clone(), text);
-    let bytes = call.to_string().len();
+/// What a call of a batch counts as, and what it asks.
+fn call_of<'a>(call: &'a mut Value, field: &str) -> Result<(DayBucket, &'a mut Value), GatewayError> {
+    let wrong = |text: String| GatewayError::field(field.to_owned(), text);
     let request = call
         .get_mut("batch_request")
         .and_then(Value::as_object_mut)
@@ -149,14 +141,26 @@ fn admit(app: &App, caller: &Caller, call: &mut Value, at: usize) -> Result<(Day
             return Err(wrong(format!("`{field}` holds more than one call.")));
         }
     }
-    let Some((bucket, inner)) = found else {
-        return Err(wrong(format!("`{field}` holds no call.")));
-    };
+    found.ok_or_else(|| wrong(format!("`{field}` holds no call.")))
+}
+
+/// A call of a batch: its model is the key's to use, and is named as the upstream knows it. Answers what it is expected to
+/// cost.
+pub(super) fn admit(
+    app: &App,
+    caller: &Caller,
+    bucket: DayBucket,
+    inner: &mut Value,
+    field: &str,
+) -> Result<u64, GatewayError> {
+    let bytes = inner.to_string().len();
     let model = inner
         .get("model")
         .and_then(Value::as_str)
         .filter(|model| !model.is_empty())
-        .ok_or_else(|| wrong(format!("Name a model: `{field}` has none.")).with_code("missing"))?
+        .ok_or_else(|| {
+            GatewayError::field(field.to_owned(), format!("Name a model: `{field}` has none.")).with_code("missing")
+        })?
         .to_owned();
     let catalogue = app.catalogue.load();
     let resolved = catalogue.resolve(&model);
@@ -189,11 +193,11 @@ fn admit(app: &App, caller: &Caller, call: &mut Value, at: usize) -> Result<(Day
     if let Some(inner) = inner.as_object_mut() {
         inner.insert("model".to_owned(), name.into());
     }
-    Ok((bucket, cost.unwrap_or(settings.default_reservation_ticks)))
+    Ok(cost.unwrap_or(settings.default_reservation_ticks))
 }
 
 /// Files and responses that the calls name are the caller's, and lie with the batch's team.
-async fn own_what_is_named(
+pub(super) async fn own_what_is_named(
     app: &Arc<App>,
     caller: &Caller,
     members: &Members<'_>,
@@ -254,7 +258,9 @@ async fn note_charged(app: &App, id: &str, change: impl Fn(u64) -> u64) -> Resul
         if before == after {
             return Ok(0);
         }
-        binding.answer = Some(json!({ "charged": after }).to_string().into_bytes());
+        let mut remembered = kept(&binding).unwrap_or_else(|| json!({}));
+        remembered["charged"] = after.into();
+        binding.answer = Some(remembered.to_string().into_bytes());
         let is_written = app
             .bindings
             .change(ObjectKind::Batch, id, binding, revision)

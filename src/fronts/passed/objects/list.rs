@@ -9,6 +9,7 @@ use poem::{Request, Response};
 use serde_json::{Map, Value, json};
 
 use super::super::{json_response, must_be_open};
+use super::translated::{Remembered, as_openai};
 use super::{Family, as_a_file, kept};
 use crate::app::App;
 use crate::bindings::{Binding, ObjectKind};
@@ -128,23 +129,18 @@ async fn page(
         page.first().map(|(_, id, _)| id.clone()),
         page.last().map(|(_, id, _)| id.clone()),
     );
-    let rows: Vec<Value> = futures::stream::iter(page)
-        .map(|(_, id, binding)| shown(app, family, id, binding, arrival))
+    let (rows, data): (Vec<Value>, Vec<Value>) = futures::stream::iter(page)
+        .map(|(_, id, binding)| row(app, family, id, binding, arrival))
         .buffered(AT_A_TIME)
         .filter_map(std::future::ready)
-        .map(|shown| match family.kind {
-            ObjectKind::File => as_a_file(shown),
-            _ => shown,
-        })
-        .collect()
+        .unzip()
         .await;
     let mut body = Map::new();
     body.insert("object".to_owned(), "list".into());
     body.insert(family.rows.to_owned(), rows.into());
     if family.rows != "data" {
         // SDKs of OpenAI look for rows there.
-        let rows = body.get(family.rows).cloned().unwrap_or_default();
-        body.insert("data".to_owned(), rows);
+        body.insert("data".to_owned(), data.into());
     }
     body.insert("has_more".to_owned(), has_more.into());
     body.insert("first_id".to_owned(), json!(first));
@@ -159,7 +155,27 @@ fn made_at(family: &Family, binding: &Binding) -> u64 {
     said.map_or_else(|| binding.expires_ms.saturating_sub(family.life_ms), |secs| secs * 1000)
 }
 
-/// How one is shown: as the upstream showed it when it was made, unless it changes by itself.
+/// How one is shown: to the upstream's clients, and to OpenAI's.
+async fn row(
+    app: &Arc<App>,
+    family: &'static Family,
+    id: String,
+    binding: Binding,
+    arrival: &Arrival,
+) -> Option<(Value, Value)> {
+    let asked = Remembered::of(&binding);
+    let row = shown(app, family, id.clone(), binding, arrival).await?;
+    Some(match family.kind {
+        ObjectKind::File => (as_a_file(row), Value::Null),
+        ObjectKind::Batch => {
+            let batch = as_openai(&id, &row, asked.as_ref(), arrival.time_ms);
+            (row, batch)
+        }
+        _ => (row.clone(), row),
+    })
+}
+
+/// One of them: as the upstream showed it when it was made, unless it changes by itself.
 async fn shown(
     app: &Arc<App>,
     family: &'static Family,

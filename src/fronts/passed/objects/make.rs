@@ -11,7 +11,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::super::multipart::Parts;
 use super::super::{json_response, must_be_open};
-use super::{Family, batches};
+use super::{Family, batches, translated};
 use crate::app::App;
 use crate::bindings::Binding;
 use crate::door::body::{BodyLimits, read_body};
@@ -19,6 +19,7 @@ use crate::engine::answer::Answer;
 use crate::engine::ask::{Ask, Notes};
 use crate::engine::error::{ErrorKind, GatewayError};
 use crate::fronts::answering::respond;
+use crate::fronts::members::Members;
 use crate::fronts::pins::Maker;
 use crate::http::arrival::Arrival;
 use crate::http::auth::authenticate;
@@ -54,20 +55,7 @@ pub(in crate::fronts) async fn read_upload(app: &App, request: &mut Request, mib
     if announced.is_some_and(|bytes| bytes > largest) {
         return Err(too_large());
     }
-    let room = announced.unwrap_or(largest).div_ceil(MIB).clamp(1, app.uploads_mib());
-    let waiting = app
-        .uploads
-        .clone()
-        .acquire_many_owned(u32::try_from(room).unwrap_or(u32::MAX));
-    let room = match tokio::time::timeout(ROOM_WAIT, waiting).await {
-        Ok(Ok(room)) => room,
-        _ => {
-            return Err(
-                GatewayError::new(ErrorKind::Overloaded, "Too many uploads are under way at the moment.")
-                    .retry_after(Some(1_000)),
-            );
-        }
-    };
+    let room = room(app, announced.unwrap_or(largest).div_ceil(MIB)).await?;
     let limits = BodyLimits {
         max_bytes: usize::try_from(largest).unwrap_or(usize::MAX),
         ..app.body_limits()
@@ -80,6 +68,30 @@ pub(in crate::fronts) async fn read_upload(app: &App, request: &mut Request, mib
         }
     })?;
     Ok(Upload { body, _room: room })
+}
+
+/// Room in memory for so many MiB, or for as much as there is in all.
+pub(super) async fn room(app: &App, mib: u64) -> Result<OwnedSemaphorePermit, GatewayError> {
+    let mib = mib.clamp(1, app.uploads_mib());
+    let waiting = app
+        .uploads
+        .clone()
+        .acquire_many_owned(u32::try_from(mib).unwrap_or(u32::MAX));
+    match tokio::time::timeout(ROOM_WAIT, waiting).await {
+        Ok(Ok(room)) => Ok(room),
+        _ => Err(
+            GatewayError::new(ErrorKind::Overloaded, "Too many uploads are under way at the moment.")
+                .retry_after(Some(1_000)),
+        ),
+    }
+}
+
+/// What is about to be made.
+enum Made {
+    /// A call of the upstream, with what was uploaded for it.
+    Call(Ask, Option<Upload>),
+    /// A batch in OpenAI's form.
+    Translated(translated::Plan),
 }
 
 /// Answers `POST` of a family's root.
@@ -97,7 +109,10 @@ pub(super) async fn make(
         let ask = family.ask(family.root, Method::POST, family.path().to_owned(), arrival, &caller);
         let Some((part, most)) = family.upload else {
             let body = read_body(&mut request, &app.body_limits()).await?;
-            return Ok((batches::begin(app, &caller, ask, body).await?, None));
+            if translated::is_openai(&Members::read(&body)?) {
+                return Ok(Made::Translated(translated::plan(app, &caller, arrival, &body).await?));
+            }
+            return Ok(Made::Call(batches::begin(app, &caller, ask, body).await?, None));
         };
         let mib = config.xai.max_upload_mb;
         let upload = read_upload(app, &mut request, mib).await?;
@@ -115,9 +130,19 @@ pub(super) async fn make(
             content_type: Some(parts.content_type.clone()),
             ..ask
         };
-        Ok((ask, Some(upload)))
+        Ok(Made::Call(ask, Some(upload)))
     };
-    let (ask, room) = made.await.inspect_err(refused)?;
+    let (ask, room) = match made.await.inspect_err(refused)? {
+        Made::Call(ask, room) => (ask, room),
+        Made::Translated(plan) => {
+            let making = plan.make(app.clone(), caller, arrival.clone(), family);
+            return app
+                .tracker
+                .spawn(making)
+                .await
+                .map_err(|error| GatewayError::internal(error.to_string()))?;
+        }
+    };
     let maker = Maker::new(app, &caller, Some(family.kind), family.life_ms);
     let notes: Arc<dyn Notes> = maker.clone();
     let ask = Ask {

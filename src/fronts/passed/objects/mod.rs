@@ -5,6 +5,7 @@ mod batches;
 mod list;
 mod make;
 mod one;
+mod translated;
 
 pub(in crate::fronts) use make::read_upload;
 
@@ -160,6 +161,12 @@ pub async fn objects(app: &Arc<App>, request: Request, family: &'static Family, 
         (None, true, Method::POST) => make::make(app, request, &arrival, family).await,
         (None, true, Method::GET) => list::list(app, &request, &arrival, family).await,
         (None, true, _) => Err(refuse(app, &arrival, family.root, family.no_method(family.root))),
+        (None, false, _) if family.kind == ObjectKind::File && translated::file_named(&rest).is_some() => {
+            translated::results(app, &request, &arrival, family, &rest, "").await
+        }
+        (Some((id, action)), _, _) if family.kind == ObjectKind::File && translated::file_named(id).is_some() => {
+            translated::results(app, &request, &arrival, family, id, action).await
+        }
         (None, false, _) => one::one(app, request, &arrival, family, &rest, "").await,
         (Some((id, action)), _, _) => one::one(app, request, &arrival, family, id, action).await,
     };

@@ -6,6 +6,7 @@ use http::Method;
 use poem::{Request, Response};
 
 use super::super::{content_type_of, json_response, must_be_open, respond_as_it_is};
+use super::translated::{self, Remembered};
 use super::{Family, batches, query_of, with_has_more};
 use crate::app::App;
 use crate::bindings::ObjectKind;
@@ -118,9 +119,9 @@ pub(super) async fn one(
         if deed == Deed::AddCalls {
             ask = batches::add(app, &caller, ask, &id, &binding).await?;
         }
-        Ok((ask, deed))
+        Ok((ask, deed, Remembered::of(&binding)))
     };
-    let (ask, deed) = made.await.inspect_err(refused)?;
+    let (ask, deed, asked) = made.await.inspect_err(refused)?;
     let added = ask.expected_ticks.filter(|_| deed == Deed::AddCalls);
     let answer = match (app.engine.run(ask).await, added) {
         (Err(error), Some(ticks)) => {
@@ -128,6 +129,16 @@ pub(super) async fn one(
             return Err(error);
         }
         (answer, _) => answer?,
+    };
+    let answer = match (deed, asked, answer) {
+        (Deed::Read | Deed::Cancel, Some(asked), Answer::Whole { status, body, .. })
+            if (200..300).contains(&status) =>
+        {
+            batches::settle(app, &caller, &id, &body).await;
+            let batch = translated::merged(&id, &body, &asked, arrival.time_ms);
+            return Ok(json_response(batch.unwrap_or(body), arrival));
+        }
+        (_, _, answer) => answer,
     };
     match (deed, answer) {
         (Deed::Delete, answer) => {
