@@ -23,6 +23,9 @@ use super::world::{World, random_uuid};
 /// Tokens that each answer is said to have taken.
 const TOKENS: u64 = 42;
 
+/// Sixteen bytes of no sound, in base64.
+const SILENCE: &str = "AAAAAAAAAAAAAAAAAAAAAA==";
+
 /// Opens one.
 pub fn realtime(world: &Arc<World>, caller: &Caller, request: Request<Incoming>) -> Response<SimBody> {
     let key = match caller.require() {
@@ -100,12 +103,26 @@ async fn talk(mut socket: Socket, model: &str, team: &str) {
     }
 }
 
+/// An event of the one part that is spoken.
+fn spoken(kind: &str, member: &str, content: &str) -> Value {
+    json!({
+        "type": kind, "event_id": "e4", "response_id": "r1", "item_id": "i1", "output_index": 0, "content_index": 0,
+        member: content,
+    })
+}
+
 fn answers(text: &str, model: &str) -> Vec<Message> {
     let event: Value = serde_json::from_str(text).unwrap_or_default();
     let events = match event["type"].as_str() {
         Some("response.create") => vec![
             json!({"type": "response.created", "event_id": "e3", "response": {"id": "r1", "model": model, "status": "in_progress"}}),
-            json!({"type": "response.output_text.delta", "event_id": "e4", "response_id": "r1", "item_id": "i1", "output_index": 0, "content_index": 0, "delta": "Hello."}),
+            json!({"type": "response.output_item.added", "event_id": "e9", "response_id": "r1", "output_index": 0,
+                "item": {"id": "i1", "type": "message", "role": "assistant", "status": "in_progress", "content": []}}),
+            spoken("response.output_audio_transcript.delta", "delta", "Hello."),
+            spoken("response.output_audio.delta", "delta", SILENCE),
+            spoken("response.output_audio_transcript.done", "transcript", "Hello."),
+            json!({"type": "response.output_audio.done", "event_id": "e4", "response_id": "r1", "item_id": "i1",
+                "output_index": 0, "content_index": 0}),
             json!({"type": "response.done", "event_id": "e5", "response": {"id": "r1", "status": "completed", "output": [],
                 "usage": {"total_tokens": TOKENS, "input_tokens": 40, "output_tokens": 2}}}),
         ],

@@ -73,7 +73,7 @@ const tests = {
         });
         talk.on("error", reject);
       });
-      assert.ok(kinds.includes("response.output_text.delta"), kinds.join());
+      assert.ok(kinds.includes("response.output_audio_transcript.delta"), kinds.join());
       talk.close();
     }
   },

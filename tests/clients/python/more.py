@@ -3,7 +3,9 @@
 Environment: GATEWAY (…/v1), API_KEY, OTHER_KEY (another client's).
 """
 
+import json
 import os
+import time
 
 import openai
 from openai import OpenAI
@@ -47,6 +49,44 @@ def files():
     raises(openai.NotFoundError, lambda: other.files.retrieve(made[0].id))
     assert client.files.delete(made[0].id).deleted
     raises(openai.NotFoundError, lambda: client.files.retrieve(made[0].id))
+
+
+@test
+def a_batch_of_a_file_of_calls():
+    def body(text):
+        return {"model": "gpt-4o", "messages": [{"role": "user", "content": text}]}
+
+    calls = [
+        {"custom_id": f"call-{at}", "method": "POST", "url": "/v1/chat/completions", "body": body(f"Say {at}")} for at in range(3)
+    ]
+    calls.append({"custom_id": "broken", "method": "POST", "url": "/v1/chat/completions", "body": {"model": "gpt-4o"}})
+    content = "\n".join(json.dumps(call) for call in calls).encode()
+    file = client.files.create(file=("calls.jsonl", content), purpose="batch")
+    made = client.batches.create(
+        input_file_id=file.id, endpoint="/v1/chat/completions", completion_window="24h", metadata={"run": "1"}
+    )
+    assert made.object == "batch" and made.metadata == {"run": "1"}, made
+    until = time.monotonic() + 60
+    while (batch := client.batches.retrieve(made.id)).status != "completed":
+        assert time.monotonic() < until, batch
+        time.sleep(0.2)
+    assert (batch.request_counts.total, batch.request_counts.completed, batch.request_counts.failed) == (4, 3, 1), batch
+    answers = [json.loads(line) for line in client.files.content(batch.output_file_id).text.splitlines()]
+    assert [answer["custom_id"] for answer in answers] == ["call-0", "call-1", "call-2"], answers
+    assert all(answer["response"]["body"]["choices"][0]["message"]["content"] for answer in answers), answers
+    (failure,) = [json.loads(line) for line in client.files.content(batch.error_file_id).text.splitlines()]
+    assert failure["custom_id"] == "broken" and failure["error"]["message"], failure
+    assert client.files.retrieve(batch.output_file_id).purpose == "batch_output"
+    assert made.id in [one.id for one in client.batches.list(limit=1)]
+    assert [one.id for one in other.batches.list()] == []
+    assert client.batches.cancel(made.id).status == "cancelled"
+    raises(openai.NotFoundError, lambda: other.batches.retrieve(made.id))
+    raises(openai.NotFoundError, lambda: other.files.content(batch.output_file_id))
+    wrong = raises(
+        openai.BadRequestError,
+        lambda: client.batches.create(input_file_id=file.id, endpoint="/v1/responses", completion_window="24h"),
+    )
+    assert "Line 1" in str(wrong), wrong
 
 
 @test
@@ -107,7 +147,7 @@ def realtime():
             kinds.append(event.type)
             if event.type == "response.done":
                 break
-        assert "response.output_text.delta" in kinds, kinds
+        assert "response.output_audio_transcript.delta" in kinds, kinds
     wrong = OpenAI(base_url=base, api_key="wrong", max_retries=0)
 
     def connect():

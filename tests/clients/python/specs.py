@@ -12,6 +12,8 @@ VENDORS = {
     "openai": "openai-openapi/*.yaml",
     "xai": "xai-openapi/*handmerged.json",
     "anthropic": "anthropic-openapi/*.json",
+    # AsyncAPI: what is said over the socket of realtime.
+    "xai-realtime": "xai-asyncapi/realtime-*.json",
 }
 # What a stream's events are, where the specification does not tie them to the route.
 EVENTS = {
@@ -58,9 +60,9 @@ class Spec:
         self.name = name
         document = json.loads(json.dumps(document, default=str))
         self.components = mended(document["components"]["schemas"])
-        prefix = "" if any(path.startswith("/v1/") for path in document["paths"]) else "/v1"
+        prefix = "" if any(path.startswith("/v1/") for path in document.get("paths", {})) else "/v1"
         self.routes = []
-        for path, methods in document["paths"].items():
+        for path, methods in document.get("paths", {}).items():
             if "?" in path:
                 continue
             pattern = re.compile(re.sub(r"\{[^}]+\}", "[^/]+", prefix + path) + "$")
@@ -81,6 +83,15 @@ class Spec:
 
     def component(self, name):
         return {"$ref": f"#/components/schemas/{name}"} if name in self.components else None
+
+    def event(self, value):
+        """The schema of an event of a socket, by its type; one that nothing fits where there is no such event."""
+        types = {}
+        for name, schema in self.components.items():
+            for kind in (schema.get("properties") or {}).get("type", {}).get("enum") or []:
+                if name.endswith("Event"):
+                    types[kind] = self.component(name)
+        return types.get(value.get("type")) or {"properties": {"type": {"enum": sorted(types)}}}
 
     def find(self, method, path):
         """The route's own name and its answers."""

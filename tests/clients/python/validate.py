@@ -35,6 +35,8 @@ def speaks(spec, one):
         return True
     if spec.name == "anthropic":
         return is_anthropic(one)
+    if spec.name == "xai-realtime":
+        return one["frames"] is not None and one["path"] == "/v1/realtime"
     if spec.name == "xai" and one["status"] >= 400:
         # Errors are told in the dialect of the client, which is not that of the upstream.
         return False
@@ -100,7 +102,8 @@ def parts(spec, one):
     kind = one["type"].split(";")[0]
     if one["frames"] is not None:
         name = {"/v1/realtime": "RealtimeServerEvent", "/v1/responses": "ResponseStreamEvent"}.get(one["path"])
-        yield from ((spec.component(name), json.loads(text)) for text in frames(one["frames"]))
+        for value in map(json.loads, frames(one["frames"])):
+            yield spec.event(value) if spec.name == "xai-realtime" else spec.component(name), value
         return
     if one["answer"] is None or not (one["is_whole"] or kind == "text/event-stream"):
         return
