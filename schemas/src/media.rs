@@ -52,6 +52,26 @@ pub struct FetchClaim {
     pub file: Option<KeptFile>,
 }
 
+/// A node wants a piece of a file that another one has.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MediaAsk {
+    /// What it is.
+    pub kind: MediaKind,
+    /// Its name.
+    pub name: String,
+    /// Where the piece begins.
+    pub from: u64,
+}
+
+/// A piece of a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct MediaPiece {
+    /// Bytes of the whole file.
+    pub size: u64,
+    /// Those from where it was asked; none at its end.
+    pub bytes: Vec<u8>,
+}
+
 /// What is remembered of a kept file beside what its file system tells.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MediaEntry {

@@ -14,6 +14,7 @@ use super::index::FileKey;
 use super::share::Turn;
 use super::sniff::sniff;
 use super::{Media, MediaError};
+use crate::bus::BusError;
 use crate::egress::guard::{FetchError, FetchErrorKind, Fetched, NamedBy, too_large};
 
 /// Attempts at one object.
@@ -146,9 +147,15 @@ async fn bring(media: &Media, wanted: &Wanted) -> Outcome {
 
 async fn pull(media: &Media, key: &FileKey) -> Outcome {
     let _place = media.place().await?;
-    let found = media.share().get(key).await;
-    let Some((size, mut bytes)) = found.map_err(|error| MediaError::Bus(error.to_string()))? else {
-        return Err(MediaError::Gone);
+    let bus = |error: BusError| MediaError::Bus(error.to_string());
+    let Some((size, mut bytes)) = media.share().get(key).await.map_err(bus)? else {
+        // Only what is known to lie with a node is asked for: names come from clients.
+        if !media.share().is_with_nodes(key).await.map_err(bus)? {
+            return Err(MediaError::Gone);
+        }
+        let incoming = media.from_peers(key).await?;
+        let mime = sniff(incoming.head()).map_or("application/octet-stream", |file| file.mime);
+        return media.take_in(incoming, key.clone(), mime).await;
     };
     if size > media.limits().max_object_bytes {
         return Err(too_large(media.limits().max_object_bytes).into());

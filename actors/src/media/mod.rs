@@ -6,6 +6,7 @@ mod download;
 mod error;
 mod index;
 pub mod name;
+mod peers;
 mod share;
 pub mod sniff;
 #[cfg(test)]
@@ -200,6 +201,10 @@ impl Media {
 
     /// Writes down what was read, and forgets what is old, until `stop`.
     pub fn start(&self, tracker: &TaskTracker, stop: &CancellationToken) {
+        if self.0.share.has_others() {
+            let (media, stop) = (self.clone(), stop.clone());
+            tracker.spawn(async move { media.serve_peers(&stop).await });
+        }
         let (media, stop) = (self.clone(), stop.clone());
         tracker.spawn(async move {
             let mut turn = 0_u32;

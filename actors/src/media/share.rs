@@ -25,6 +25,10 @@ const ABANDONED_AFTER: Duration = Duration::from_secs(20);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Claims are forgotten after so long: the upstream's own links are dead by then.
 const CLAIMS_FOR_MS: u64 = 24 * 60 * 60 * 1000;
+/// That a file lies with nodes alone is forgotten after so long.
+const WITH_NODES_FOR_MS: u64 = 90 * 24 * 60 * 60 * 1000;
+/// What such notes begin with.
+const WITH_NODES: &str = "nodes/";
 /// How long the sum of shared bytes is believed.
 const SUM_FOR: Duration = Duration::from_secs(60);
 const VERSION: u8 = 1;
@@ -67,6 +71,29 @@ impl Share {
             most,
             sum: Mutex::new(None),
         }
+    }
+
+    pub(super) fn bus(&self) -> &BusHandle {
+        &self.bus
+    }
+
+    /// Notes that a file lies with nodes and not in the object store.
+    async fn note_with_nodes(&self, object: &str) {
+        let noted = async {
+            let key = Bytes::from(format!("{WITH_NODES}{object}"));
+            self.bus
+                .kv_put(buckets::MEDIA, key, self.claim(None)?, Expect::Any)
+                .await
+        };
+        if let Err(error) = noted.await {
+            tracing::warn!(%error, object, "a file of media lies on this node alone");
+        }
+    }
+
+    /// Whether a file is known to lie with nodes alone.
+    pub(super) async fn is_with_nodes(&self, key: &FileKey) -> Result<bool, BusError> {
+        let key = format!("{WITH_NODES}{}", object_name(key));
+        Ok(self.bus.kv_get(buckets::MEDIA, key.as_bytes()).await?.is_some())
     }
 
     /// Whether other nodes may have what this one has not.
@@ -187,7 +214,8 @@ impl Share {
             }
             Err(error) => {
                 *self.sum.lock() = None;
-                tracing::warn!(%error, name = key.1, size, "a file of media lies on this node alone");
+                tracing::info!(%error, name = key.1, size, "a file of media is not in the object store: other nodes fetch it here");
+                self.note_with_nodes(&object_name(key)).await;
             }
         }
     }
@@ -214,6 +242,7 @@ impl Share {
                 break;
             }
             self.bus.object_delete(&object.name).await?;
+            self.note_with_nodes(&object.name).await;
             sum -= object.size;
         }
         *self.sum.lock() = Some((Instant::now(), sum));
@@ -237,14 +266,28 @@ impl Share {
         if let Err(error) = self.bus.object_delete(&object_name(key)).await {
             tracing::warn!(%error, name = key.1, "a shared file of media could not be deleted");
         }
+        let forgotten = async {
+            if self.is_with_nodes(key).await? {
+                let noted = Bytes::from(format!("{WITH_NODES}{}", object_name(key)));
+                self.bus.kv_delete(buckets::MEDIA, noted, Expect::Any).await?;
+            }
+            Ok::<(), BusError>(())
+        };
+        if let Err(error) = forgotten.await {
+            tracing::debug!(%error, name = key.1, "that a file of media lies with nodes could not be forgotten");
+        }
     }
 
     /// Forgets old claims.
     pub(super) async fn sweep(&self) -> Result<(), BusError> {
         let now_ms = self.clock.wall().0;
         for entry in self.bus.kv_list(buckets::MEDIA).await? {
+            let life_ms = match entry.key.starts_with(WITH_NODES.as_bytes()) {
+                true => WITH_NODES_FOR_MS,
+                false => CLAIMS_FOR_MS,
+            };
             let is_old = codec::decode::<FetchClaim>(&entry.value)
-                .map_or(true, |claim| claim.at_ms.saturating_add(CLAIMS_FOR_MS) < now_ms);
+                .map_or(true, |claim| claim.at_ms.saturating_add(life_ms) < now_ms);
             if is_old {
                 let expect = Expect::Revision(entry.revision);
                 match self.bus.kv_delete(buckets::MEDIA, entry.key, expect).await {

@@ -17,6 +17,8 @@ use crate::egress::{Egress, EgressOptions, Origin};
 use grok2api_schemas::bus::subjects::buckets;
 use grok2api_schemas::media::FetchClaim;
 
+mod peers;
+
 const PNG: &[u8] = b"\x89PNG\r\n\x1a\n and some more bytes of a picture";
 
 /// An upstream with files, which counts who comes.

@@ -212,4 +212,6 @@ pub mod nodes {
     pub const HISTORY_ASK: &str = "node.history.ask";
     /// A node that came late wants the sums of hours that it did not see; the session of whom it asks follows after a dot.
     pub const SUMS_ASK: &str = "node.sums.ask";
+    /// Somebody wants a piece of a file of media: nodes that have it answer.
+    pub const MEDIA_ASK: &str = "node.media.ask";
 }
