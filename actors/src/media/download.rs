@@ -153,7 +153,7 @@ async fn pull(media: &Media, key: &FileKey) -> Outcome {
         if !media.share().is_with_nodes(key).await.map_err(bus)? {
             return Err(MediaError::Gone);
         }
-        let incoming = media.from_peers(key).await?;
+        let incoming = media.fetch_from_peers(key).await?;
         let mime = sniff(incoming.head()).map_or("application/octet-stream", |file| file.mime);
         return media.take_in(incoming, key.clone(), mime).await;
     };

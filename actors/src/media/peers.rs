@@ -69,7 +69,7 @@ impl Media {
     }
 
     /// Takes a file from whichever nodes have it.
-    pub(super) async fn from_peers(&self, key: &FileKey) -> Result<Incoming, MediaError> {
+    pub(super) async fn fetch_from_peers(&self, key: &FileKey) -> Result<Incoming, MediaError> {
         let most = self.limits().max_object_bytes;
         let mut incoming = self.disk().begin().await?;
         loop {
