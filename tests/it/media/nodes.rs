@@ -95,3 +95,30 @@ async fn media_of_a_killed_node_is_served_by_the_others() {
     )
     .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_too_large_to_share_comes_from_the_node_that_has_it() {
+    let Some(nats) = NatsServers::one().await else { return };
+    let sim = Sim::play(json!({"teams": [Sim::team(0)]})).await;
+    let plan = || {
+        Plan::of(&sim, 1)
+            .env("NATS_URL", &nats.url())
+            .config("[nats]\nmedia_max_mb = 1\n")
+    };
+    let mut a = plan().start_warm().await;
+    let (b, c) = (plan().start_warm().await, plan().start_warm().await);
+    let mut large = png();
+    large.resize(3 << 20, 7);
+    let uploaded = send_form(a.http(), "/v1/uploads/image", &[("file", Some("a.png"), &large)]).await;
+    let path = path_of(&uploaded.ok().json()["url"]);
+    let on_b = b.http().anonymous().get(&path).await.ok();
+    assert!(on_b.body == large, "B has other bytes");
+    // B has it now as well.
+    a.kill();
+    drop(a);
+    let on_c = c.http().anonymous().get(&path).await.ok();
+    assert!(on_c.body == large, "C has other bytes");
+    assert_eq!(on_c.header("etag"), on_b.header("etag"));
+    let unknown = path.replace(".png", "0.png");
+    c.http().anonymous().get(&unknown).await.with_status(404);
+}

@@ -89,7 +89,7 @@ pub(super) async fn room(app: &App, mib: u64) -> Result<OwnedSemaphorePermit, Ga
 /// What is about to be made.
 enum Made {
     /// A call of the upstream, with what was uploaded for it.
-    Call(Ask, Option<Upload>),
+    Call(Box<Ask>, Option<Upload>),
     /// A batch in OpenAI's form.
     Translated(translated::Plan),
 }
@@ -112,7 +112,10 @@ pub(super) async fn make(
             if translated::is_openai(&Members::read(&body)?) {
                 return Ok(Made::Translated(translated::plan(app, &caller, arrival, &body).await?));
             }
-            return Ok(Made::Call(batches::begin(app, &caller, ask, body).await?, None));
+            return Ok(Made::Call(
+                Box::new(batches::begin(app, &caller, ask, body).await?),
+                None,
+            ));
         };
         let mib = config.xai.max_upload_mb;
         let upload = read_upload(app, &mut request, mib).await?;
@@ -130,10 +133,10 @@ pub(super) async fn make(
             content_type: Some(parts.content_type.clone()),
             ..ask
         };
-        Ok(Made::Call(ask, Some(upload)))
+        Ok(Made::Call(Box::new(ask), Some(upload)))
     };
     let (ask, room) = match made.await.inspect_err(refused)? {
-        Made::Call(ask, room) => (ask, room),
+        Made::Call(ask, room) => (*ask, room),
         Made::Translated(plan) => {
             let making = plan.make(app.clone(), caller, arrival.clone(), family);
             return app

@@ -1,6 +1,8 @@
 //! The file of a batch: a call a line.
 
 use std::collections::HashSet;
+use std::iter::Enumerate;
+use std::slice::Split;
 
 use grok2api_schemas::meter::DayBucket;
 use serde::{Deserialize, Serialize};
@@ -66,9 +68,12 @@ pub(super) struct Line {
     pub body: Value,
 }
 
+/// Tells the end of a line.
+type IsEnd = fn(&u8) -> bool;
+
 /// The calls of a file, in their order.
 pub(super) struct Lines<'a> {
-    rest: std::iter::Enumerate<std::slice::Split<'a, u8, fn(&u8) -> bool>>,
+    rest: Enumerate<Split<'a, u8, IsEnd>>,
     endpoint: Endpoint,
     names: HashSet<String>,
 }
@@ -87,7 +92,7 @@ fn wrong(text: String) -> GatewayError {
 
 impl<'a> Lines<'a> {
     pub(super) fn of(content: &'a [u8], endpoint: Endpoint) -> Lines<'a> {
-        let is_end: fn(&u8) -> bool = |byte| *byte == b'\n';
+        let is_end: IsEnd = |byte| *byte == b'\n';
         Lines {
             rest: content.split(is_end).enumerate(),
             endpoint,

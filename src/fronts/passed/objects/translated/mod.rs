@@ -187,11 +187,11 @@ impl Plan {
     async fn read_lines(&mut self, app: &App, caller: &Caller, content: &[u8]) -> Result<(), GatewayError> {
         let endpoint = self.wanted.endpoint;
         let (kind, bucket) = endpoint.call();
-        let mut lines = lines::Lines::of(content, endpoint);
+        let lines = lines::Lines::of(content, endpoint);
         let mut piece: Vec<String> = Vec::new();
         let mut bytes = 0;
         let mut count = 0_u64;
-        while let Some(line) = lines.next() {
+        for line in lines {
             let mut line = line?;
             let field = format!("input_file_id: line {}", line.number);
             let cost = batches::admit(app, caller, bucket, &mut line.body, &field)?;
