@@ -21,6 +21,11 @@ class Line extends Component {
 
   componentDidUpdate() { this.cut(); }
 
+  componentWillUnmount() {
+    this.cut();
+    if (this.now) this.now.__ = null;
+  }
+
   shouldComponentUpdate(next) {
     this.cut();
     [this.former, this.now] = [this.now, this.__v];
