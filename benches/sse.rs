@@ -6,7 +6,7 @@ use bytes::Bytes;
 use criterion::{Criterion, Throughput, criterion_group, criterion_main};
 use grok2api::engine::dialect::Dialect;
 use grok2api::fronts::anthropic::MessagesDialect;
-use grok2api::fronts::converted::{ConvertedDialect, Target};
+use grok2api::fronts::converted::{ConvertedDialect, Responses, Target};
 use grok2api::fronts::openai::dialect::ChatDialect;
 use grok2api::fronts::openai::edit::{Edits, edit_chat};
 use grok2api::fronts::openai::request::{BodyLimits, parse_chat};
@@ -128,11 +128,15 @@ fn relays(c: &mut Criterion) {
         ("chat, passed", &chat_passes, &chat),
         (
             "chat, converted",
-            &ConvertedDialect(Target::Chat { keep_usage: true }),
+            &ConvertedDialect(Target::Chat { keep_usage: true }, Responses),
             &response,
         ),
         ("messages, passed", &MessagesDialect, &message),
-        ("messages, converted", &ConvertedDialect(Target::Messages), &response),
+        (
+            "messages, converted",
+            &ConvertedDialect(Target::Messages, Responses),
+            &response,
+        ),
     ];
     for (name, dialect, chunks) in runs {
         group.bench_function(name, |b| {

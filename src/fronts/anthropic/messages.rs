@@ -18,7 +18,7 @@ use crate::engine::dialect::Dialect;
 use crate::engine::error::GatewayError;
 use crate::fronts::answering::respond;
 use crate::fronts::asking::{self, Use};
-use crate::fronts::converted::{ConvertedDialect, Target, Terms, of_messages};
+use crate::fronts::converted::{ConvertedDialect, Responses, Target, Terms, of_messages};
 use crate::fronts::members::Members;
 use crate::fronts::pins;
 use crate::http::arrival::Arrival;
@@ -57,7 +57,7 @@ async fn answer(app: &Arc<App>, mut request: Request, arrival: &Arrival) -> Resu
     let (ask, is_converted) = made.await.inspect_err(refused)?;
     let answer = app.engine.run(ask).await?;
     let mut response = match is_converted {
-        true => Target::Messages.respond(answer, arrival)?,
+        true => ConvertedDialect(Target::Messages, Responses).respond(answer, arrival)?,
         false => respond(answer, arrival),
     };
     sign(&mut response, &arrival.id.to_string());
@@ -93,7 +93,11 @@ fn ask(
                 max_output: Some(max_output),
             };
             let converted = of_messages(body, terms)?;
-            ("/responses", converted, Arc::new(ConvertedDialect(Target::Messages)))
+            (
+                "/responses",
+                converted,
+                Arc::new(ConvertedDialect(Target::Messages, Responses)),
+            )
         } else {
             let mut set: Vec<(&str, Value)> = vec![("model", resolved.upstream_name.into())];
             if max_output < head.max_output {

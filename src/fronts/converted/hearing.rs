@@ -7,13 +7,14 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::said::{Said, Why};
+use super::source::Hear;
 use crate::engine::dialect::{Dialect, Told};
 use crate::fronts::event_relay::Meaning;
 use crate::fronts::openai::responses::dialect::ResponsesDialect;
 
 /// Follows a stream.
 #[derive(Default)]
-pub(super) struct Hearing {
+pub struct Hearing {
     told: Told,
     has_begun: bool,
     has_called: bool,
@@ -114,9 +115,8 @@ fn called(item: &WireItem<'_>) -> Option<Said> {
     })
 }
 
-impl Hearing {
-    /// Takes an event, and adds what it says.
-    pub(super) fn event(&mut self, data: &[u8], said: &mut Vec<Said>) -> Meaning {
+impl Hear for Hearing {
+    fn event(&mut self, data: &[u8], said: &mut Vec<Said>) -> Meaning {
         let Ok(event) = serde_json::from_slice::<WireEvent<'_>>(data) else {
             return Meaning::Suspect;
         };
@@ -163,8 +163,7 @@ impl Hearing {
         }
     }
 
-    /// What the stream has said about itself.
-    pub(super) fn told(&self) -> Told {
+    fn told(&self) -> Told {
         self.told.clone()
     }
 }

@@ -1,15 +1,20 @@
-//! Fronts over an upstream that speaks another dialect. What is answered is read into a neutral form, [`Said`], and written
-//! from there in the client's dialect, whole or event by event; what is asked is turned into the other dialect's request.
-//! So each dialect is read once and written once, and not once for every other.
+//! Fronts over an upstream that speaks another dialect. What is answered is read from the provider's dialect, a [`Source`],
+//! into a neutral form, [`Said`], and written from there in the client's, a [`Target`], whole or event by event; what is asked
+//! is turned into a request of Responses. So each dialect is read once and written once, and not once for every other.
 //!
-//! Models that are served over Responses only are asked this way by clients of chat and of messages.
+//! Models that are served over Responses only are asked this way by clients of chat and of messages. A provider that speaks
+//! something of its own gets every front by being read; the tests have one that follows a script.
 
 mod ask_chat;
 mod ask_messages;
 mod chat;
 mod hearing;
 mod messages;
+mod responses;
 mod said;
+mod source;
+#[cfg(test)]
+mod scripted;
 #[cfg(test)]
 mod tests;
 
@@ -20,9 +25,10 @@ use serde_json::Value;
 pub use self::ask_chat::{Terms, of_chat};
 pub use self::ask_messages::of_messages;
 use self::chat::ChatWriter;
-use self::hearing::Hearing;
 use self::messages::MessagesWriter;
-use self::said::Said;
+use self::responses::ResponsesWriter;
+pub use self::said::{Said, Why};
+pub use self::source::{Hear, Responses, Source};
 use super::event_relay::{EventReader, EventRelay, Meaning};
 use super::openai::error as openai;
 use super::openai::responses::dialect::ResponsesDialect;
@@ -44,6 +50,8 @@ pub enum Target {
     },
     /// Messages.
     Messages,
+    /// Responses.
+    Responses,
 }
 
 impl Target {
@@ -51,9 +59,24 @@ impl Target {
         match self {
             Target::Chat { .. } => openai::error_event(error),
             Target::Messages => anthropic::error_event(error),
+            Target::Responses => ResponsesDialect.error_event(error),
         }
     }
 
+    fn whole(self, said: &[Said]) -> Value {
+        match self {
+            Target::Chat { .. } => chat::whole(said),
+            Target::Messages => messages::whole(said),
+            Target::Responses => responses::whole(said),
+        }
+    }
+}
+
+/// Answers of a source, in the client's dialect.
+#[derive(Clone, Copy, Debug)]
+pub struct ConvertedDialect<S>(pub Target, pub S);
+
+impl<S: Source> ConvertedDialect<S> {
     /// The answer for the client. Events are converted on their way already.
     ///
     /// # Errors
@@ -72,28 +95,20 @@ impl Target {
 
     /// The answer in one piece, in the client's dialect.
     fn whole(self, body: &[u8]) -> Result<Bytes, GatewayError> {
-        let said = hearing::whole(body).map_err(|detail| {
+        let said = S::whole(body).map_err(|detail| {
             GatewayError::new(ErrorKind::UpstreamFailed, "The upstream gave no answer.")
                 .with_detail(detail)
                 .because(RefusalReason::Upstream)
         })?;
-        let answer: Value = match self {
-            Target::Chat { .. } => chat::whole(&said),
-            Target::Messages => messages::whole(&said),
-        };
-        Ok(Bytes::from(answer.to_string()))
+        Ok(Bytes::from(self.0.whole(&said).to_string()))
     }
 }
 
-/// Answers of Responses, in the client's dialect.
-#[derive(Clone, Copy, Debug)]
-pub struct ConvertedDialect(pub Target);
-
-impl Dialect for ConvertedDialect {
+impl<S: Source> Dialect for ConvertedDialect<S> {
     fn relay(&self, faults: FaultFinder) -> Box<dyn Relay> {
         let reader = ConvertedReader {
             target: self.0,
-            hearing: Hearing::default(),
+            hearing: S::Hearing::default(),
             writer: Writer::of(self.0),
             said: Vec::new(),
         };
@@ -101,7 +116,7 @@ impl Dialect for ConvertedDialect {
     }
 
     fn read_answer(&self, body: &[u8]) -> Told {
-        ResponsesDialect.read_answer(body)
+        S::told(body)
     }
 
     fn error_event(&self, error: &GatewayError) -> Bytes {
@@ -110,7 +125,7 @@ impl Dialect for ConvertedDialect {
 
     fn keep_alive(&self) -> Bytes {
         match self.0 {
-            Target::Chat { .. } => Bytes::from_static(b": keep-alive\n\n"),
+            Target::Chat { .. } | Target::Responses => Bytes::from_static(b": keep-alive\n\n"),
             Target::Messages => Bytes::from_static(b"event: ping\ndata: {\"type\": \"ping\"}\n\n"),
         }
     }
@@ -119,6 +134,7 @@ impl Dialect for ConvertedDialect {
 enum Writer {
     Chat(ChatWriter),
     Messages(MessagesWriter),
+    Responses(ResponsesWriter),
 }
 
 impl Writer {
@@ -126,6 +142,7 @@ impl Writer {
         match target {
             Target::Chat { keep_usage } => Writer::Chat(ChatWriter::new(keep_usage)),
             Target::Messages => Writer::Messages(MessagesWriter::default()),
+            Target::Responses => Writer::Responses(ResponsesWriter::default()),
         }
     }
 
@@ -133,20 +150,21 @@ impl Writer {
         match self {
             Writer::Chat(writer) => writer.write(said, out),
             Writer::Messages(writer) => writer.write(said, out),
+            Writer::Responses(writer) => writer.write(said, out),
         }
     }
 }
 
-/// Reads events of Responses, and writes others.
-struct ConvertedReader {
+/// Reads events of a source, and writes others.
+struct ConvertedReader<H> {
     target: Target,
-    hearing: Hearing,
+    hearing: H,
     writer: Writer,
     /// What the event that was read last said.
     said: Vec<Said>,
 }
 
-impl EventReader for ConvertedReader {
+impl<H: Hear> EventReader for ConvertedReader<H> {
     fn read(&mut self, _name: Option<&[u8]>, data: &[u8]) -> Meaning {
         self.said.clear();
         self.hearing.event(data, &mut self.said)

@@ -4,7 +4,7 @@ use crate::engine::usage::Usage;
 
 /// A piece of an answer, in the order in which it was given.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Said {
+pub enum Said {
     /// It begins.
     Begun {
         /// Its id.
@@ -33,7 +33,7 @@ pub(super) enum Said {
 
 /// Why an answer is over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Why {
+pub enum Why {
     /// It is complete.
     Complete,
     /// Tools of the client are called.

@@ -10,13 +10,14 @@ use super::*;
 use crate::engine::dialect::Step;
 use crate::fronts::members::Members;
 
-const TARGETS: [(&str, Target); 3] = [
+pub(super) const TARGETS: [(&str, Target); 4] = [
     ("chat", Target::Chat { keep_usage: true }),
     ("chat-without-usage", Target::Chat { keep_usage: false }),
     ("messages", Target::Messages),
+    ("responses", Target::Responses),
 ];
 
-fn golden(name: &str, made: &str) {
+pub(super) fn golden(name: &str, made: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR"))
         .join("src/fronts/converted/golden")
         .join(name);
@@ -28,7 +29,7 @@ fn golden(name: &str, made: &str) {
 }
 
 /// The stream with the members of every object in the order of their names: another build may write them in another.
-fn in_order(stream: &str) -> String {
+pub(super) fn in_order(stream: &str) -> String {
     let lines = stream.lines().map(|line| match line.strip_prefix("data: {") {
         None => format!("{line}\n"),
         Some(rest) => {
@@ -66,9 +67,13 @@ fn stream_of(payloads: &[&str]) -> String {
     events.collect()
 }
 
-/// What comes out, and how it ends.
 fn converted(target: Target, stream: &str, piece: usize) -> (String, &'static str) {
-    let mut relay = ConvertedDialect(target).relay(Box::new(|_, _| None));
+    relayed(ConvertedDialect(target, Responses), stream, piece)
+}
+
+/// What comes out, and how it ends.
+pub(super) fn relayed<S: Source>(dialect: ConvertedDialect<S>, stream: &str, piece: usize) -> (String, &'static str) {
+    let mut relay = dialect.relay(Box::new(|_, _| None));
     let mut steps = Vec::new();
     for chunk in stream.as_bytes().chunks(piece) {
         relay.push(Bytes::copy_from_slice(chunk), &mut steps);
@@ -137,7 +142,7 @@ fn a_recording_that_breaks_off_is_cut_after_what_came_whole() {
 }
 
 /// The text, the thoughts, the calls and the reason of an answer, from whichever dialect.
-fn meaning(target: Target, answer: &Value) -> Value {
+pub(super) fn meaning(target: Target, answer: &Value) -> Value {
     match target {
         Target::Chat { .. } => {
             let message = &answer["choices"][0]["message"];
@@ -165,6 +170,17 @@ fn meaning(target: Target, answer: &Value) -> Value {
             let calls: Vec<Value> = calls.map(|call| json!([call["id"], call["name"]])).collect();
             json!([join("text"), join("thinking"), calls])
         }
+        Target::Responses => {
+            let items = answer["output"].as_array().unwrap();
+            let join = |kind: &str, parts: &str| -> String {
+                let items = items.iter().filter(|item| item["type"] == kind);
+                let parts = items.flat_map(|item| item[parts].as_array().unwrap());
+                parts.filter_map(|part| part["text"].as_str()).collect()
+            };
+            let calls = items.iter().filter(|item| item["type"] == "function_call");
+            let calls: Vec<Value> = calls.map(|call| json!([call["call_id"], call["name"]])).collect();
+            json!([join("message", "content"), join("reasoning", "summary"), calls])
+        }
     }
 }
 
@@ -185,12 +201,14 @@ fn the_last_event_in_one_piece_means_what_the_stream_said() {
             continue;
         }
         let mut meanings = Vec::new();
-        for (dialect, target) in [TARGETS[0], TARGETS[2]] {
-            let answer: Value = serde_json::from_slice(&target.whole(whole.as_bytes()).unwrap()).unwrap();
+        for (dialect, target) in [TARGETS[0], TARGETS[2], TARGETS[3]] {
+            let dialect_of = ConvertedDialect(target, Responses);
+            let answer: Value = serde_json::from_slice(&dialect_of.whole(whole.as_bytes()).unwrap()).unwrap();
             meanings.push(meaning(target, &answer));
             golden(&format!("{name}.{dialect}.whole.json"), &crate::documents::text(answer));
         }
         assert_eq!(meanings[0], meanings[1], "{name}: the dialects say the same");
+        assert_eq!(meanings[0], meanings[2], "{name}: the dialects say the same");
         let written = last["response"]["output"].to_string();
         for text in [&meanings[0][0], &meanings[0][1]] {
             let text = text.to_string();

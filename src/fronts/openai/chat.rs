@@ -19,7 +19,7 @@ use crate::engine::dialect::Dialect;
 use crate::engine::error::GatewayError;
 use crate::fronts::answering::respond;
 use crate::fronts::asking::{self, Use};
-use crate::fronts::converted::{ConvertedDialect, Target, Terms, of_chat};
+use crate::fronts::converted::{ConvertedDialect, Responses, Target, Terms, of_chat};
 use crate::fronts::media::links::Links;
 use crate::fronts::pins;
 use crate::http::arrival::Arrival;
@@ -84,7 +84,7 @@ async fn answer(app: &Arc<App>, mut request: Request, arrival: &Arrival) -> Resu
         return super::deferred::accepted(app, arrival, &caller, answer).await;
     }
     match target {
-        Some(target) => target.respond(answer, arrival),
+        Some(target) => ConvertedDialect(target, Responses).respond(answer, arrival),
         None => Ok(respond(answer, arrival)),
     }
 }
@@ -141,7 +141,7 @@ fn ask(
         Some(target) => (
             Route::post(ROUTE, "/responses"),
             of_chat(&body, terms)?,
-            Arc::new(ConvertedDialect(target)),
+            Arc::new(ConvertedDialect(target, Responses)),
         ),
         None => (
             Route::post(ROUTE, "/chat/completions"),
