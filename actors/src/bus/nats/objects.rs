@@ -1,9 +1,11 @@
 //! Objects: NATS's own object store, made when the first object comes.
 
+use std::time::Duration;
+
 use async_nats::jetstream::object_store::{
-    Config, DeleteErrorKind, GetErrorKind, ObjectInfo as Found, ObjectStore, PutErrorKind,
+    Config, DeleteErrorKind, GetErrorKind, Object, ObjectInfo as Found, ObjectStore, PutErrorKind,
 };
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use futures::stream::try_unfold;
 use futures::{StreamExt, TryStreamExt};
 use tokio::io::AsyncReadExt;
@@ -14,6 +16,9 @@ use crate::bus::{BusError, BusErrorKind, ObjectBytes, ObjectContent, ObjectInfo,
 
 /// What is read at a time.
 const PART: usize = 128 * 1024;
+/// How often, and after what pause, an object that ended early is read again.
+const TRIES: u32 = 10;
+const AGAIN_AFTER: Duration = Duration::from_millis(200);
 
 /// Limits of the store, for the node that makes it.
 #[derive(Clone, Copy, Debug)]
@@ -71,34 +76,76 @@ pub(super) async fn get(
     };
     let info = info(object.info());
     let (start, end) = range.within(info.size);
-    let name = name.to_owned();
-    // The store has no places within an object: what stands before the range is read and dropped.
-    let content = try_unfold((object, 0u64), move |(mut object, mut at)| {
-        let name = name.clone();
-        async move {
-            loop {
-                if at >= end {
-                    return Ok(None);
-                }
-                let mut part = BytesMut::with_capacity(PART);
-                let read = object
-                    .read_buf(&mut part)
-                    .await
-                    .map_err(|error| failed(&name, &error))?;
-                if read == 0 {
-                    return Err(failed(&name, &"it ended early"));
-                }
-                let (from, to) = (at, at + read as u64);
-                at = to;
-                if to > start {
-                    let first = usize::try_from(start.saturating_sub(from)).unwrap_or(read);
-                    let last = usize::try_from(to.min(end) - from).unwrap_or(read);
-                    return Ok(Some((part.freeze().slice(first..last), (object, at))));
-                }
-            }
-        }
+    let reading = Reading {
+        store,
+        nuid: object.info().nuid.clone(),
+        name: name.to_owned(),
+        object,
+        at: 0,
+        next: start,
+        end,
+        tries: TRIES,
+    };
+    let content = try_unfold(reading, |mut reading| async move {
+        let part = reading.part().await?;
+        Ok(part.map(|part| (part, reading)))
     });
     Ok(Some((info, content.boxed())))
+}
+
+/// An object on its way.
+struct Reading {
+    store: ObjectStore,
+    name: String,
+    /// What tells this object from a later one of the name.
+    nuid: String,
+    object: Object,
+    /// Where in the object what is read next begins.
+    at: u64,
+    /// Where what the reader gets next begins, and where the last of it ends.
+    next: u64,
+    end: u64,
+    tries: u32,
+}
+
+impl Reading {
+    /// The next part. The store has no places within an object: what stands before the range is read and dropped. A replica
+    /// that is behind ends early, and says so only at its end: the rest is read anew.
+    async fn part(&mut self) -> Result<Option<Bytes>, BusError> {
+        while self.next < self.end {
+            let mut part = BytesMut::with_capacity(PART);
+            let error = match self.object.read_buf(&mut part).await {
+                Ok(0) => failed(&self.name, &"it ended early"),
+                Ok(read) => {
+                    let from = self.at;
+                    self.at += read as u64;
+                    if self.at > self.next {
+                        let first = usize::try_from(self.next.saturating_sub(from)).unwrap_or(read);
+                        let last = usize::try_from(self.at.min(self.end) - from).unwrap_or(read);
+                        self.next = self.at.min(self.end);
+                        return Ok(Some(part.freeze().slice(first..last)));
+                    }
+                    continue;
+                }
+                Err(error) => failed(&self.name, &error),
+            };
+            self.tries = self.tries.checked_sub(1).ok_or(error)?;
+            tokio::time::sleep(AGAIN_AFTER).await;
+            self.reopen().await?;
+        }
+        Ok(None)
+    }
+
+    async fn reopen(&mut self) -> Result<(), BusError> {
+        let again = self.store.get(&self.name).await;
+        self.object = again.map_err(|error| failed(&self.name, &error))?;
+        self.at = 0;
+        if self.object.info().nuid == self.nuid {
+            Ok(())
+        } else {
+            Err(failed(&self.name, &"another one of the name has taken its place"))
+        }
+    }
 }
 
 pub(super) async fn delete(link: &Link, name: &str) -> Result<(), BusError> {
