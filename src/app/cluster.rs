@@ -12,6 +12,7 @@ use grok2api_schemas::config::Config;
 use grok2api_schemas::ids::SessionId;
 
 use super::App;
+use super::peers::Peers;
 use crate::door::DoorHandle;
 use crate::shutdown::ShutdownTrigger;
 
@@ -88,6 +89,7 @@ pub(super) fn watch(app: &Arc<App>, door: DoorHandle, end: ShutdownTrigger) {
     let asked = app.ledger.asked_to_drain().clone();
     tracker.spawn(async move {
         let mut is_asked = false;
+        let mut peers = Peers::default();
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
@@ -95,10 +97,23 @@ pub(super) fn watch(app: &Arc<App>, door: DoorHandle, end: ShutdownTrigger) {
                     is_asked = true;
                     end.ask("an operator drains this node");
                 }
-                () = tokio::time::sleep(LOOK_EVERY) => look(&app),
+                () = tokio::time::sleep(LOOK_EVERY) => {
+                    look(&app);
+                    look_for_peers(&app, &mut peers);
+                }
             }
         }
     });
+}
+
+fn look_for_peers(app: &App, peers: &mut Peers) {
+    let snapshot = app.membership.snapshot();
+    // Who is cut off hears nobody, and says that instead.
+    if app.membership.is_clustered() && snapshot.connected {
+        for change in peers.changes(snapshot.me, &snapshot.nodes) {
+            change.tell();
+        }
+    }
 }
 
 fn look(app: &App) {

@@ -4,6 +4,7 @@ mod apply;
 mod build;
 mod bus;
 mod cluster;
+mod peers;
 mod first_start;
 mod listed;
 mod master_key;
