@@ -78,6 +78,7 @@ const FILES: &[(&str, &[u8])] = files! {
     "pages/users.js"
     "parts/bits.js"
     "parts/chart.js"
+    "parts/deed.js"
     "parts/float.js"
     "parts/frame.js"
     "parts/icons.js"

@@ -4,6 +4,7 @@
 mod logins;
 mod sessions;
 mod users;
+
 #[cfg(test)]
 mod tests;
 
@@ -253,7 +254,7 @@ impl Accounts {
     /// written.
     pub async fn create(&self, username: &str, role: Role, password: Zeroizing<String>) -> Result<(), GatewayError> {
         let username = username.trim();
-        if username.is_empty() || username.len() > LONGEST_USERNAME || username.chars().any(char::is_control) {
+        if username.is_empty() || username.len() > LONGEST_USERNAME || username.chars().any(is_hidden) {
             return Err(GatewayError::field(
                 "username",
                 format!("`username` must have 1 to {LONGEST_USERNAME} printable bytes."),
@@ -374,4 +375,11 @@ fn first_name(configured: &str) -> &str {
 
 fn account_key(username: &str) -> Bytes {
     [ACCOUNTS, username.as_bytes()].concat().into()
+}
+
+/// Letters that are not seen, or that turn those beside them round: two names must not look alike.
+fn is_hidden(letter: char) -> bool {
+    let turns_or_hides =
+        matches!(letter, '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+    letter.is_control() || turns_or_hides
 }

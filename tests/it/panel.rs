@@ -103,6 +103,26 @@ async fn every_page_does_what_it_is_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_is_pressed_twice_is_done_once() {
+    let sim = Sim::with_teams(2).await;
+    let gateway = Plan::of(&sim, 2).start_warm().await;
+    walk(&gateway, "twice").await;
+}
+
+/// Names of operators, of clients and of the upstream.
+#[tokio::test(flavor = "multi_thread")]
+async fn hostile_names_are_text_in_their_place() {
+    let hostile = |tail: &str| format!("<img src=x onerror=console.error(3)>\u{202e}{tail}{}", "W".repeat(120));
+    let sim = Sim::play(serde_json::json!({
+        "teams": [Sim::team(0), {"id": hostile("team"), "keys": [Sim::key(1)]}],
+        "models": [{"id": hostile("model")}],
+    }))
+    .await;
+    let gateway = Plan::of(&sim, 2).start_warm().await;
+    walk(&gateway, "hostile").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn pages_are_fit_to_look_at_with_little_and_with_much() {
     let (_sim, gateway) = busy().await;
     walk(&gateway, "pictures").await;

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use arc_swap::ArcSwapOption;
 use grok2api_schemas::ids::TokenId;
-use grok2api_schemas::token::{PoolName, TokenRecord};
+use grok2api_schemas::token::{PoolName, TokenRecord, TokenSwitch};
 use parking_lot::{Mutex, RwLock, RwLockReadGuard};
 use secrecy::{ExposeSecret, SecretString};
 
@@ -26,6 +26,8 @@ pub struct Token {
     secret: SecretString,
     /// What is known of it; replaced as a whole.
     record: RwLock<Arc<TokenRecord>>,
+    /// What lists ask of every token there is: spares them a lock and a look into the record. See [`Brief`].
+    brief: AtomicU64,
     /// The revision in the store that the record is made from. Read and written under the record's lock.
     revision: AtomicU64,
     /// Its quota domain, once known.
@@ -59,8 +61,9 @@ impl Token {
             id: record.id,
             pool: record.pool,
             secret,
-            has_model_cooling: AtomicBool::new(!record.model_cooling.is_empty() || record.models.is_some()),
+            has_model_cooling: AtomicBool::new(has_own_models(&record)),
             saved_version: AtomicU64::new(record.version),
+            brief: AtomicU64::new(Brief::of(&record).0),
             record: RwLock::new(Arc::new(record)),
             revision: AtomicU64::new(revision),
             team: ArcSwapOption::empty(),
@@ -85,16 +88,24 @@ impl Token {
         self.record.read()
     }
 
+    /// The part of it that lists ask of every token.
+    pub(super) fn brief(&self) -> Brief {
+        Brief(self.brief.load(Ordering::Relaxed))
+    }
+
+    /// Keeps what is read without the record in step with it. The record's lock is held.
+    fn note(&self, record: &TokenRecord) {
+        self.has_model_cooling.store(has_own_models(record), Ordering::Release);
+        self.brief.store(Brief::of(record).0, Ordering::Relaxed);
+    }
+
     /// Changes the record; the version rises with it.
     pub(super) fn change(&self, edit: impl FnOnce(&mut TokenRecord)) -> Arc<TokenRecord> {
         let mut slot = self.record.write();
         let mut record = TokenRecord::clone(&slot);
         edit(&mut record);
         record.version += 1;
-        self.has_model_cooling.store(
-            !record.model_cooling.is_empty() || record.models.is_some(),
-            Ordering::Release,
-        );
+        self.note(&record);
         *slot = Arc::new(record);
         slot.clone()
     }
@@ -115,10 +126,7 @@ impl Token {
         record
             .model_cooling
             .retain(|(_, cooling)| !cooling::is_over(cooling, now));
-        self.has_model_cooling.store(
-            !record.model_cooling.is_empty() || record.models.is_some(),
-            Ordering::Release,
-        );
+        self.note(&record);
         *slot = Arc::new(record);
     }
 
@@ -164,10 +172,7 @@ impl Token {
         }
         let before = std::mem::replace(&mut *slot, Arc::new(merged));
         let after = slot.clone();
-        self.has_model_cooling.store(
-            !after.model_cooling.is_empty() || after.models.is_some(),
-            Ordering::Release,
-        );
+        self.note(&after);
         is_news.then_some((before, after))
     }
 
@@ -218,6 +223,52 @@ impl Token {
     /// Whether it was deleted.
     pub fn is_gone(&self) -> bool {
         self.gone.load(Ordering::Acquire)
+    }
+}
+
+/// Whether what it may serve differs from its team's.
+fn has_own_models(record: &TokenRecord) -> bool {
+    !record.model_cooling.is_empty() || record.models.is_some()
+}
+
+/// When a token was enrolled (Unix milliseconds, from the fifth bit on), its pool, whether it is switched off, and whether it
+/// may rest: in one word.
+#[derive(Clone, Copy)]
+pub(super) struct Brief(u64);
+
+impl Brief {
+    const OFF: u64 = 1;
+    const OWN_REST: u64 = 1 << 1;
+    const POOL_AT: u32 = 2;
+    const CREATED_AT: u32 = 4;
+
+    fn of(record: &TokenRecord) -> Brief {
+        let off = if record.switch == TokenSwitch::Off {
+            Brief::OFF
+        } else {
+            0
+        };
+        let rest = if record.cooling.is_some() { Brief::OWN_REST } else { 0 };
+        let pool = PoolName::ALL.iter().position(|pool| *pool == record.pool).unwrap_or(0) as u64;
+        Brief(record.created_ms << Brief::CREATED_AT | pool << Brief::POOL_AT | rest | off)
+    }
+
+    pub(super) fn created_ms(self) -> u64 {
+        self.0 >> Brief::CREATED_AT
+    }
+
+    pub(super) fn pool(self) -> PoolName {
+        let at = (self.0 >> Brief::POOL_AT) & 3;
+        PoolName::ALL.get(at as usize).copied().unwrap_or(PoolName::ApiKey)
+    }
+
+    pub(super) fn is_off(self) -> bool {
+        self.0 & Brief::OFF != 0
+    }
+
+    /// Whether the record names a rest of the whole token, which may be over.
+    pub(super) fn has_own_rest(self) -> bool {
+        self.0 & Brief::OWN_REST != 0
     }
 }
 

@@ -1,19 +1,17 @@
-//! The pool as lists, counts and metrics show it.
+//! The pool as rows, counts and metrics show it.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use grok2api_schemas::admin::page::{Cursor, Page, SortKey};
-use grok2api_schemas::admin::tokens::{ModelCoolingView, PoolCount, TokenCounts, TokenQuery, TokenSort, TokenView};
+use grok2api_schemas::admin::tokens::{ModelCoolingView, PoolCount, TokenCounts, TokenView};
 use grok2api_schemas::ids::TokenId;
-use grok2api_schemas::token::{Cooling, CoolingCause, PoolName, TokenRecord, TokenState, TokenSwitch};
+use grok2api_schemas::token::{Cooling, CoolingCause, PoolName, TokenState, TokenSwitch};
 
 use super::cooling;
 use super::entry::Token;
 use super::pool::Pool;
 use super::quotas;
-use super::search::Needle;
 use crate::clock::WallMs;
 use crate::egress::ProxySpec;
 
@@ -81,70 +79,6 @@ impl Pool {
             quota_known: false,
             heavy_quota: -1,
             heavy_quota_known: false,
-        }
-    }
-
-    /// One page of the tokens that a query names.
-    pub fn list(&self, query: &TokenQuery) -> Page<TokenView> {
-        let now = self.0.clock.wall();
-        let text = query.text.as_deref().and_then(Needle::of);
-        let limit = query.limit.clamp(1, usize::MAX / 4);
-        let mut total = 0_u64;
-        // Every match is compared by a cheap key; only the rows of the page are made into views.
-        let mut rows: Vec<(SortKey, TokenId)> = Vec::new();
-        let before =
-            |a: &(SortKey, TokenId), b: &(SortKey, TokenId)| if query.descending { b.cmp(a) } else { a.cmp(b) };
-        let cursor = query
-            .cursor
-            .as_ref()
-            .and_then(|cursor| cursor.id.parse::<TokenId>().ok().map(|id| (cursor.key.clone(), id)));
-        for token in self.0.tokens.read().values() {
-            let record = token.peek();
-            if !query.pools.is_empty() && !query.pools.contains(&record.pool) {
-                continue;
-            }
-            if query
-                .team
-                .as_deref()
-                .is_some_and(|team| record.team.as_deref() != Some(team))
-            {
-                continue;
-            }
-            if text.as_ref().is_some_and(|text| !text.is_of(&record)) {
-                continue;
-            }
-            if !query.states.is_empty() && !stands_so(token, &record, &query.states, now) {
-                continue;
-            }
-            total += 1;
-            let row = (sort_key(token, &record, query.sort), record.id);
-            if cursor
-                .as_ref()
-                .is_some_and(|cursor| before(&row, cursor) != std::cmp::Ordering::Greater)
-            {
-                continue;
-            }
-            rows.push(row);
-            if rows.len() >= limit.saturating_mul(2).max(1024) {
-                rows.select_nth_unstable_by(limit, before);
-                rows.truncate(limit + 1);
-            }
-        }
-        rows.sort_unstable_by(before);
-        let more = rows.len() > limit;
-        rows.truncate(limit);
-        let next_cursor = rows.last().filter(|_| more).map(|(key, id)| {
-            Cursor {
-                key: key.clone(),
-                id: id.to_string(),
-            }
-            .to_string()
-        });
-        let items = rows.iter().filter_map(|(_, id)| self.view(*id)).collect();
-        Page {
-            items,
-            next_cursor,
-            total,
         }
     }
 
@@ -332,31 +266,4 @@ fn rest_of(token: &Token, model: Option<&str>, now: WallMs) -> Option<(RestScope
         .or(team.as_ref().and_then(|team| team.models.as_deref()));
     let may_serve = |model: &str| listed.is_none_or(|names| names.iter().any(|name| name == model));
     model.is_none_or(may_serve).then(|| (scope, cooling.clone()))
-}
-
-/// Whether a token is in one of these states. Its team is looked up only where it matters.
-fn stands_so(token: &Token, record: &TokenRecord, states: &[TokenState], now: WallMs) -> bool {
-    if record.switch == TokenSwitch::Off {
-        return states.contains(&TokenState::Disabled);
-    }
-    if states.iter().all(|state| *state == TokenState::Disabled) {
-        return false;
-    }
-    let team = token.team().map(|team| team.record());
-    states.contains(&cooling::state(record, team.as_deref(), now).0)
-}
-
-fn sort_key(token: &Token, record: &TokenRecord, sort: TokenSort) -> SortKey {
-    match sort {
-        TokenSort::Created => SortKey::Number(record.created_ms),
-        TokenSort::LastUsed => {
-            let last_used = token.last_used_ms.load(Ordering::Relaxed);
-            SortKey::Number(last_used.max(record.last_used_ms.unwrap_or(0)))
-        }
-        TokenSort::UseCount => {
-            SortKey::Number(record.use_count + u64::from(token.unsaved_uses.load(Ordering::Relaxed)))
-        }
-        TokenSort::FailCount => SortKey::Number(u64::from(record.fail_count)),
-        TokenSort::Label => SortKey::Text((*record.label).clone()),
-    }
 }

@@ -26,6 +26,7 @@ mod blame;
 mod findings;
 mod enrol;
 mod listing;
+mod paging;
 pub mod probe;
 mod timers;
 mod actor;

@@ -97,6 +97,23 @@ fn one_module_imports_vendored_files_and_one_calls_out() {
     }
 }
 
+#[test]
+fn what_changes_something_is_a_deed_that_is_not_begun_twice() {
+    let sends =
+        regex::Regex::new(r"(?:^|[^.\w])(?:post|patch|remove|admin|login|logout|asClientForm)\(|asClient\('POST'")
+            .unwrap();
+    for (name, text) in ours() {
+        let is_page = name.starts_with("pages/") || name == "parts/frame.js";
+        // These two are called by the chat page's deeds; two calls for a key share one answer.
+        let is_called = ["pages/chat_key.js", "pages/chat_stream.js"].contains(&name.as_str());
+        if is_page && !is_called && sends.is_match(&text) {
+            assert!(text.contains("= useDeed();"), "{name} sends without a deed");
+        }
+        let keeps_own = name != "parts/deed.js" && text.contains("setBusy(");
+        assert!(!keeps_own, "{name} says by itself whether it is busy");
+    }
+}
+
 /// Keys of a file of strings, with their placeholders.
 fn strings(text: &str) -> BTreeMap<String, BTreeSet<String>> {
     let entry = regex::Regex::new(r"'([\w.]+)': '((?:[^'\\]|\\.)*)'").unwrap();

@@ -5,6 +5,7 @@ import { path, navigate } from './router.js';
 import { session, expired, lang } from './store.js';
 import { loadSession } from './api.js';
 import { t } from './i18n.js';
+import { cut } from './format.js';
 import { Frame } from './parts/frame.js';
 import { Toasts } from './parts/float.js';
 import { Failure, Waiting } from './parts/bits.js';
@@ -64,6 +65,16 @@ function App() {
     ${expired.value && html`<${LoginAgain} />`}
     <${Toasts} />`;
 }
+
+// What is cut for want of room tells the whole of it where it is pointed at.
+document.addEventListener('mouseover', (event) => {
+  const one = event.target.closest?.('.cut, .table .line > *');
+  if (!one || (one.title && !one.dataset.told) || one.querySelector('[title]')) return;
+  const isCut = one.scrollWidth > one.clientWidth;
+  if (isCut) one.title = cut(one.innerText, 1000);
+  else if (one.dataset.told) one.removeAttribute('title');
+  if (isCut) one.dataset.told = '1';
+});
 
 async function start() {
   const root = document.getElementById('app');

@@ -80,5 +80,11 @@ export const localInput = (ms) => clock(ms, true).slice(0, 16).replace(' ', 'T')
 export function percentile(sorted, share) {
   return sorted.length ? sorted[Math.min(sorted.length - 1, Math.floor(share * sorted.length))] : null;
 }
+/** Characters that turn round or hide what stands beside them: where a name has one, it is seen. */
+const TURNING = /[\u0000-\u0008\u000b\u000c\u000e-\u001f\u007f-\u009f\u202a-\u202e\u2066-\u2069\ufeff]/g;
+export const plain = (text) => String(text ?? '').replace(TURNING, '\ufffd');
 /** Hostile names are cut, never shown whole in a row. */
-export const cut = (text, length = 120) => (text && text.length > length ? `${text.slice(0, length)}…` : text || '');
+export function cut(text, length = 120) {
+  const shown = plain(text);
+  return shown.length > length ? `${shown.slice(0, length).replace(/[\ud800-\udbff]$/, '')}…` : shown;
+}

@@ -1,6 +1,7 @@
 // Strings by key; `{name}` stands for a value, `{n:token|tokens}` for the form that goes with it. A key that a language lacks shows itself, and fails a test.
 
 import { lang } from './store.js';
+import { plain } from './format.js';
 import en from './strings/en.js';
 import zh from './strings/zh.js';
 
@@ -11,7 +12,7 @@ export function t(key, values) {
   const text = (tables[lang.value] || en)[key] ?? en[key] ?? key;
   if (!values) return text;
   const counted = text.replace(/\{(\w+):([^|}]*)\|([^}]*)\}/g, (whole, name, one, many) => (String(values[name]) === '1' ? one : many));
-  return counted.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? String(values[name]) : whole));
+  return counted.replace(/\{(\w+)\}/g, (whole, name) => (name in values ? plain(values[name]) : whole));
 }
 export const has = (key) => key in en;
 /** The word for a value of a closed set of the backend; one that is newer than the panel shows as it is. */

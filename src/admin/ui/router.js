@@ -10,9 +10,26 @@ const read = () => batch(() => {
   params.value = new URLSearchParams(location.search);
 });
 read();
-window.addEventListener('popstate', read);
+/** The address bar follows a moment after what it names: a browser draws itself anew for it, and bounds how often. */
+const FOLLOW_MS = 250;
+let follows = 0;
+const here = () => path.value + (params.value.size ? `?${params.value}` : '');
+function follow() {
+  if (!follows) return;
+  clearTimeout(follows);
+  follows = 0;
+  history.replaceState(null, '', here());
+}
+window.addEventListener('pagehide', follow);
+
+window.addEventListener('popstate', () => {
+  clearTimeout(follows);
+  follows = 0;
+  read();
+});
 
 export function navigate(url, { replace = false } = {}) {
+  follow();
   if (url === location.pathname + location.search) return;
   history[replace ? 'replaceState' : 'pushState'](null, '', url);
   read();
@@ -26,8 +43,14 @@ export function setParams(changes, { push = false } = {}) {
     if (text === '' || text === false) next.delete(name);
     else next.set(name, text);
   }
-  const text = next.toString();
-  navigate(location.pathname + (text ? `?${text}` : ''), { replace: !push });
+  if (next.toString() === params.value.toString()) return;
+  if (push) {
+    navigate(path.value + (next.size ? `?${next}` : ''));
+    return;
+  }
+  params.value = next;
+  clearTimeout(follows);
+  follows = setTimeout(follow, FOLLOW_MS);
 }
 
 export const param = (name) => params.value.get(name) || '';

@@ -54,4 +54,10 @@ export function toast(text, kind = 'ok', action = null) {
   toasts.value = [...toasts.value.slice(-2), { id, text, kind, action }];
   setTimeout(() => dropToast(id), kind === 'bad' ? 12000 : action ? 10000 : 4000);
 }
-export const dropToast = (id) => { toasts.value = toasts.value.filter((one) => one.id !== id); };
+/** Answers whether it was there. */
+export function dropToast(id) {
+  const left = toasts.value.filter((one) => one.id !== id);
+  const was = left.length < toasts.value.length;
+  toasts.value = left;
+  return was;
+}

@@ -8,6 +8,7 @@ import { param, setParams } from '../router.js';
 import { num, cut, bytes, clock, percent } from '../format.js';
 import { Icon } from '../parts/icons.js';
 import { Ago, Copy, Empty, Failure, Figure, Waiting, usePoll, toastError } from '../parts/bits.js';
+import { useDeed } from '../parts/deed.js';
 import { Confirm, Dialog } from '../parts/float.js';
 import { Meter } from '../parts/spark.js';
 import { Table } from '../parts/table.js';
@@ -44,7 +45,7 @@ const Gallery = ({ files, kind, url, open }) => html`<ul class="gallery" data-te
 
 const columns = (kind, url, open) => [
   { name: 'look', width: '44px', label: html`<span class="hidden-text">${t('cache.look')}</span>`, cell: (file) => html`<span class="mini"><${Thumb} key=${file.name} file=${file} kind=${kind} url=${url(file)} /></span>` },
-  { name: 'name', width: 'minmax(180px, 2fr)', label: t('cache.name'), cell: (file) => html`<button type="button" class="open" onClick=${() => open(file)}>${cut(file.name, 120)}</button>` },
+  { name: 'name', width: 'minmax(180px, 2fr)', label: t('cache.name'), cell: (file) => html`<button type="button" class="open" title=${cut(file.name, 1000)} onClick=${() => open(file)}>${cut(file.name, 120)}</button>` },
   { name: 'mime', width: '110px', label: t('cache.mime'), cell: (file) => html`<span class="mono soft">${file.mime}</span>` },
   { name: 'size', width: '90px', end: true, label: t('cache.size'), cell: (file) => bytes(file.size_bytes) },
   { name: 'came', width: '100px', end: true, label: t('cache.came'), cell: (file) => html`<${Ago} ms=${file.mtime_ms} />` },
@@ -80,16 +81,14 @@ function Local({ kind }) {
   const list = usePoll(() => get(`/cache/list${query({ type: kind, page, page_size: PAGE })}`), 5000, [kind, page]);
   const [opened, setOpened] = useState(null);
   const [asking, setAsking] = useState(null);
-  const [busy, setBusy] = useState(false);
+  const [busy, begin] = useDeed();
   const links = useRef(new Map());
   const url = (file) => links.current.get(file.name) ?? (links.current.set(file.name, file.view_url), file.view_url);
   const sum = status.data?.[`local_${kind}`];
   const files = list.data?.items || [];
-  const act = async (run) => {
-    if (busy) return;
-    setBusy(true);
-    try { await run(); setAsking(null); setOpened(null); list.reload(); status.reload(); } catch (error) { toastError(error); } finally { setBusy(false); }
-  };
+  const act = (run) => begin(async () => {
+    try { await run(); setAsking(null); setOpened(null); list.reload(); status.reload(); } catch (error) { toastError(error); }
+  });
   const drop = (file) => act(async () => {
     const { result } = await post('/cache/item/delete', { type: kind, name: file.name });
     toast(t(result.deleted ? 'cache.deleted' : 'cache.wasgone', { name: cut(file.name, 40) }));

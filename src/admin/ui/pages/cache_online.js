@@ -6,7 +6,8 @@ import { isAdmin, toast } from '../store.js';
 import { get, post, query } from '../api.js';
 import { num, cut, bytes } from '../format.js';
 import { Icon } from '../parts/icons.js';
-import { Ago, Left, Empty, Failure, toastError } from '../parts/bits.js';
+import { Ago, Left, Empty, Failure, Name, toastError } from '../parts/bits.js';
+import { useDeed } from '../parts/deed.js';
 import { Confirm } from '../parts/float.js';
 import { Table } from '../parts/table.js';
 
@@ -18,9 +19,9 @@ const MOST = 50_000;
 
 const columns = (chosen, toggle, all) => [
   { name: 'choose', width: '20px', label: html`<input type="checkbox" aria-label=${t('online.chooseall')} checked=${all.checked} indeterminate=${all.some} onChange=${all.toggle} data-testid="online-all" />`, cell: (file) => html`<input type="checkbox" aria-label=${`${t('token.choose')} ${file.name}`} checked=${chosen.has(file.id)} onChange=${() => toggle(file.id)} />` },
-  { name: 'name', width: 'minmax(180px, 2fr)', label: t('cache.name'), cell: (file) => html`<div class="cut isolate" title=${cut(file.name, 300)}>${cut(file.name, 120) || '–'}</div><div class="sub cut mono">${file.id}</div>` },
-  { name: 'team', width: 'minmax(120px, 1fr)', label: t('token.team'), cell: (file) => html`<span class="mono cut" title=${file.team}>${file.team}</span>` },
-  { name: 'owner', width: 'minmax(110px, 1fr)', label: t('online.owner'), cell: (file) => (file.owner ? html`<span class="mono cut" title=${file.owner}>${file.owner}</span>` : html`<span class="soft">${t('online.elsewhere')}</span>`) },
+  { name: 'name', width: 'minmax(180px, 2fr)', label: t('cache.name'), cell: (file) => html`<div>${file.name ? html`<${Name} text=${file.name} />` : '–'}</div><div class="sub cut mono">${file.id}</div>` },
+  { name: 'team', width: 'minmax(120px, 1fr)', label: t('token.team'), cell: (file) => html`<${Name} text=${file.team} kind="mono" />` },
+  { name: 'owner', width: 'minmax(110px, 1fr)', label: t('online.owner'), cell: (file) => (file.owner ? html`<${Name} text=${file.owner} kind="mono" />` : html`<span class="soft">${t('online.elsewhere')}</span>`) },
   { name: 'size', width: '90px', end: true, label: t('cache.size'), cell: (file) => bytes(file.size_bytes) },
   { name: 'came', width: '100px', end: true, label: t('cache.came'), cell: (file) => html`<${Ago} ms=${file.created_ms} />` },
   { name: 'ends', width: '100px', end: true, label: t('online.ends'), cell: (file) => (file.expires_ms ? html`<${Left} ms=${file.expires_ms} />` : html`<span class="soft">${t('online.never')}</span>`) },
@@ -37,10 +38,11 @@ export function Online({ kinds }) {
   const [chosen, setChosen] = useState(new Set());
   const [text, setText] = useState('');
   const [asking, setAsking] = useState(false);
+  const [, begin] = useDeed();
   const stop = useRef(false);
   useEffect(() => () => { stop.current = true; }, []);
 
-  const look = async () => {
+  const lookUp = async () => {
     stop.current = false;
     setFault(null);
     setFaults([]);
@@ -82,6 +84,7 @@ export function Online({ kinds }) {
       setLooked({ teams: done, of: teams.length, without });
     } catch (error) { setFault(error); } finally { setAt(null); }
   };
+  const look = () => begin(lookUp);
 
   const drop = async () => {
     setAsking(false);
@@ -136,12 +139,12 @@ export function Online({ kinds }) {
     ${at && html`<div class="row wrap box" role="status" data-testid="online-progress"><span>${t(at.what === 'look' ? 'online.looking' : 'online.deleting', { n: num(at.done), of: num(at.of), files: num(files.length) })}</span><progress class="grow" max=${at.of || 1} value=${at.done} aria-label=${t('working')} />
       <button type="button" class="button small" onClick=${() => { stop.current = true; }}>${t('stop')}</button></div>`}
     ${fault && html`<${Failure} error=${fault} retry=${look} />`}
-    ${faults.length > 0 && html`<div class="box bad stack tight" role="alert"><strong>${t('online.faults', { n: num(faults.length) })}</strong>${faults.slice(0, 5).map((one) => html`<span class="small isolate"><span class="mono">${one.team}</span> ${cut(one.error.message, 300)}</span>`)}</div>`}
+    ${faults.length > 0 && html`<div class="box bad stack tight" role="alert"><strong>${t('online.faults', { n: num(faults.length) })}</strong>${faults.slice(0, 5).map((one) => html`<span class="small isolate"><span class="mono">${cut(one.team, 60)}</span> ${cut(one.error.message, 300)}</span>`)}</div>`}
     ${!looked && !at && !fault && html`<${Empty} title=${t('online.title')}><p>${t('online.about')}</p><button type="button" class="button main" onClick=${look} data-testid="online-go">${t('online.go')}</button><//>`}
     ${looked && !at && files.length === 0 && !faults.length && html`<${Empty} title=${t(looked.of ? 'online.none' : 'online.noteams')}><p>${t('online.nonehint')}</p><//>`}
     ${files.length > 0 && html`<${Table} testid="online-list" label=${t('online.title')} columns=${columns(chosen, toggle, all)} total=${shown.length} rowAt=${(n) => shown[n]} idOf=${(file) => file.id} minWidth="860px" above=${330} stamp=${stamp}
       foot=${html`<span data-testid="online-count">${t('online.count', { n: num(shown.length), size: bytes(sum) })}</span>${looked && html`<span>${t('online.lookedat', { n: num(looked.teams), of: num(looked.of) })}</span>`}`} />`}
     ${looked?.without > 0 && html`<p class="small soft">${t('online.without', { n: num(looked.without) })}</p>`}
-    ${asking && html`<${Confirm} title=${t('online.deletetitle')} action=${t('delete')} close=${() => setAsking(false)} run=${drop}><p>${t('online.deletewhat', { n: num(chosen.size) })}</p><p class="soft">${t('online.deletenote')}</p><//>`}
+    ${asking && html`<${Confirm} title=${t('online.deletetitle')} action=${t('delete')} close=${() => setAsking(false)} run=${() => begin(drop)}><p>${t('online.deletewhat', { n: num(chosen.size) })}</p><p class="soft">${t('online.deletenote')}</p><//>`}
   </div>`;
 }

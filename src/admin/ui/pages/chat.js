@@ -5,9 +5,10 @@ import { t } from '../i18n.js';
 import { isAdmin, remember } from '../store.js';
 import { asClient } from '../api.js';
 import { param, setParams } from '../router.js';
-import { cut, clock } from '../format.js';
+import { cut, clock, plain } from '../format.js';
 import { Icon } from '../parts/icons.js';
 import { Failure, usePoll } from '../parts/bits.js';
+import { useDeed } from '../parts/deed.js';
 import { chats, find, put, update, dropChat, newId } from './chat_store.js';
 import { held, playgroundKey, drop } from './chat_key.js';
 import { streamChat } from './chat_stream.js';
@@ -63,6 +64,7 @@ function TextChat({ tabs }) {
   const [listOpen, setListOpen] = useState(false);
   const [live, setLive] = useState(null);
   const [fault, setFault] = useState(null);
+  const [, begin] = useDeed();
   const abort = useRef(null);
   const bottom = useRef(null);
   const stick = useRef(true);
@@ -103,36 +105,36 @@ function TextChat({ tabs }) {
     setLive(null);
     if (got.text || got.thought) update(before.id, (one) => ({ turns: [...one.turns, got] }));
   }
-  const say = (text, images) => {
+  const say = (text, images) => begin(() => {
     remember('model', model);
     const turns = [...(chat?.turns || []), { role: 'user', text, images }];
     const next = { id: chat?.id || newId(), title: chat?.title || cut(text.split('\n')[0], 60), model, system, turns };
     put(next);
     if (next.id !== id) setParams({ id: next.id }, { push: true });
-    answer(next);
-  };
+    return answer(next);
+  });
   /** Asks again from the question before `at`; `text` replaces it. */
-  const again = (at, text) => {
+  const again = (at, text) => begin(() => {
     const user = chat.turns.slice(0, at + 1).findLastIndex((turn) => turn.role === 'user');
     const turns = chat.turns.slice(0, user + 1);
     if (text !== undefined) turns[user] = { ...turns[user], text };
     const next = { ...chat, model, system, turns };
     put(next);
-    answer(next);
-  };
+    return answer(next);
+  });
   const fresh = () => { abort.current?.abort(); setParams({ id: '' }, { push: true }); setListOpen(false); };
   const turns = chat?.turns || [];
   return html`<div class="chat" data-ready=${offered.data || offered.error ? 'true' : undefined}>
     <aside class=${`chats ${listOpen ? 'open' : ''}`} aria-label=${t('chat.history')}>
       <button type="button" class="button" onClick=${fresh} data-testid="chat-new"><${Icon} name="plus" size=${16} />${t('chat.new')}</button>
-      <ul>${chats.value.map((one) => html`<li key=${one.id} class="row tight"><button type="button" class="button quiet small grow cut isolate" aria-current=${one.id === id ? 'true' : undefined} title=${clock(one.at, true)} onClick=${() => { abort.current?.abort(); setParams({ id: one.id }, { push: true }); setListOpen(false); }}>${one.title || t('chat.untitled')}</button>
+      <ul>${chats.value.map((one) => html`<li key=${one.id} class="row tight"><button type="button" class="button quiet small grow cut isolate" aria-current=${one.id === id ? 'true' : undefined} title=${clock(one.at, true)} onClick=${() => { abort.current?.abort(); setParams({ id: one.id }, { push: true }); setListOpen(false); }}>${plain(one.title) || t('chat.untitled')}</button>
         <button type="button" class="button quiet icon small" aria-label=${`${t('delete')}: ${one.title}`} onClick=${() => { dropChat(one.id); if (one.id === id) fresh(); }}><${Icon} name="trash" size=${14} /></button></li>`)}</ul>
       <p class="small soft">${t('chat.local')}</p></aside>
     <div class="talk">
       ${tabs}
       <div class="talkhead"><h1 class="hidden-text">${t('page.chat')}</h1>
         <button type="button" class="button quiet icon only-narrow" onClick=${() => setListOpen(!listOpen)} aria-label=${t('chat.history')} aria-expanded=${String(listOpen)}><${Icon} name="fold" /></button>
-        <select class="input modelpick" aria-label=${t('chat.model')} value=${model} onChange=${(e) => setModel(e.target.value)} disabled=${!names.length} data-testid="model">${names.length ? names.map((name) => html`<option key=${name} value=${name}>${name}</option>`) : html`<option value=${model}>${model || t('chat.nomodels')}</option>`}</select>
+        <select class="input modelpick" aria-label=${t('chat.model')} value=${model} onChange=${(e) => setModel(e.target.value)} disabled=${!names.length} data-testid="model">${names.length ? names.map((name) => html`<option key=${name} value=${name}>${cut(name, 60)}</option>`) : html`<option value=${model}>${model || t('chat.nomodels')}</option>`}</select>
         <button type="button" class="button quiet small" aria-pressed=${String(Boolean(system) || showSystem)} onClick=${() => setShowSystem(!showSystem)}>${t('chat.system')}</button>
         <span class="grow"></span><${KeyBar} /></div>
       ${showSystem && html`<textarea class="input" aria-label=${t('chat.system')} rows="3" placeholder=${t('chat.systemhint')} value=${system} onInput=${(e) => setSystem(e.target.value)}></textarea>`}

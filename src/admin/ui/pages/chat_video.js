@@ -8,6 +8,7 @@ import { asClient } from '../api.js';
 import { cut, duration } from '../format.js';
 import { Icon } from '../parts/icons.js';
 import { Failure, Field, usePoll } from '../parts/bits.js';
+import { useDeed } from '../parts/deed.js';
 import { Sources } from './chat_sources.js';
 import { playgroundKey } from './chat_key.js';
 import { madeOf, keepMade, ownPath, modelsFor } from './chat_made.js';
@@ -47,7 +48,7 @@ function Film({ one, change, drop }) {
       : one.error ? html`<div class="slot bad small" role="alert"><strong>${t('made.failed')}</strong><span>${cut(one.error.message, 240)}</span>${one.error.requestId && html`<span class="mono soft">${one.error.requestId}</span>`}</div>`
         : html`<div class="slot soft small">${one.poster && html`<img class="poster" src=${one.poster} alt="" />`}<span class="stack tight under"><progress max="100" value=${one.progress || 0} aria-label=${t('film.progress')}></progress>
             <span class="row"><span class="grow">${one.left ? t('film.left') : t('made.under')} ${one.progress ? `${one.progress} %` : ''}</span>${going && html`<span>${duration(now - one.at)}</span>`}</span></span></div>`}
-    <figcaption class="row tight small"><span class="grow cut soft isolate" title=${one.prompt}>${cut(one.prompt, 90)}</span>${one.took ? html`<span class="soft">${duration(one.took)}</span>` : null}
+    <figcaption class="row tight small"><span class="grow cut soft isolate" title=${cut(one.prompt, 1000)}>${cut(one.prompt, 90)}</span>${one.took ? html`<span class="soft">${duration(one.took)}</span>` : null}
       ${going && html`<button type="button" class="button small" onClick=${() => change({ left: true })}>${t('stop')}</button>`}
       ${one.left && html`<button type="button" class="button small" onClick=${() => change({ left: false })}>${t('film.look')}</button>`}
       ${one.url && html`<a class="button quiet icon small" href=${one.url} download aria-label=${t('cache.download')}><${Icon} name="download" size=${15} /></a>`}
@@ -60,22 +61,23 @@ export function VideoTab() {
   const [form, setForm] = useState({ prompt: param('prompt'), model: '', seconds: 5, ratio: '', resolution: '480p' });
   const [sources, setSources] = useState([]);
   const [films, setFilms] = useState(() => madeOf('video').value);
-  const [busy, setBusy] = useState(false);
+  const [busy, begin] = useDeed();
   const [fault, setFault] = useState(null);
   const set = (name) => (event) => setForm({ ...form, [name]: event.target.value });
   const model = form.model || models[0] || '';
   useEffect(() => keepMade('video', films), [films]);
-  const go = async (event) => {
-    event.preventDefault();
-    if (busy || !form.prompt.trim() || !model) return;
-    setBusy(true);
+  const make = async () => {
     setFault(null);
     const body = { model, prompt: form.prompt.trim(), duration: Math.min(LONGEST, Math.max(1, Number(form.seconds) || 5)), resolution: form.resolution, ...(form.ratio ? { aspect_ratio: form.ratio } : {}) };
     if (sources.length) body.image = { url: sources[0].url };
     try {
       const begun = await (await asClient('POST', '/v1/videos/generations', await playgroundKey(), body)).json();
       setFilms((list) => [{ id: begun.request_id || begun.id, prompt: body.prompt, at: Date.now(), poster: sources[0]?.url }, ...list]);
-    } catch (error) { setFault(error); } finally { setBusy(false); }
+    } catch (error) { setFault(error); }
+  };
+  const go = (event) => {
+    event.preventDefault();
+    if (form.prompt.trim() && model) begin(make);
   };
   const change = (id) => (what) => setFilms((list) => list.map((one) => (one.id === id ? { ...one, ...what } : one)));
   return html`<div class="maker" data-ready=${offered.data || offered.error ? 'true' : undefined}>
@@ -85,7 +87,7 @@ export function VideoTab() {
       <${Field} label=${t('made.prompt')} control=${(about) => html`<textarea class="input" ...${about} rows="3" placeholder=${t('film.hint')} value=${form.prompt} onInput=${set('prompt')} data-search data-testid="film-prompt"></textarea>`} />
       <${Sources} list=${sources} change=${setSources} most=${1} label=${t('film.source')} />
       <div class="knobs">
-        <${Field} label=${t('chat.model')} control=${(about) => html`<select class="input" ...${about} value=${model} onChange=${set('model')}>${models.map((name) => html`<option key=${name} value=${name}>${name}</option>`)}</select>`} />
+        <${Field} label=${t('chat.model')} control=${(about) => html`<select class="input" ...${about} value=${model} onChange=${set('model')}>${models.map((name) => html`<option key=${name} value=${name}>${cut(name, 60)}</option>`)}</select>`} />
         <${Field} label=${t('film.seconds')} control=${(about) => html`<input class="input" type="number" min="1" max=${LONGEST} ...${about} value=${form.seconds} onInput=${set('seconds')} />`} />
         <${Field} label=${t('made.ratio')} control=${(about) => html`<select class="input" ...${about} value=${form.ratio} onChange=${set('ratio')}><option value="">${t('made.auto')}</option>${RATIOS.map((one) => html`<option key=${one} value=${one}>${one}</option>`)}</select>`} />
         <${Field} label=${t('film.resolution')} control=${(about) => html`<select class="input" ...${about} value=${form.resolution} onChange=${set('resolution')}><option value="480p">480p</option><option value="720p">720p</option></select>`} /></div>

@@ -4,8 +4,9 @@ import { html, useState } from '../vendor/mod.js';
 import { t, word } from '../i18n.js';
 import { isAdmin, toast, now, clockOff, offers } from '../store.js';
 import { get, post } from '../api.js';
-import { num, duration, rough, short } from '../format.js';
+import { num, duration, rough, short, cut } from '../format.js';
 import { Mark, Failure, Waiting, Figure, Empty, usePoll, toastError } from '../parts/bits.js';
+import { useDeed } from '../parts/deed.js';
 import { Confirm } from '../parts/float.js';
 import { Ring, hueOf } from '../parts/ring.js';
 import { Feed } from './cluster_feed.js';
@@ -14,7 +15,7 @@ function Node({ node, shards, drain }) {
   const mine = shards.filter((shard) => shard.owner === node.session);
   const sum = (name) => mine.reduce((total, shard) => total + (shard[name] || 0), 0);
   return html`<article class="card stack node" data-testid="node">
-    <div class="row"><i class="swatch" style=${{ background: hueOf(node.session) }}></i><h2 class="grow cut isolate">${node.node || t('cluster.unnamed')}</h2>${node.is_self && html`<span class="chip info">${t('cluster.self')}</span>`}<${Mark} group="node" value=${node.state} /></div>
+    <div class="row"><i class="swatch" style=${{ background: hueOf(node.session) }}></i><h2 class="grow cut isolate" title=${cut(node.node, 300)}>${cut(node.node) || t('cluster.unnamed')}</h2>${node.is_self && html`<span class="chip info">${t('cluster.self')}</span>`}<${Mark} group="node" value=${node.state} /></div>
     <dl class="facts">
       <dt>${t('cluster.shards')}</dt><dd class="end">${num(node.shards?.length ?? mine.length)}</dd>
       <dt>${t('cluster.grants')}</dt><dd class="end">${num(sum('grants'))} <span class="unit">${t('cluster.units', { n: short(sum('outstanding')) })}</span></dd>
@@ -23,7 +24,7 @@ function Node({ node, shards, drain }) {
       <dt>${t('cluster.clock')}</dt><dd class=${`end ${Math.abs(node.clock_ahead_ms) > 500 ? 'warn' : ''}`}>${node.is_self ? '–' : `${node.clock_ahead_ms > 0 ? '+' : ''}${num(node.clock_ahead_ms)} ms`}</dd>
       <dt>${t('cluster.uptime')}</dt><dd class="end">${rough(Math.max(0, now.value - node.started_ms))}</dd>
       <dt>${t('cluster.version')}</dt><dd class="end">${node.version}</dd>
-      ${node.advertise_url && html`<dt>${t('cluster.url')}</dt><dd class="end mono cut">${node.advertise_url}</dd>`}</dl>
+      ${node.advertise_url && html`<dt>${t('cluster.url')}</dt><dd class="end mono cut" title=${node.advertise_url}>${node.advertise_url}</dd>`}</dl>
     ${isAdmin() && node.state === 'live' && html`<div class="row end"><button type="button" class="button small" onClick=${() => drain(node)} data-testid="drain">${t('cluster.drain')}</button></div>`}
   </article>`;
 }
@@ -33,16 +34,15 @@ export function ClusterPage() {
   const { data, error, reload, at } = usePoll(() => (offered ? get('/cluster') : null), 2000, [offered]);
   const storage = usePoll(() => get('/storage'), 0);
   const [asking, setAsking] = useState(null);
-  const [busy, setBusy] = useState(false);
+  const [busy, begin] = useDeed();
   const absent = !offered;
-  const drain = async () => {
-    setBusy(true);
+  const drain = () => begin(async () => {
     try {
       await post('/cluster/drain', { node: asking.session });
       toast(t('cluster.draining', { node: asking.node }), 'info');
       reload();
-    } catch (fault) { toastError(fault); } finally { setBusy(false); setAsking(null); }
-  };
+    } catch (fault) { toastError(fault); } finally { setAsking(null); }
+  });
   const alone = storage.data?.type === 'local';
   const shards = data?.shards || [];
   const owned = shards.filter((shard) => shard.owner).length;

@@ -8,6 +8,7 @@ import { param, setParams } from '../router.js';
 import { num, cut } from '../format.js';
 import { Icon } from '../parts/icons.js';
 import { Failure, Waiting, Empty, usePoll } from '../parts/bits.js';
+import { useDeed } from '../parts/deed.js';
 import { Dialog } from '../parts/float.js';
 import { ConfigControl, parse, show } from './config_control.js';
 
@@ -43,7 +44,7 @@ export function ConfigPage() {
   const [raw, setRaw] = useState({});
   const [faults, setFaults] = useState({});
   const [reviewing, setReviewing] = useState(false);
-  const [busy, setBusy] = useState(false);
+  const [busy, begin] = useDeed();
   const [fault, setFault] = useState(null);
   const [text, setText] = useState(param('text'));
   const warned = useRef(null);
@@ -71,8 +72,7 @@ export function ConfigPage() {
     if (Object.keys(wrong).length) document.getElementById(`key-${Object.keys(wrong)[0]}`)?.scrollIntoView({ block: 'center' });
     else setReviewing(true);
   };
-  const save = async () => {
-    setBusy(true);
+  const save = () => begin(async () => {
     setFault(null);
     try {
       const answer = await post('/config', { revision: data.revision, values: drafts });
@@ -89,8 +89,8 @@ export function ConfigPage() {
         setReviewing(false);
         setTimeout(() => document.getElementById(`key-${named.key}`)?.scrollIntoView({ block: 'center' }), 50);
       }
-    } finally { setBusy(false); }
-  };
+    }
+  });
   const words = text.toLowerCase();
   const only = param('only');
   const rows = data.keys.filter((one) => (!words || `${one.key} ${one.doc}`.toLowerCase().includes(words)) && (only !== 'set' || one.source !== 'default') && (only !== 'changed' || one.key in raw));

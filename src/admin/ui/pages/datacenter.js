@@ -5,8 +5,8 @@ import { t, word } from '../i18n.js';
 import { serverNow } from '../store.js';
 import { get, query } from '../api.js';
 import { param, setParams } from '../router.js';
-import { num, usd, percent, span, short, clock, cut, duration } from '../format.js';
-import { Failure, Waiting, Figure, Empty, Mark, usePoll } from '../parts/bits.js';
+import { num, usd, percent, span, short, clock, duration } from '../format.js';
+import { Failure, Waiting, Figure, Empty, Mark, usePoll, Name } from '../parts/bits.js';
 import { Chart } from '../parts/chart.js';
 import { summary, series, grouped, OURS } from './datacenter_sums.js';
 import { Long } from './datacenter_long.js';
@@ -31,7 +31,7 @@ function Groups({ rows, by }) {
   const list = grouped(rows, by).slice(0, 12);
   const most = Math.max(1, ...list.map((one) => one.count));
   return html`<div class="over"><table class="plain"><thead><tr><th>${t(`data.by.${by}`)}</th><th class="end">${t('data.requests')}</th><th></th><th class="end">${t('data.success')}</th><th class="end">p50</th><th class="end">p95</th><th class="end">${t('req.tokens')}</th><th class="end">${t('req.cost')}</th></tr></thead><tbody>
-    ${list.map((one) => html`<tr key=${one.name}><td class="isolate">${one.link ? html`<a href=${one.link}>${cut(one.name, 50)}</a>` : cut(one.name, 50) || html`<span class="soft">${t('req.nokey')}</span>`}</td><td class="end">${num(one.count)}</td><td class="barcell"><div class="meter" aria-hidden="true"><i style=${{ width: `${(100 * one.count) / most}%` }}></i></div></td><td class=${`end ${one.ok < one.counted ? 'warn' : ''}`}>${percent(one.ok, one.counted)}</td><td class="end">${duration(one.p50)}</td><td class="end">${duration(one.p95)}</td><td class="end">${short(one.tokens)}</td><td class="end">${usd(one.usd)}</td></tr>`)}</tbody></table></div>`;
+    ${list.map((one) => html`<tr key=${one.name}><td>${!one.name ? html`<span class="soft">${t('req.nokey')}</span>` : one.link ? html`<a href=${one.link}><${Name} text=${one.name} kind="named" /></a>` : html`<${Name} text=${one.name} kind="named" />`}</td><td class="end">${num(one.count)}</td><td class="barcell"><div class="meter" aria-hidden="true"><i style=${{ width: `${(100 * one.count) / most}%` }}></i></div></td><td class=${`end ${one.ok < one.counted ? 'warn' : ''}`}>${percent(one.ok, one.counted)}</td><td class="end">${duration(one.p50)}</td><td class="end">${duration(one.p95)}</td><td class="end">${short(one.tokens)}</td><td class="end">${usd(one.usd)}</td></tr>`)}</tbody></table></div>`;
 }
 
 export function DatacenterPage() {

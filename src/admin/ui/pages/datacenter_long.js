@@ -4,8 +4,8 @@ import { html, useState } from '../vendor/mod.js';
 import { t, word } from '../i18n.js';
 import { offers, serverNow } from '../store.js';
 import { get, query } from '../api.js';
-import { num, usd, percent, short, cut, duration } from '../format.js';
-import { Failure, Waiting, usePoll } from '../parts/bits.js';
+import { num, usd, percent, short, duration } from '../format.js';
+import { Failure, Waiting, usePoll, Name } from '../parts/bits.js';
 
 const SPANS = { '24h': [86_400_000, 'hour'], '7d': [604_800_000, 'day'], '30d': [2_592_000_000, 'day'] };
 const BY = ['model', 'key', 'provider', 'node', 'cause'];
@@ -37,6 +37,6 @@ export function Long() {
       <${Bars} series=${data.series} step=${step} />
       <div class="tabs" role="tablist">${BY.map((one) => html`<button type="button" role="tab" key=${one} aria-selected=${String(by === one)} onClick=${() => setBy(one)}>${t(`data.by.${one}`)}</button>`)}</div>
       <div class="over" tabindex="0" role="region" aria-label=${t('data.long')}><table class="plain"><thead><tr><th>${t(`data.by.${by}`)}</th><th class="end">${t('data.requests')}</th><th class="end">${t('data.success')}</th><th class="end">p50 ≤</th><th class="end">p95 ≤</th><th class="end">${t('req.tokens')}</th><th class="end">${t('req.cost')}</th></tr></thead><tbody>
-        ${data.groups.slice(0, 20).map((group) => html`<tr key=${group.name}><td class="isolate">${cut(name(group), 60)}</td><td class="end">${num(group.sums.requests)}</td><td class="end">${percent(group.sums.success, group.sums.requests)}</td><td class="end">${duration(group.sums.p50_ms)}</td><td class="end">${duration(group.sums.p95_ms)}</td><td class="end">${short(group.sums.prompt_tokens + group.sums.completion_tokens)}</td><td class="end">${usd(group.sums.cost_ticks / TICKS)}</td></tr>`)}</tbody></table></div>`}
+        ${data.groups.slice(0, 20).map((group) => html`<tr key=${group.name}><td><${Name} text=${name(group)} kind="named" /></td><td class="end">${num(group.sums.requests)}</td><td class="end">${percent(group.sums.success, group.sums.requests)}</td><td class="end">${duration(group.sums.p50_ms)}</td><td class="end">${duration(group.sums.p95_ms)}</td><td class="end">${short(group.sums.prompt_tokens + group.sums.completion_tokens)}</td><td class="end">${usd(group.sums.cost_ticks / TICKS)}</td></tr>`)}</tbody></table></div>`}
   </section>`;
 }

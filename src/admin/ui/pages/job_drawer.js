@@ -6,7 +6,8 @@ import { isAdmin, toast } from '../store.js';
 import { get, post, query } from '../api.js';
 import { useEvents } from '../events.js';
 import { num, cut, duration, clock, rough } from '../format.js';
-import { Mark, Failure, Waiting, usePoll, toastError } from '../parts/bits.js';
+import { Mark, Failure, Waiting, usePoll, toastError, Name } from '../parts/bits.js';
+import { useDeed } from '../parts/deed.js';
 import { Drawer, Confirm } from '../parts/float.js';
 import { Progress, usePace, isOver, standing } from './jobs.js';
 
@@ -22,7 +23,7 @@ function Items({ id, at, counts }) {
     ${data?.items.length === 0 && html`<p class="small soft">${t('nothing')}</p>`}
     ${data?.items.length > 0 && html`<div class="over report" tabindex="0" role="region" aria-label=${t('job.items')}><table class="plain" data-testid="job-items"><thead><tr><th class="end">${t('import.line')}</th><th>${t('token.state')}</th><th>${t('token.token')}</th><th>${t('import.why')}</th></tr></thead><tbody>
       ${data.items.map((item) => html`<tr key=${item.index}><td class="end">${num(item.line)}</td><td>${word('itemstate', item.state)}${item.tries > 0 && html` <span class="soft">×${item.tries}</span>`}</td>
-        <td class="isolate">${item.token_id ? html`<a class="mono" href=${`/admin/token?open=${item.token_id}`}>${item.token || t('job.token')}</a>` : html`<span class="mono">${item.token}</span>`} ${item.name && html`<div class="sub cut">${cut(item.name, 60)}</div>`}</td>
+        <td class="isolate">${item.token_id ? html`<a class="mono" href=${`/admin/token?open=${item.token_id}`}>${item.token || t('job.token')}</a>` : html`<span class="mono">${item.token}</span>`} ${item.name && html`<div class="sub"><${Name} text=${item.name} kind="named" /></div>`}</td>
         <td class="isolate">${item.step && html`<span class="chip">${word('jobstep', item.step)}</span> `}${cut(item.reason, 300)}</td></tr>`)}</tbody></table></div>
       ${data.next_cursor !== null && html`<p class="small soft">${t('job.first', { n: SHOWN })}</p>`}`}
   </section>`;
@@ -32,16 +33,14 @@ export function JobDrawer({ id, close, changed }) {
   const { data, error, reload } = usePoll(() => get(`/jobs/${id}?limit=0`), 5000, [id]);
   const [told, setTold] = useState(null);
   const [asking, setAsking] = useState('');
-  const [busy, setBusy] = useState(false);
+  const [busy, begin] = useDeed();
   useEvents('/events?kinds=job', { job: (event) => { if (event.id === id) setTold(event); } }, [id]);
   useEffect(() => { setTold(null); }, [data]);
   const job = data && { ...data.job, ...(told ? { status: told.status, reason: told.reason, counts: told.counts, node: told.node } : {}) };
   const pace = usePace(job);
-  const act = async (verb, body, words) => {
-    if (busy) return;
-    setBusy(true);
-    try { await post(`/jobs/${id}/${verb}`, body); toast(words); setAsking(''); reload(); changed(); } catch (fault) { toastError(fault); } finally { setBusy(false); }
-  };
+  const act = (verb, body, words) => begin(async () => {
+    try { await post(`/jobs/${id}/${verb}`, body); toast(words); setAsking(''); reload(); changed(); } catch (fault) { toastError(fault); }
+  });
   if (!job) return html`<${Drawer} title=${t('job.one')} close=${close} wide testid="job-drawer">${error ? html`<${Failure} error=${error} retry=${reload} />` : html`<${Waiting} />`}<//>`;
   const over = isOver(job);
   const retries = job.counts.failed > 0 && (over || job.status === 'paused' || job.status === 'running');
@@ -57,7 +56,7 @@ export function JobDrawer({ id, close, changed }) {
       ${job.reason && html`<div class="box ${job.status === 'failed' ? 'bad' : ''} isolate" role=${job.status === 'failed' ? 'alert' : undefined}>${cut(job.reason, 300)}</div>`}</section>
     <dl class="facts"><dt>${t('job.kind')}</dt><dd>${word('jobkind', job.kind)}${job.action ? ` · ${word('job.action', job.action)}` : ''}</dd><dt>${t('job.result')}</dt><dd>${t('job.results', { added: num(job.counts.added), existing: num(job.counts.existing), failed: num(job.counts.failed), skipped: num(job.counts.skipped) })}${job.counts.revoked > 0 ? ` · ${t('job.nrevoked', { n: num(job.counts.revoked) })}` : ''}</dd>
       <dt>${t('job.errors')}</dt><dd>${t('job.errorsof', { n: num(job.counts.errors), of: num(job.max_errors) })}</dd><dt>${t('job.ran')}</dt><dd>${duration(job.ran_ms)}${job.max_runtime_ms ? ` · ${t('job.atmost', { span: rough(job.max_runtime_ms) })}` : ''}</dd>
-      <dt>${t('job.by')}</dt><dd class="isolate">${job.created_by}, ${clock(job.created_ms, true)}</dd>${job.node && html`<dt>${t('cluster.node')}</dt><dd>${job.node}</dd>`}${job.epoch > 1 && html`<dt>${t('job.owners')}</dt><dd>${job.epoch}</dd>`}</dl>
+      <dt>${t('job.by')}</dt><dd class="isolate"><${Name} text=${job.created_by} />, ${clock(job.created_ms, true)}</dd>${job.node && html`<dt>${t('cluster.node')}</dt><dd><${Name} text=${job.node} /></dd>`}${job.epoch > 1 && html`<dt>${t('job.owners')}</dt><dd>${job.epoch}</dd>`}</dl>
     ${job.counts.reasons.length > 0 && html`<section class="stack tight"><h3>${t('job.reasons')}</h3><ul class="reasons" data-testid="job-reasons">${job.counts.reasons.map((one) => html`<li class="row" key=${one.step + one.reason}><strong>${num(one.items)}</strong><span class="chip">${word('jobstep', one.step)}</span><span class="isolate">${cut(one.reason, 300)}</span></li>`)}</ul></section>`}
     <${Items} id=${id} at=${`${job.counts.done}/${job.counts.failed}/${job.status}`} counts=${job.counts} />
     ${asking === 'stop' && html`<${Confirm} title=${t('job.stoptitle')} action=${t('job.stop')} busy=${busy} close=${() => setAsking('')} run=${() => act('stop', {}, t('job.stopped'))}><p>${t('job.stopwhat')}</p><//>`}

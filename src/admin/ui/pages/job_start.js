@@ -4,6 +4,7 @@ import { html, useState } from '../vendor/mod.js';
 import { t, word } from '../i18n.js';
 import { post } from '../api.js';
 import { Field, Failure } from '../parts/bits.js';
+import { useDeed } from '../parts/deed.js';
 import { Dialog } from '../parts/float.js';
 
 const KINDS = ['list', 'mint', 'rotate', 'revoke', 'provision'];
@@ -26,18 +27,18 @@ const ask = (kind, form) => given({
 export function JobStart({ close, done }) {
   const [kind, setKind] = useState('list');
   const [form, setForm] = useState({ title: '', pool: '', lines: '', count: '', name: '', team: '', qps: '', qpm: '', tpm: '', expires: '', keys: '', named: '', overlap: '', concurrency: '', minutes: '', errors: '', verify: true });
-  const [busy, setBusy] = useState(false);
+  const [busy, begin] = useDeed();
   const [fault, setFault] = useState(null);
   const set = (name) => (event) => setForm({ ...form, [name]: event.target.type === 'checkbox' ? event.target.checked : event.target.value });
   const text = (name, hint, more = {}) => html`<${Field} label=${t(`job.field.${name}`)} hint=${hint} control=${(about) => html`<input class="input" ...${about} ...${more} value=${form[name]} onInput=${set(name)} data-testid=${`job-${name}`} />`} />`;
   const number = (name, hint) => text(name, hint, { inputmode: 'numeric', autocomplete: 'off' });
   const file = async (event) => { const one = event.target.files[0]; if (one) setForm({ ...form, lines: await one.text() }); };
-  const submit = async (event) => {
+  const submit = (event) => {
     event.preventDefault();
-    if (busy) return;
-    setBusy(true);
-    setFault(null);
-    try { done(await post('/jobs', ask(kind, form))); } catch (error) { setFault(error); setBusy(false); }
+    begin(async () => {
+      setFault(null);
+      try { done(await post('/jobs', ask(kind, form))); } catch (error) { setFault(error); }
+    });
   };
   return html`<${Dialog} title=${t('job.start')} close=${close} busy=${busy} wide testid="job-dialog" footer=${html`<button type="button" class="button" onClick=${close} disabled=${busy}>${t('cancel')}</button>
       <button type="submit" form="job-form" class="button main" disabled=${busy || (kind === 'list' && !form.lines.trim())} data-testid="job-go">${busy ? t('working') : t('job.go')}</button>`}>

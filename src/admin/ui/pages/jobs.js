@@ -8,7 +8,7 @@ import { useEvents } from '../events.js';
 import { param, setParams } from '../router.js';
 import { num, cut, rough } from '../format.js';
 import { Icon } from '../parts/icons.js';
-import { Mark, Ago, Empty, Failure, Waiting, LiveClock, usePoll } from '../parts/bits.js';
+import { Mark, Ago, Empty, Failure, Waiting, LiveClock, usePoll, Name } from '../parts/bits.js';
 import { JobDrawer } from './job_drawer.js';
 import { JobStart } from './job_start.js';
 
@@ -45,7 +45,7 @@ function Card({ job, open }) {
   const pace = usePace(job);
   const { counts } = job;
   return html`<li class="card job stack tight" data-testid="job">
-    <div class="row wrap"><button type="button" class="open name cut isolate" onClick=${open} data-testid="job-open">${cut(job.title, 80)}</button><${Mark} group="jobstatus" value=${standing(job)} /><span class="grow"></span>
+    <div class="row wrap"><button type="button" class="open name cut isolate" title=${cut(job.title, 1000)} onClick=${open} data-testid="job-open">${cut(job.title, 80)}</button><${Mark} group="jobstatus" value=${standing(job)} /><span class="grow"></span>
       <span class="small soft">${word('jobkind', job.kind)} · <${Ago} ms=${job.created_ms} /></span></div>
     <${Progress} job=${job} />
     <div class="row wrap small"><span>${t('job.progress', { n: num(counts.done), of: num(job.total) })}</span>
@@ -53,7 +53,7 @@ function Card({ job, open }) {
       ${counts.skipped > 0 && html`<span class="soft">${t('job.nskipped', { n: num(counts.skipped) })}</span>`}
       ${counts.revoked > 0 && html`<span class="soft">${t('job.nrevoked', { n: num(counts.revoked) })}</span>`}
       ${pace && html`<span class="soft">${t('job.pace', { n: pace.pace.toFixed(pace.pace < 10 ? 1 : 0), left: rough(pace.left) })}</span>`}
-      <span class="grow"></span>${job.node && html`<span class="soft">${job.node}</span>`}</div>
+      <span class="grow"></span>${job.node && html`<${Name} text=${job.node} kind="soft" />`}</div>
     ${job.reason && html`<div class="small isolate ${job.status === 'failed' ? 'bad' : 'soft'}">${cut(job.reason, 300)}</div>`}
   </li>`;
 }

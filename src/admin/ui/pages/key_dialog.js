@@ -6,6 +6,7 @@ import { isAdmin } from '../store.js';
 import { post, patch } from '../api.js';
 import { cut, localInput } from '../format.js';
 import { Field, Failure } from '../parts/bits.js';
+import { useDeed } from '../parts/deed.js';
 import { Dialog } from '../parts/float.js';
 
 const LIMITS = ['chat_limit', 'heavy_limit', 'image_limit', 'video_limit', 'rpm', 'tpm', 'concurrency', 'budget_usd'];
@@ -25,13 +26,10 @@ export function KeyDialog({ row, close, saved, flip, ask, busy: outer }) {
   const [first] = useState(() => fromRow(row));
   const [form, setForm] = useState(first);
   const [fault, setFault] = useState(null);
-  const [busy, setBusy] = useState(false);
+  const [busy, begin] = useDeed();
   const may = isAdmin();
   const set = (name) => (event) => setForm({ ...form, [name]: event.target.type === 'checkbox' ? event.target.checked : event.target.value });
-  const submit = async (event) => {
-    event.preventDefault();
-    if (busy || !may) return;
-    setBusy(true);
+  const save = async () => {
     setFault(null);
     const body = {};
     const changed = (name) => !row || form[name] !== first[name];
@@ -49,7 +47,11 @@ export function KeyDialog({ row, close, saved, flip, ask, busy: outer }) {
     try {
       const answer = row ? await patch(`/keys/${row.id}`, body) : await post('/keys', body);
       saved(answer.data, !row);
-    } catch (error) { setFault(error); setBusy(false); }
+    } catch (error) { setFault(error); }
+  };
+  const submit = (event) => {
+    event.preventDefault();
+    if (may) begin(save);
   };
   const faultOf = (name) => (fault && (fault.param === name || fault.param?.endsWith(`.${name}`)) ? fault.message : '');
   const input = (name, label, extra = {}, hint) => html`<${Field} label=${label} hint=${hint} fault=${faultOf(name)} control=${(about) => html`<input class="input" ...${about} ...${extra} value=${form[name]} onInput=${set(name)} disabled=${!may} data-testid=${`key-${name}`} />`} />`;
@@ -57,7 +59,7 @@ export function KeyDialog({ row, close, saved, flip, ask, busy: outer }) {
   return html`<${Dialog} title=${row ? cut(row.name, 60) : t('key.new')} close=${close} busy=${busy} wide testid="key-dialog" footer=${html`
     ${row && may && html`<button type="button" class="button bad" disabled=${outer} onClick=${() => ask({ what: 'delete', row })} data-testid="key-delete">${t('delete')}</button>
       <button type="button" class="button" disabled=${outer} onClick=${() => ask({ what: 'rotate', row })} data-testid="key-rotate">${t('key.rotate')}</button>
-      <button type="button" class="button" disabled=${outer} onClick=${() => flip(row)}>${row.is_active ? t('disable') : t('enable')}</button><span class="grow not-phone"></span>`}
+      <button type="button" class="button" disabled=${outer} onClick=${() => flip(row)} data-testid="key-flip">${row.is_active ? t('disable') : t('enable')}</button><span class="grow not-phone"></span>`}
     <button type="button" class="button" onClick=${close}>${may ? t('cancel') : t('close')}</button>
     ${may && html`<button type="submit" form="key-form" class="button main" disabled=${busy} data-testid="key-save">${busy ? t('working') : row ? t('save') : t('key.make')}</button>`}`}>
     <form id="key-form" class="stack" onSubmit=${submit}>

@@ -7,8 +7,9 @@ import { get, post, patch, query, remove } from '../api.js';
 import { param, setParams } from '../router.js';
 import { num, cut, usd, clock } from '../format.js';
 import { Icon, Shape } from '../parts/icons.js';
-import { Ago, Empty, Failure, Waiting, Figure, Copy, usePoll, toastError } from '../parts/bits.js';
+import { Ago, Empty, Failure, Waiting, Figure, Copy, usePoll, toastError, Name } from '../parts/bits.js';
 import { Table } from '../parts/table.js';
+import { useDeed } from '../parts/deed.js';
 import { Dialog, Confirm } from '../parts/float.js';
 import { Meter } from '../parts/spark.js';
 import { KeyDialog } from './key_dialog.js';
@@ -34,12 +35,12 @@ const TICKS = 1e10;
 const Both = ({ today, month }) => html`<div>${today}</div><div class="sub">${month}</div>`;
 
 const columns = (month) => [
-  { name: 'name', width: 'minmax(150px, 1.4fr)', label: t('key.name'), cell: (row) => html`<div class="cut isolate"><button type="button" class="open name" onClick=${() => setParams({ open: row.id }, { push: true })}>${cut(row.name, 80)}</button></div><div class="sub mono cut">${row.display_key}</div>` },
+  { name: 'name', width: 'minmax(150px, 1.4fr)', label: t('key.name'), cell: (row) => html`<div class="cut isolate"><button type="button" class="open name" title=${cut(row.name, 1000)} onClick=${() => setParams({ open: row.id }, { push: true })}>${cut(row.name, 80)}</button></div><div class="sub mono cut">${row.display_key}</div>` },
   { name: 'state', width: '100px', label: t('key.state'), cell: (row) => html`<span class=${`mark ${TONES[stateOf(row)]}`}><${Shape} state=${stateOf(row)} />${t(`keystate.${stateOf(row)}`)}</span>` },
   { name: 'today', width: 'minmax(150px, 1fr)', label: t('key.tightest'), cell: (row) => html`<${Today} row=${row} />` },
   { name: 'chat', width: '96px', end: true, label: t('key.callsboth'), cell: (row) => html`<${Both} today=${num(row.usage_today?.chat_used)} month=${num(month[row.id]?.requests ?? 0)} />` },
   { name: 'usd', width: '96px', end: true, label: t('key.spentboth'), cell: (row) => html`<${Both} today=${usd(row.usage_today?.spent_usd)} month=${usd((month[row.id]?.cost_ticks ?? 0) / TICKS)} />` },
-  { name: 'models', width: 'minmax(90px, 1fr)', label: t('key.models'), cell: (row) => (row.allowed_models.length ? html`<span class="isolate">${cut(row.allowed_models.join(', '), 60)}</span>` : html`<span class="soft">${t('key.allmodels')}</span>`) },
+  { name: 'models', width: 'minmax(90px, 1fr)', label: t('key.models'), cell: (row) => (row.allowed_models.length ? html`<${Name} text=${row.allowed_models.join(', ')} />` : html`<span class="soft">${t('key.allmodels')}</span>`) },
   { name: 'expires', width: '90px', end: true, label: t('key.expires'), cell: (row) => (row.expires_at ? html`<span title=${clock(row.expires_at * 1000, true)}>${clock(row.expires_at * 1000, true).slice(0, 10)}</span>` : html`<span class="soft">${t('time.never')}</span>`) },
   { name: 'used', width: '84px', end: true, label: t('token.used'), cell: (row) => html`<${Ago} ms=${row.last_used_at && row.last_used_at * 1000} none=${t('time.never')} />` },
 ];
@@ -48,7 +49,7 @@ const columns = (month) => [
 export const Secret = ({ made, close }) => html`<${Dialog} title=${t('key.madetitle')} testid="key-secret" footer=${html`<button type="button" class="button main" onClick=${close} data-testid="secret-done">${t('key.saved')}</button>`}>
   <p>${t('key.once')}</p>
   <div class="box ok row secret"><code class="grow" data-testid="secret">${made.key}</code><${Copy} text=${made.key} label=${t('copy')} main /></div>
-  <p class="soft small isolate">${cut(made.name, 80)}</p><//>`;
+  <p class="soft small"><${Name} text=${made.name} /></p><//>`;
 
 export function KeysPage() {
   const { data, error, reload } = usePoll(() => get('/keys'), 5000);
@@ -57,7 +58,7 @@ export function KeysPage() {
   const month = Object.fromEntries((sums.data?.groups || []).map((group) => [group.name, group.sums]));
   const [made, setMade] = useState(null);
   const [asking, setAsking] = useState(null);
-  const [busy, setBusy] = useState(false);
+  const [busy, begin] = useDeed();
   const [text, setText] = useState(param('text'));
   useEffect(() => { setParams({ text }); }, [text]);
   const all = data?.data || [];
@@ -68,11 +69,9 @@ export function KeysPage() {
   const count = (name) => all.filter((row) => stateOf(row) === name).length;
   const sum = (name) => all.reduce((total, row) => total + (row.usage_today?.[name] || 0), 0);
   const close = () => setParams({ open: '', new: '' });
-  const act = async (run) => {
-    if (busy) return;
-    setBusy(true);
-    try { await run(); reload(); } catch (fault) { toastError(fault); } finally { setBusy(false); setAsking(null); }
-  };
+  const act = (run) => begin(async () => {
+    try { await run(); reload(); } catch (fault) { toastError(fault); } finally { setAsking(null); }
+  });
   const flip = (row) => act(async () => {
     await patch(`/keys/${row.id}`, { is_active: !row.is_active });
     toast(t(row.is_active ? 'key.isoff' : 'key.ison', { name: cut(row.name, 40) }), 'ok', { label: t('undo'), run: () => act(() => patch(`/keys/${row.id}`, { is_active: row.is_active })) });

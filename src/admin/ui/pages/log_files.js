@@ -3,7 +3,7 @@
 import { html, useState, useEffect } from '../vendor/mod.js';
 import { t } from '../i18n.js';
 import { get, query } from '../api.js';
-import { bytes, clock, num } from '../format.js';
+import { bytes, clock, num, plain } from '../format.js';
 import { Failure, Waiting, usePoll } from '../parts/bits.js';
 
 const LEVELS = ['error', 'warn', 'info', 'debug', 'trace'];
@@ -13,7 +13,7 @@ const ID = /(req_[0-9a-f]{32})/;
 
 function Line({ text }) {
   const level = text.match(/\| (ERROR|WARN|INFO|DEBUG|TRACE) +\|/)?.[1];
-  return html`<div class=${`logline ${TONE[level] || ''}`}>${text.split(ID).map((part) => (ID.test(part) ? html`<a href=${`/admin/requests?open=${part}`}>${part}</a>` : html`<span class="isolate">${part}</span>`))}</div>`;
+  return html`<div class=${`logline ${TONE[level] || ''}`}>${text.split(ID).map((part) => (ID.test(part) ? html`<a href=${`/admin/requests?open=${part}`}>${part}</a>` : html`<span class="isolate">${plain(part)}</span>`))}</div>`;
 }
 
 export function LogFiles() {

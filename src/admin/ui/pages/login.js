@@ -5,23 +5,21 @@ import { t, LANGUAGES } from '../i18n.js';
 import { session, lang } from '../store.js';
 import { login } from '../api.js';
 import { Field } from '../parts/bits.js';
+import { useDeed } from '../parts/deed.js';
 import { Dialog } from '../parts/float.js';
 
 function LoginForm({ username: fixed }) {
   const [username, setUsername] = useState(fixed || 'admin');
   const [password, setPassword] = useState('');
   const [fault, setFault] = useState(null);
-  const [busy, setBusy] = useState(false);
+  const [busy, begin] = useDeed();
   const [wait, setWait] = useState(0);
   useEffect(() => {
     if (wait <= 0) return undefined;
     const timer = setTimeout(() => setWait(wait - 1), 1000);
     return () => clearTimeout(timer);
   }, [wait]);
-  const submit = async (event) => {
-    event.preventDefault();
-    if (busy || wait > 0) return;
-    setBusy(true);
+  const enter = async () => {
     setFault(null);
     try {
       await login(username, password);
@@ -29,8 +27,11 @@ function LoginForm({ username: fixed }) {
       setFault(error);
       setWait(error.status === 429 ? error.retryAfter || 1 : 0);
       setPassword('');
-      setBusy(false);
     }
+  };
+  const submit = (event) => {
+    event.preventDefault();
+    if (wait <= 0) begin(enter);
   };
   const message = fault && (fault.unreachable ? t('error.unreachable') : fault.message);
   return html`<form class="stack" onSubmit=${submit} data-testid="login">

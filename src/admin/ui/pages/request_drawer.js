@@ -4,7 +4,7 @@ import { html } from '../vendor/mod.js';
 import { t, word } from '../i18n.js';
 import { get } from '../api.js';
 import { num, cut, clock, duration, bytes, ticks } from '../format.js';
-import { Mark, Failure, Waiting, Copy, usePoll, TONE } from '../parts/bits.js';
+import { Mark, Failure, Waiting, Copy, usePoll, TONE, Name } from '../parts/bits.js';
 import { Drawer } from '../parts/float.js';
 
 /** One lane for the gateway, one an attempt, over one axis of time. */
@@ -36,7 +36,7 @@ export function RequestDrawer({ id, close }) {
         ${record.error_message && html`<div class="box bad isolate">${cut(record.error_message, 1200)}</div>`}
         <${Timeline} record=${record} /></section>
       ${record.attempts.length > 0 && html`<section class="stack"><h2>${t('req.attempts')}</h2><div class="over"><table class="plain"><thead><tr><th>#</th><th>${t('req.token')}</th><th>${t('req.outcome')}</th><th class="end">${t('req.status')}</th><th class="end">${t('req.took')}</th></tr></thead><tbody>
-        ${record.attempts.map((one, at) => html`<tr key=${at}><td>${at + 1}</td><td><a class="mono" href=${`/admin/token?open=${one.token_id}`}>${one.token}</a><div class="sub mono cut team" title=${one.team || ''}>${one.team || ''}</div></td>
+        ${record.attempts.map((one, at) => html`<tr key=${at}><td>${at + 1}</td><td><a class="mono" href=${`/admin/token?open=${one.token_id}`}>${one.token}</a><div class="sub team">${one.team && html`<${Name} text=${one.team} kind="mono" />`}</div></td>
           <td><${Mark} group="outcome" value=${one.outcome} />${one.message && html`<div class="sub isolate">${cut(one.message, 300)}</div>`}</td><td class="end">${one.status ?? '–'}</td><td class="end">${duration(one.took_ms)}</td></tr>`)}</tbody></table></div></section>`}
       <section class="stack"><h2>${t('req.candidates')} <span class="unit">${num(record.candidates.length + record.candidates_left_out)}</span></h2>
         ${record.candidates.length === 0 ? html`<p class="soft">${t('req.nocandidates')}</p>` : html`<div class="over"><table class="plain"><thead><tr><th>${t('req.token')}</th><th>${t('req.reason')}</th><th>${t('req.detail')}</th></tr></thead><tbody>
@@ -51,11 +51,11 @@ export function RequestDrawer({ id, close }) {
           <dt>${t('req.total')}</dt><dd class="end">${duration(record.timing.total_ms)}</dd>
           <dt>${t('req.overhead')}</dt><dd class="end">${duration(record.timing.overhead_us / 1000)}</dd></dl></section></div>
       <section class="stack"><h2>${t('req.client')}</h2><dl class="facts">
-        <dt>${t('req.key')}</dt><dd class="isolate">${record.key_id ? html`<a href=${`/admin/keys?open=${record.key_id}`}>${cut(record.key_name, 80)}</a>` : cut(record.key_name, 80) || t('req.nokey')}</dd>
+        <dt>${t('req.key')}</dt><dd class="isolate">${record.key_id ? html`<a href=${`/admin/keys?open=${record.key_id}`}><${Name} text=${record.key_name} /></a>` : record.key_name ? html`<${Name} text=${record.key_name} />` : t('req.nokey')}</dd>
         <dt>${t('req.route')}</dt><dd><code>${record.route}</code>${record.stream ? html` <span class="chip">${t('req.stream')}</span>` : ''}</dd>
-        <dt>${t('req.model')}</dt><dd class="isolate">${cut(record.model, 120)}${record.upstream_model && record.upstream_model !== record.model ? ` → ${record.upstream_model}` : ''}</dd>
+        <dt>${t('req.model')}</dt><dd><${Name} text=${record.model} />${record.upstream_model && record.upstream_model !== record.model && html` → <${Name} text=${record.upstream_model} />`}</dd>
         <dt>${t('req.address')}</dt><dd class="mono">${record.client_ip}</dd>
-        ${record.node && html`<dt>${t('cluster.node')}</dt><dd>${record.node}</dd>`}
+        ${record.node && html`<dt>${t('cluster.node')}</dt><dd><${Name} text=${record.node} /></dd>`}
         <dt>${t('req.bytes')}</dt><dd>${bytes(record.bytes_in)} ↑ · ${bytes(record.bytes_out)} ↓</dd></dl></section>`}
   <//>`;
 }

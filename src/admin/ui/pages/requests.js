@@ -7,7 +7,7 @@ import { get, query } from '../api.js';
 import { param, paramList, setParams } from '../router.js';
 import { num, cut, clock, ticks, span, short } from '../format.js';
 import { Icon } from '../parts/icons.js';
-import { Mark, Empty, Failure, Waiting } from '../parts/bits.js';
+import { Mark, Empty, Failure, Waiting, Name } from '../parts/bits.js';
 import { Table } from '../parts/table.js';
 import { rowSource } from '../parts/rows.js';
 import { RequestDrawer } from './request_drawer.js';
@@ -22,8 +22,8 @@ const columns = () => [
   { name: 'time', width: '72px', label: t('req.time'), cell: (row) => html`<button type="button" class="open" title=${clock(row.time_ms, true)} onClick=${() => setParams({ open: row.id }, { push: true })}>${clock(row.time_ms)}</button>` },
   { name: 'outcome', width: 'minmax(140px, 1.1fr)', label: t('req.outcome'), cell: (row) => html`<${Mark} group="outcome" value=${row.outcome} />${row.error_code && html`<div class="sub mono cut">${row.error_code}</div>`}` },
   { name: 'status', width: '52px', end: true, label: t('req.status'), cell: (row) => row.status },
-  { name: 'model', width: 'minmax(100px, 1fr)', label: t('req.model'), cell: (row) => html`<div class="cut isolate">${cut(row.model, 60) || '–'}</div>${row.upstream_model && row.upstream_model !== row.model && html`<div class="sub cut">${cut(row.upstream_model, 60)}</div>`}` },
-  { name: 'key', width: 'minmax(90px, 0.8fr)', label: t('req.key'), cell: (row) => html`<span class="isolate">${cut(row.key_name, 40) || html`<span class="soft">${t('req.nokey')}</span>`}</span>` },
+  { name: 'model', width: 'minmax(100px, 1fr)', label: t('req.model'), cell: (row) => html`<div>${row.model ? html`<${Name} text=${row.model} />` : '–'}</div>${row.upstream_model && row.upstream_model !== row.model && html`<div class="sub"><${Name} text=${row.upstream_model} /></div>`}` },
+  { name: 'key', width: 'minmax(90px, 0.8fr)', label: t('req.key'), cell: (row) => (row.key_name ? html`<${Name} text=${row.key_name} />` : html`<span class="soft">${t('req.nokey')}</span>`) },
   { name: 'token', width: 'minmax(116px, 1fr)', label: t('req.token'), cell: (row) => (row.attempts.length ? html`<div class="mono cut">${row.attempts.at(-1).token}</div>${row.attempts.length > 1 && html`<div class="sub warn">${t('req.tries', { n: row.attempts.length })}</div>`}` : html`<span class="soft">–</span>`) },
   { name: 'first', width: '72px', end: true, label: t('req.first'), cell: (row) => html`<${Ms} ms=${row.timing.upstream_first_byte_ms} />` },
   { name: 'total', width: '64px', end: true, label: t('req.total'), cell: (row) => html`<${Ms} ms=${row.timing.total_ms} />` },
@@ -58,7 +58,7 @@ export function RequestsPage() {
     const timer = setTimeout(() => setParams({ text }), 200);
     return () => clearTimeout(timer);
   }, [text]);
-  const { total, loaded, error } = source.state.value;
+  const { life, total, loaded, error } = source.state.value;
   const chosen = paramList('outcome');
   const reset = () => { setText(''); setParams({ outcome: '', text: '', model: '', key: '', token: '', since: '' }); };
   const opened = param('open');
@@ -78,7 +78,7 @@ export function RequestsPage() {
     ${!loaded && html`<${Waiting} />`}
     ${loaded && total === 0 && !error && (Object.values(filters).some(Boolean) ? html`<${Empty} title=${t('nothing')}><button type="button" class="button" onClick=${reset}>${t('reset')}</button><//>`
       : html`<${Empty} title=${t('req.empty')}><p>${t('req.emptyhint')}</p><a class="button main" href="/chat">${t('page.chat')}</a><//>`)}
-    ${loaded && total > 0 && html`<${Table} testid="requests" label=${t('page.requests')} columns=${columns()} total=${total} rowAt=${source.at} idOf=${(row) => row.id} opened=${opened}
+    ${loaded && total > 0 && html`<${Table} testid="requests" label=${t('page.requests')} columns=${columns()} total=${total} rowAt=${source.at} idOf=${(row) => row.id} opened=${opened} life=${life}
       open=${(row) => setParams({ open: row.id }, { push: true })} needs=${(from, to) => { view.current = [from, to]; source.need(to); }} minWidth="1000px"
       foot=${html`<span>${t('req.count', { n: num(total) })}</span><span>${paused ? t('req.paused') : t('live')}</span>`} />`}
     ${opened && html`<${RequestDrawer} id=${opened} key=${opened} close=${() => setParams({ open: '' })} />`}

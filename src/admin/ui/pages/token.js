@@ -7,7 +7,7 @@ import { get, query } from '../api.js';
 import { param, paramList, setParams } from '../router.js';
 import { num, cut } from '../format.js';
 import { Icon } from '../parts/icons.js';
-import { Mark, Ago, Left, Empty, Failure, Waiting, LiveClock, usePoll } from '../parts/bits.js';
+import { Mark, Ago, Left, Empty, Failure, Waiting, LiveClock, usePoll, Name } from '../parts/bits.js';
 import { Table } from '../parts/table.js';
 import { rowSource } from '../parts/rows.js';
 import { TokenDrawer } from './token_drawer.js';
@@ -29,16 +29,16 @@ const LIVE_MS = 2000;
 const columns = (chosen, toggle, all) => [
   { name: 'choose', width: '20px', label: html`<input type="checkbox" aria-label=${t('token.chooseall')} checked=${all.checked} indeterminate=${all.some} onChange=${all.toggle} />`, cell: (row) => html`<input type="checkbox" aria-label=${`${t('token.choose')} ${row.token}`} checked=${chosen.has(row.id)} onChange=${() => toggle(row.id)} />` },
   { name: 'token', width: 'minmax(140px, 1.3fr)', label: t('token.token'), sort: 'label', cell: (row) => html`<div class="cut"><button type="button" class="open" onClick=${() => setParams({ open: row.id }, { push: true })}>${row.token}</button></div>
-    ${row.label && html`<div class="sub cut isolate">${cut(row.label, 80)}</div>`}` },
+    ${row.label && html`<div class="sub"><${Name} text=${row.label} /></div>`}` },
   { name: 'state', width: 'minmax(150px, 1.2fr)', label: t('token.state'), cell: (row) => html`<div class="row tight"><${Mark} group="state" value=${row.state} />${row.until_ms && html` <span class="soft"><${Left} ms=${row.until_ms} /></span>`}</div>
     ${(row.cause || row.model_cooling.length > 0) && html`<div class="sub cut" title=${cut(row.detail, 300)}>${row.cause ? word('cause', row.cause) : t('token.restsfor', { n: row.model_cooling.length })}</div>`}` },
-  { name: 'pool', width: 'minmax(104px, 1fr)', label: t('token.pool'), cell: (row) => html`<div>${word('pool', row.pool)}</div><div class="sub cut mono" title=${row.team || ''}>${row.team || t('token.noteam')}</div>` },
+  { name: 'pool', width: 'minmax(104px, 1fr)', label: t('token.pool'), cell: (row) => html`<div>${word('pool', row.pool)}</div><div class="sub">${row.team ? html`<${Name} text=${row.team} kind="mono" />` : t('token.noteam')}</div>` },
   { name: 'quota', width: '96px', label: t('token.tightest'), cell: (row) => (row.tightest ? html`<div class="sub cut" title=${`${row.tightest.model}: ${meterName(row.tightest)}`}>${meterSays(row.tightest)}</div><${QuotaBar} meter=${row.tightest} label=${`${row.tightest.model}: ${meterName(row.tightest)}`} />` : html`<span class="soft">–</span>`) },
   { name: 'hour', width: '80px', label: t('token.hour'), cell: (row) => html`<${LastHour} id=${row.id} />` },
   { name: 'uses', width: '72px', end: true, label: t('token.uses'), sort: 'use_count', cell: (row) => html`<div>${num(row.use_count)}</div>${row.in_flight > 0 && html`<div class="sub strong">${t('token.inflightn', { n: row.in_flight })}</div>`}` },
   { name: 'fails', width: '52px', end: true, label: t('token.fails'), sort: 'fail_count', cell: (row) => html`<span class=${row.fail_count ? 'bad' : 'soft'}>${num(row.fail_count)}</span>` },
   { name: 'used', width: '80px', end: true, label: t('token.used'), sort: 'last_used', cell: (row) => html`<${Ago} ms=${row.last_used_ms} none=${t('time.never')} />` },
-  { name: 'note', width: 'minmax(80px, 1fr)', label: t('token.note'), cell: (row) => html`<span class="soft isolate">${row.tags.map((tag) => html`<span class="chip">${cut(tag, 24)}</span> `)}${cut(row.note, 80)}</span>` },
+  { name: 'note', width: 'minmax(80px, 1fr)', label: t('token.note'), cell: (row) => html`<span class="soft isolate" title=${cut([...row.tags, row.note].join(' · '), 1000)}>${row.tags.map((tag) => html`<span class="chip isolate">${cut(tag, 24)}</span> `)}${cut(row.note, 80)}</span>` },
 ];
 
 function useRows(filters) {
@@ -73,7 +73,7 @@ function Filters({ counts }) {
       <input class="input" type="search" data-search placeholder=${t('token.search')} value=${param('text')} onInput=${(e) => setParams({ text: e.target.value })} data-testid="token-search" /></label>
     ${POOLS.filter((pool) => pools.includes(pool) || counts?.pools.some((one) => one.pool === pool && one.total)).map((pool) => html`
       <button type="button" class="button small" aria-pressed=${String(pools.includes(pool))} onClick=${() => flip(pool)}>${word('pool', pool)} <span class="unit">${num(counts?.pools.find((one) => one.pool === pool)?.total)}</span></button>`)}
-    ${param('team') && html`<span class="chip info">${t('token.team')} ${cut(param('team'), 20)}</span>`}
+    ${param('team') && html`<span class="chip info" title=${cut(param('team'), 300)}>${t('token.team')} ${cut(param('team'), 20)}</span>`}
     ${filtered ? html`<button type="button" class="button small quiet" onClick=${() => setParams({ state: '', pool: '', text: '', team: '' })} data-testid="reset">${t('reset')}</button>` : null}
   </div>`;
 }
@@ -81,7 +81,7 @@ function Filters({ counts }) {
 export function TokenPage() {
   const filters = { state: param('state'), pool: param('pool'), text: param('text'), team: param('team'), sort: param('sort') || 'created' };
   const { source, view } = useRows(filters);
-  const { version, total, loaded, error } = source.state.value;
+  const { version, life, total, loaded, error } = source.state.value;
   const counts = usePoll(() => get('/tokens/counts'), LIVE_MS);
   useActivity(() => source.held().slice(...view.current));
   const chosen = useSignal(new Set());
@@ -111,7 +111,7 @@ export function TokenPage() {
       ${isAdmin() && html`<button type="button" class="button main" onClick=${() => setParams({ add: '1' })}>${t('token.add')}</button>`}
       <code class="box">XAI_API_KEY=xai-… grok2api</code><//>`}
     ${loaded && !none && total === 0 && !error && html`<${Empty} title=${t('nothing')}><button type="button" class="button" onClick=${() => setParams({ state: '', pool: '', text: '', team: '' })}>${t('reset')}</button><//>`}
-    ${loaded && total > 0 && html`<${Table} testid="tokens" label=${t('page.token')} columns=${columns(chosen.value, toggle, all)} total=${total} minWidth="1020px" above=${400} stamp=${stampOf(chosen.value)}
+    ${loaded && total > 0 && html`<${Table} testid="tokens" label=${t('page.token')} columns=${columns(chosen.value, toggle, all)} total=${total} minWidth="1020px" above=${400} stamp=${stampOf(chosen.value)} life=${life}
       rowAt=${source.at} idOf=${(row) => row.id} opened=${opened} open=${(row) => setParams({ open: row.id }, { push: true })}
       needs=${(from, to) => { view.current = [from, to]; source.need(to); }} sort=${filters.sort} onSort=${(sort) => setParams({ sort })}
       foot=${html`<span data-testid="count">${t('token.count', { n: num(total) })}</span><${LiveClock} />`} />`}

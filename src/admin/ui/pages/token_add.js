@@ -5,6 +5,7 @@ import { t, word } from '../i18n.js';
 import { admin, query } from '../api.js';
 import { num, cut } from '../format.js';
 import { Field, Failure } from '../parts/bits.js';
+import { useDeed } from '../parts/deed.js';
 import { Dialog } from '../parts/float.js';
 
 const SHOWN = 300;
@@ -26,14 +27,11 @@ export function TokenAdd({ close, done }) {
   const [text, setText] = useState('');
   const [file, setFile] = useState(null);
   const [pool, setPool] = useState('');
-  const [busy, setBusy] = useState(false);
+  const [busy, begin] = useDeed();
   const [fault, setFault] = useState(null);
   const [report, setReport] = useState(null);
   const lines = text.split('\n').filter((line) => line.trim() && !line.trim().startsWith('#')).length;
-  const submit = async (event) => {
-    event.preventDefault();
-    if (busy || (!file && !lines)) return;
-    setBusy(true);
+  const take = async () => {
     setFault(null);
     setReport(null);
     try {
@@ -41,7 +39,11 @@ export function TokenAdd({ close, done }) {
       setText('');
       setFile(null);
       done();
-    } catch (error) { setFault(error); } finally { setBusy(false); }
+    } catch (error) { setFault(error); }
+  };
+  const submit = (event) => {
+    event.preventDefault();
+    if (file || lines) begin(take);
   };
   const drop = (event) => { event.preventDefault(); const one = event.dataTransfer?.files?.[0]; if (one) setFile(one); };
   return html`<${Dialog} title=${t('token.add')} close=${close} busy=${busy} wide testid="token-add" footer=${html`

@@ -7,6 +7,7 @@ import { isAdmin, toast } from '../store.js';
 import { get, post, patch } from '../api.js';
 import { navigate } from '../router.js';
 import { num } from '../format.js';
+import { useDeed } from '../parts/deed.js';
 import { Confirm } from '../parts/float.js';
 import { toastError } from '../parts/bits.js';
 
@@ -26,6 +27,8 @@ const isOver = (job) => ['stopped', 'completed', 'failed'].includes(job.status);
 export function TokenBatch({ ids, clear, done }) {
   const [at, setAt] = useState(null);
   const [asking, setAsking] = useState(false);
+  const [, begin] = useDeed();
+  const [, halt] = useDeed();
   const job = useRef(null);
   const left = useRef(false);
   useEffect(() => () => { left.current = true; }, []);
@@ -42,7 +45,7 @@ export function TokenBatch({ ids, clear, done }) {
     }
     return { id, did: counts.done, failed: counts.failed, isWhole: one.status === 'completed' };
   };
-  const run = async (name, list = ids, isUndo = false) => {
+  const run = (name, list = ids, isUndo = false) => begin(async () => {
     const deed = DEEDS[name];
     job.current = null;
     setAsking(false);
@@ -63,16 +66,16 @@ export function TokenBatch({ ids, clear, done }) {
     } finally {
       if (!left.current) { setAt(null); done(); }
     }
-  };
-  const stop = () => post(`/jobs/${job.current}/stop`).catch(toastError);
+  });
+  const stop = () => halt(() => post(`/jobs/${job.current}/stop`).catch(toastError));
   if (at) {
     return html`<div class="batch" role="status" data-testid="batch-progress"><span>${t(`token.doing.${at.name}`)} ${num(at.count)} / ${num(at.of)}</span><progress max=${at.of} value=${at.count} aria-label=${t('working')} />
       ${at.id && html`<button type="button" class="button small" onClick=${stop} data-testid="batch-stop">${t('stop')}</button><a class="small" href=${`/admin/jobs?open=${at.id}`} data-testid="batch-job">${t('token.jobopen')}</a>`}</div>`;
   }
   return html`<div class="batch" data-testid="batch"><strong>${t('token.chosen', { n: num(ids.length) })}</strong>
     ${isAdmin() && html`
-      <button type="button" class="button small" onClick=${() => run('refresh')}>${t('token.refresh')}</button>
-      <button type="button" class="button small" onClick=${() => run('clear')}>${t('token.clear')}</button>
+      <button type="button" class="button small" onClick=${() => run('refresh')} data-testid="batch-refresh">${t('token.refresh')}</button>
+      <button type="button" class="button small" onClick=${() => run('clear')} data-testid="batch-clear">${t('token.clear')}</button>
       <button type="button" class="button small" onClick=${() => run('enable')}>${t('enable')}</button>
       <button type="button" class="button small" onClick=${() => run('disable')} data-testid="batch-disable">${t('disable')}</button>
       <button type="button" class="button small bad" onClick=${() => setAsking(true)} data-testid="batch-delete">${t('delete')}</button>`}

@@ -27,7 +27,7 @@ export function Changes({ id, at }) {
     ${shown?.length > 0 && html`<ol class="changes">${shown.map((change) => html`<li key=${`${change.time_ms} ${change.event} ${change.version}`}>
       <span class=${`mark ${TONE[change.event] || 'off'}`}><${Shape} state=${SHAPE[change.event] || 'active'} />${change.event === 'updated' && change.state === 'active' ? t('token.change.on') : word('token.change', change.event)}</span>
       <span class="grow"><span>${change.cause ? word('cause', change.cause) : ''}</span> <span class="soft">${[scope(change), change.until_ms && t('token.change.until', { date: clock(change.until_ms, true) }), change.node].filter(Boolean).join(' · ')}</span>
-        ${change.detail && html`<span class="sub isolate" title=${change.detail}>${cut(change.detail, 160)}</span>`}</span>
+        ${change.detail && html`<span class="sub isolate" title=${cut(change.detail, 1000)}>${cut(change.detail, 160)}</span>`}</span>
       <span class="small soft"><${Ago} ms=${change.time_ms} /></span></li>`)}</ol>`}
     ${data && !isWhole && data.changes.length > FEW && html`<div><button type="button" class="button small" onClick=${() => setWhole(true)}>${t('token.changesall', { n: num(data.changes.length) })}</button></div>`}
     ${data?.unanswered.length > 0 && html`<p class="small soft">${t('token.changesleft', { nodes: data.unanswered.join(', ') })}</p>`}

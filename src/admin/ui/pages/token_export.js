@@ -5,17 +5,15 @@ import { t } from '../i18n.js';
 import { admin } from '../api.js';
 import { num } from '../format.js';
 import { Field, Failure } from '../parts/bits.js';
+import { useDeed } from '../parts/deed.js';
 import { Dialog } from '../parts/float.js';
 
 export function TokenExport({ ids, close }) {
   const [form, setForm] = useState({ password: '', passphrase: '', plain: false });
   const [fault, setFault] = useState(null);
-  const [busy, setBusy] = useState(false);
+  const [busy, begin] = useDeed();
   const set = (name) => (event) => setForm({ ...form, [name]: event.target.value });
-  const submit = async (event) => {
-    event.preventDefault();
-    if (busy) return;
-    setBusy(true);
+  const save = async () => {
     setFault(null);
     try {
       const answer = await admin('POST', '/tokens/export', { ...form, passphrase: form.plain ? undefined : form.passphrase, ids: ids.length ? ids : undefined });
@@ -27,9 +25,10 @@ export function TokenExport({ ids, close }) {
       link.click();
       setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
       close();
-    } catch (error) { setFault(error); setBusy(false); }
+    } catch (error) { setFault(error); }
   };
-  return html`<${Dialog} title=${t('export.title')} close=${close} busy=${busy} testid="token-export" footer=${html`<button type="button" class="button" onClick=${close}>${t('cancel')}</button><button type="submit" form="export" class="button main" disabled=${busy}>${busy ? t('working') : t('token.export')}</button>`}>
+  const submit = (event) => { event.preventDefault(); begin(save); };
+  return html`<${Dialog} title=${t('export.title')} close=${close} busy=${busy} testid="token-export" footer=${html`<button type="button" class="button" onClick=${close}>${t('cancel')}</button><button type="submit" form="export" class="button main" disabled=${busy} data-testid="export-go">${busy ? t('working') : t('token.export')}</button>`}>
     <p>${ids.length ? t('export.some', { n: num(ids.length) }) : t('export.all')}</p>
     <form id="export" class="stack" onSubmit=${submit}>
       <${Field} label=${t('export.password')} fault=${fault?.param === 'password' ? fault.message : ''} control=${(about) => html`<input class="input" type="password" ...${about} autocomplete="current-password" required value=${form.password} onInput=${set('password')} />`} />

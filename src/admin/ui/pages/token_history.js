@@ -4,8 +4,8 @@ import { html, signal, useEffect } from '../vendor/mod.js';
 import { t } from '../i18n.js';
 import { offers } from '../store.js';
 import { get, query } from '../api.js';
-import { countdown, cut, num } from '../format.js';
-import { Failure, Waiting, usePoll } from '../parts/bits.js';
+import { countdown, num } from '../format.js';
+import { Failure, Waiting, usePoll, Name } from '../parts/bits.js';
 import { MiniSpark, QuotaBar, meterName, meterSays } from '../parts/quota.js';
 
 const EVERY = 6000;
@@ -65,7 +65,7 @@ export function Quotas({ id }) {
   if (!data) return html`<${Waiting} />`;
   if (!data.meters.length) return html`<p class="soft">${t(data.team ? 'token.noquotas' : 'token.noquotasyet')}</p>`;
   const models = [...new Set(data.meters.map((meter) => meter.model))];
-  return html`<div class="quotas" data-testid="quotas">${models.map((model) => html`<section key=${model}><h3 class="isolate">${cut(model, 60)}</h3>
+  return html`<div class="quotas" data-testid="quotas">${models.map((model) => html`<section key=${model}><h3><${Name} text=${model} /></h3>
     ${data.meters.filter((meter) => meter.model === model).map((meter) => html`<div class="quota" key=${`${meter.kind}${meter.window_ms}`}><span>${meterName(meter)}</span><${QuotaBar} meter=${meter} label=${`${model}: ${meterName(meter)}`} /><span class="end">${meterSays(meter)}${meter.next_release_ms && meter.used >= meter.limit ? html` <span class="soft">${countdown(meter.next_release_ms)}</span>` : null}</span></div>`)}</section>`)}
     ${data.left_out > 0 && html`<p class="small soft">${t('token.moremeters', { n: num(data.left_out) })}</p>`}</div>`;
 }

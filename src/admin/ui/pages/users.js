@@ -7,7 +7,8 @@ import { get, post, query } from '../api.js';
 import { param, setParams } from '../router.js';
 import { num, cut, clock } from '../format.js';
 import { Icon } from '../parts/icons.js';
-import { Ago, Copy, Empty, Failure, Field, Waiting, usePoll, toastError } from '../parts/bits.js';
+import { Ago, Copy, Empty, Failure, Field, Waiting, usePoll, toastError, Name } from '../parts/bits.js';
+import { useDeed } from '../parts/deed.js';
 import { Dialog, Confirm } from '../parts/float.js';
 
 function Told({ password, close }) {
@@ -17,15 +18,15 @@ function Told({ password, close }) {
 
 function AddUser({ close, done }) {
   const [form, setForm] = useState({ username: '', role: 'viewer', password: '' });
-  const [busy, setBusy] = useState(false);
+  const [busy, begin] = useDeed();
   const [fault, setFault] = useState(null);
   const set = (name) => (event) => setForm({ ...form, [name]: event.target.value });
-  const submit = async (event) => {
+  const submit = (event) => {
     event.preventDefault();
-    if (busy) return;
-    setBusy(true);
-    setFault(null);
-    try { done(await post('/users', { username: form.username, role: form.role, ...(form.password ? { password: form.password } : {}) })); } catch (error) { setFault(error); setBusy(false); }
+    begin(async () => {
+      setFault(null);
+      try { done(await post('/users', { username: form.username, role: form.role, ...(form.password ? { password: form.password } : {}) })); } catch (error) { setFault(error); }
+    });
   };
   return html`<${Dialog} title=${t('user.add')} close=${close} busy=${busy} testid="user-dialog" footer=${html`<button type="button" class="button" onClick=${close} disabled=${busy}>${t('cancel')}</button><button type="submit" form="user-form" class="button main" disabled=${busy || !form.username.trim()} data-testid="user-save">${busy ? t('working') : t('user.add')}</button>`}>
     <form id="user-form" class="stack" onSubmit=${submit}>
@@ -47,9 +48,9 @@ function Audit() {
     ${error && html`<${Failure} error=${error} retry=${reload} />`}
     ${data?.items.length === 0 && html`<${Empty} title=${t('nothing')} />`}
     ${data?.items.length > 0 && html`<div class="over" tabindex="0" role="region" aria-label=${t('audit.title')}><table class="plain trail" data-testid="audit"><thead><tr><th>${t('req.time')}</th><th>${t('audit.who')}</th><th>${t('audit.what')}</th><th>${t('audit.on')}</th><th>${t('audit.change')}</th></tr></thead><tbody>
-      ${data.items.map((one) => html`<tr key=${one.id}><td title=${clock(one.time_ms, true)}><${Ago} ms=${one.time_ms} /></td><td class="isolate">${cut(one.who, 40)}<div class="sub">${one.from || 'NATS'}${one.node ? ` · ${one.node}` : ''}</div></td><td class="mono">${one.action}</td>
-        <td class="isolate">${one.count > 0 && html`<span class="mono">${cut(one.ids[0], 44)}</span>${one.count > 1 && html` <span class="soft">+${num(one.count - 1)}</span>`}`}${one.details && html`<div class="sub">${cut(one.details, 120)}</div>`}</td>
-        <td class="isolate diff">${one.changes.map((change) => html`<div key=${change.field}><span class="soft">${change.field}</span> <span class="minus">${cut(change.before, 60) || '∅'}</span> → <span class="plus">${cut(change.after, 60) || '∅'}</span></div>`)}</td></tr>`)}</tbody></table></div>
+      ${data.items.map((one) => html`<tr key=${one.id}><td title=${clock(one.time_ms, true)}><${Ago} ms=${one.time_ms} /></td><td><${Name} text=${one.who} /><div class="sub">${one.from || 'NATS'}${one.node ? ` · ${one.node}` : ''}</div></td><td class="mono">${one.action}</td>
+        <td class="isolate">${one.count > 0 && html`<span class="mono">${cut(one.ids[0], 44)}</span>${one.count > 1 && html` <span class="soft">+${num(one.count - 1)}</span>`}`}${one.details && html`<div class="sub" title=${cut(one.details, 1000)}>${cut(one.details, 120)}</div>`}</td>
+        <td class="isolate diff">${one.changes.map((change) => html`<div key=${change.field}><span class="soft">${change.field}</span> <span class="minus isolate" title=${cut(change.before, 1000)}>${cut(change.before, 60) || '∅'}</span> → <span class="plus isolate" title=${cut(change.after, 1000)}>${cut(change.after, 60) || '∅'}</span></div>`)}</td></tr>`)}</tbody></table></div>
       <p class="small soft">${t('audit.count', { n: num(data.total) })}</p>`}
   </section>`;
 }
@@ -59,21 +60,20 @@ export function UsersPage() {
   const [adding, setAdding] = useState(false);
   const [told, setTold] = useState('');
   const [asking, setAsking] = useState(null);
-  const [busy, setBusy] = useState(false);
-  const act = async (path, body, words) => {
-    setBusy(true);
-    try { const answer = await post(path, body); if (answer.password) setTold(answer.password); else toast(words); setAsking(null); users.reload(); } catch (error) { toastError(error); } finally { setBusy(false); }
-  };
+  const [busy, begin] = useDeed();
+  const act = (path, body, words) => begin(async () => {
+    try { const answer = await post(path, body); if (answer.password) setTold(answer.password); else toast(words); setAsking(null); users.reload(); } catch (error) { toastError(error); }
+  });
   return html`<div class="page" data-ready=${users.data ? 'true' : undefined}>
     <div class="head"><h1>${t('page.users')}</h1>${isAdmin() && html`<button type="button" class="button main" onClick=${() => setAdding(true)} data-testid="user-add"><${Icon} name="plus" size=${16} />${t('user.add')}</button>`}</div>
     ${users.error && html`<${Failure} error=${users.error} retry=${users.reload} />`}
     ${!users.data && !users.error && html`<${Waiting} />`}
     ${users.data && html`<section class="card over" tabindex="0" role="region" aria-label=${t('page.users')}><table class="plain people" data-testid="users"><thead><tr><th>${t('user.name')}</th><th>${t('user.role')}</th><th class="end">${t('user.sessions')}</th><th>${t('user.since')}</th><th><span class="hidden-text">${t('user.actions')}</span></th></tr></thead><tbody>
-      ${users.data.items.map((user) => html`<tr key=${user.username}><td class="isolate"><strong>${cut(user.username, 64)}</strong>${user.is_first && html` <span class="chip">${t('user.configured')}</span>`}${user.username === session.value.username && html` <span class="chip info">${t('user.you')}</span>`}</td>
+      ${users.data.items.map((user) => html`<tr key=${user.username}><td class="isolate"><strong><${Name} text=${user.username} /></strong>${user.is_first && html` <span class="chip">${t('user.configured')}</span>`}${user.username === session.value.username && html` <span class="chip info">${t('user.you')}</span>`}</td>
         <td class="whole">${word('role', user.role)}</td><td class="end">${num(user.sessions)}</td><td class="whole"><${Ago} ms=${user.created_ms} /></td>
         <td class="end">${isAdmin() && !user.is_first && html`<span class="row tight">
           <button type="button" class="button small" disabled=${busy} onClick=${() => act('/users/patch', { username: user.username, role: user.role === 'admin' ? 'viewer' : 'admin' }, t('user.changed'))} data-testid="user-flip">${t(user.role === 'admin' ? 'user.toviewer' : 'user.toadmin')}</button>
-          <button type="button" class="button small" disabled=${busy} onClick=${() => setAsking({ user, what: 'password' })}>${t('user.newpassword')}</button>
+          <button type="button" class="button small" disabled=${busy} onClick=${() => setAsking({ user, what: 'password' })} data-testid="user-password">${t('user.newpassword')}</button>
           <button type="button" class="button small bad" disabled=${busy} onClick=${() => setAsking({ user, what: 'delete' })} data-testid="user-delete">${t('delete')}</button></span>`}</td></tr>`)}</tbody></table></section>`}
     <${Audit} />
     ${adding && html`<${AddUser} close=${() => setAdding(false)} done=${(saved) => { setAdding(false); if (saved.password) setTold(saved.password); users.reload(); }} />`}

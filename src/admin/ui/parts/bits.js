@@ -3,7 +3,7 @@
 import { html, useState, useEffect } from '../vendor/mod.js';
 import { t, word } from '../i18n.js';
 import { now, toast } from '../store.js';
-import { clock, rough, countdown } from '../format.js';
+import { clock, rough, countdown, cut, plain } from '../format.js';
 import { Icon, Shape } from './icons.js';
 
 export const TONE = {
@@ -19,6 +19,12 @@ const OUTCOME_SHAPE = { ok: 'active', warn: 'cooling', bad: 'expired', off: 'dis
 export const Mark = ({ group, value }) => html`
   <span class=${`mark ${TONE[value] || 'off'}`}>
     <${Shape} state=${group === 'state' ? value : OUTCOME_SHAPE[TONE[value] || 'off']} />${word(group, value)}</span>`;
+
+/** A name that somebody gave: one line, as long as there is room; more of it in a tooltip. */
+export function Name({ text, most = 200, kind = '' }) {
+  const whole = plain(text);
+  return html`<span class=${`cut isolate ${kind}`} title=${whole.length > 24 ? cut(whole, 1000) : undefined}>${cut(whole, most)}</span>`;
+}
 
 /** "12 s ago", the date in a tooltip. */
 export function Ago({ ms, none = '–' }) {
@@ -69,7 +75,7 @@ export function Failure({ error, retry, title }) {
   const text = error.unreachable ? t('error.unreachable') : error.message;
   return html`<div class="box bad stack tight" role="alert" data-testid="failure">
     ${title && html`<strong>${title}</strong>`}
-    <span>${text}</span>
+    <span class="isolate">${cut(text, 1200)}</span>
     <span class="row wrap small soft">
       ${error.status ? html`<span class="mono">${error.status}${error.code ? ` ${error.code}` : ''}</span>` : null}
       ${error.requestId && html`<span class="mono">${error.requestId}</span><${Copy} text=${error.requestId} />`}

@@ -4,6 +4,7 @@
 import { html, useLayoutEffect, useRef } from '../vendor/mod.js';
 import { t } from '../i18n.js';
 import { toasts, dropToast } from '../store.js';
+import { cut } from '../format.js';
 import { Icon } from './icons.js';
 
 const FOCUSABLE = 'a[href],button:not(:disabled),input:not(:disabled),select:not(:disabled),textarea:not(:disabled),[tabindex]:not([tabindex="-1"])';
@@ -43,7 +44,7 @@ function Float({ kind, title, close, children, footer, wide, busy, testid }) {
   const onMask = (event) => { if (event.target === event.currentTarget) closing.current?.(); };
   return html`<div class="mask" onMouseDown=${onMask}>
     <div class=${`${kind} ${wide ? 'wide' : ''}`} role="dialog" aria-modal="true" aria-label=${title} tabindex="-1" ref=${box} data-testid=${testid}>
-      <header><h2 class="cut">${title}</h2>${close && html`<button type="button" class="button icon quiet" onClick=${() => closing.current()} aria-label=${t('close')}><${Icon} name="close" /></button>`}</header>
+      <header><h2 class="cut" title=${title.length > 40 ? title : undefined}>${title}</h2>${close && html`<button type="button" class="button icon quiet" onClick=${() => closing.current()} aria-label=${t('close')}><${Icon} name="close" /></button>`}</header>
       <div class="body">${children}</div>
       ${footer && html`<footer>${footer}</footer>`}
     </div></div>`;
@@ -61,7 +62,7 @@ export const Confirm = ({ title, children, action, tone = 'bad', run, close, bus
 
 export const Toasts = () => html`<div class="toasts" role="status" aria-live="polite">
   ${toasts.value.map((one) => html`<div class=${`toast ${one.kind}`} key=${one.id}>
-    <span class="grow">${one.text}</span>
-    ${one.action && html`<button type="button" class="button small" data-testid="toast-action" onClick=${() => { one.action.run(); dropToast(one.id); }}>${one.action.label}</button>`}
+    <span class="grow isolate">${cut(one.text, 500)}</span>
+    ${one.action && html`<button type="button" class="button small" data-testid="toast-action" onClick=${() => { if (dropToast(one.id)) one.action.run(); }}>${one.action.label}</button>`}
     <button type="button" class="button icon small quiet" aria-label=${t('close')} onClick=${() => dropToast(one.id)}><${Icon} name="close" size=${14} /></button>
   </div>`)}</div>`;

@@ -8,6 +8,7 @@ import { logout, probe, get } from '../api.js';
 import { duration, rough } from '../format.js';
 import { Icon } from './icons.js';
 import { usePoll, toastError } from './bits.js';
+import { useDeed } from './deed.js';
 import { Dialog, isOpen } from './float.js';
 import { drop } from '../pages/chat_key.js';
 
@@ -96,6 +97,7 @@ function useKeyboard(pages, showHelp) {
 export function Frame({ pages, current, children }) {
   const [drawer, setDrawer] = useState(false);
   const [help, setHelp] = useState(false);
+  const [, begin] = useDeed();
   useKeyboard(pages, () => setHelp(true));
   useLayoutEffect(() => {
     if (!drawer) return undefined;
@@ -104,9 +106,9 @@ export function Frame({ pages, current, children }) {
     document.addEventListener('keydown', esc);
     return () => document.removeEventListener('keydown', esc);
   }, [drawer]);
-  const leave = async () => {
+  const leave = () => begin(async () => {
     try { await logout(); drop(); } catch (error) { if (error.status !== 401) toastError(error); }
-  };
+  });
   return html`<div class=${`frame ${narrowRail.value ? 'narrow' : ''}`}>
     <a class="skip button" href="#main" onClick=${(event) => { event.preventDefault(); document.getElementById('main').focus(); }}>${t('skip')}</a>
     <${Rail} pages=${pages} current=${current} open=${drawer} close=${() => setDrawer(false)} />

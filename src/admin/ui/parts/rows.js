@@ -3,7 +3,7 @@
 import { signal } from '../vendor/mod.js';
 
 /** Of a first page: more than a screen. */
-const FIRST = 60;
+const FIRST = 40;
 /** Of those that follow while somebody scrolls: a page is read between two frames. */
 const NEXT = 200;
 /** Where all are wanted. */
@@ -22,7 +22,7 @@ export function rowSource(load, idOf) {
   let life = 0;
   let resetting = false;
   let again = false;
-  const state = signal({ version: 0, total: 0, loaded: false, error: null });
+  const state = signal({ version: 0, life: 0, total: 0, loaded: false, error: null });
   const tell = (change) => { state.value = { ...state.value, ...change, version: state.value.version + 1 }; };
 
   async function fill() {
@@ -74,7 +74,7 @@ export function rowSource(load, idOf) {
         more = Boolean(page.next_cursor);
         wanted = FIRST;
         busy = false;
-        tell({ total: more ? page.total : items.length, loaded: true, error: null });
+        tell({ life, total: more ? page.total : items.length, loaded: true, error: null });
       }, (error) => {
         if (isOver() || error.name === 'AbortError') return;
         busy = false;
@@ -84,7 +84,7 @@ export function rowSource(load, idOf) {
     /** Loads until this row is held. */
     need(to) {
       // The first page is enough until somebody scrolls.
-      if (to <= FIRST - 20 && items.length >= to) return;
+      if (to <= FIRST && items.length >= to) return;
       wanted = Math.max(wanted, to + LEAD);
       if (more && items.length < wanted && !state.value.error) fill();
     },

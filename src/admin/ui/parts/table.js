@@ -1,6 +1,6 @@
 // A table that draws only the rows in view: a hundred thousand cost as much as twenty.
 
-import { Component, html, useLayoutEffect, useRef, useState, useCallback } from '../vendor/mod.js';
+import { Component, html, useEffect, useLayoutEffect, useRef, useState, useCallback } from '../vendor/mod.js';
 import { t } from '../i18n.js';
 import { lang } from '../store.js';
 
@@ -8,6 +8,8 @@ const HEIGHT = 44;
 const AHEAD = 8;
 /** Drawn anew only when so many rows came into view. */
 const STEP = 4;
+/** Of other rows those in view are drawn at once, the others so much later. */
+const SETTLE_MS = 80;
 
 /**
  * One row. It is drawn anew only when what it shows is another: an element that is kept for the next time would do as well,
@@ -42,9 +44,9 @@ class Line extends Component {
 /**
  * columns: {name, label, width, end, sort, cell(row)}; total rows; rowAt(index) or undefined while it loads;
  * needs(from, to) is told what is in view; open(row) on a click or Enter; stamp changes when cells do while their row
- * does not.
+ * does not; life when the rows are those of another question.
  */
-export function Table({ label, columns, total, rowAt, needs, idOf, open, opened, sort, onSort, foot, testid, minWidth, above = 250, stamp }) {
+export function Table({ label, columns, total, rowAt, needs, idOf, open, opened, sort, onSort, foot, testid, minWidth, above = 250, stamp, life = 0 }) {
   const box = useRef(null);
   const [view, setView] = useState({ first: 0, height: 640 });
   const measure = useCallback(() => {
@@ -59,6 +61,13 @@ export function Table({ label, columns, total, rowAt, needs, idOf, open, opened,
     watch.observe(box.current);
     return () => watch.disconnect();
   }, []);
+  const [settled, setSettled] = useState(life);
+  const drawn = useRef(new Map());
+  useEffect(() => {
+    if (settled === life) return undefined;
+    const timer = setTimeout(() => setSettled(life), SETTLE_MS);
+    return () => clearTimeout(timer);
+  }, [life, settled]);
   const from = Math.max(0, view.first - AHEAD);
   const to = Math.min(total, view.first + STEP + Math.ceil(view.height / HEIGHT) + AHEAD);
   useLayoutEffect(() => { needs?.(from, to); });
@@ -68,8 +77,13 @@ export function Table({ label, columns, total, rowAt, needs, idOf, open, opened,
   const places = STEP + Math.ceil(view.height / HEIGHT) + 2 * AHEAD + 1;
   const stampNow = `${stamp}${lang.value}`;
   const cells = columns.map(({ name, end, cell }) => ({ name, end, cell }));
+  const seenTo = view.first + STEP + Math.ceil(view.height / HEIGHT);
+  const before = drawn.current;
+  drawn.current = new Map();
   for (let index = from; index < to; index += 1) {
-    const row = rowAt(index);
+    const isSeen = index >= view.first && index < seenTo;
+    const row = (!isSeen && settled !== life && before.get(index)) || rowAt(index);
+    if (row) drawn.current.set(index, row);
     if (!row) rows.push(html`<div class="line soft" role="row" key=${`gap-${index % places}`} style=${{ top: `${index * HEIGHT}px`, gridTemplateColumns: template }} aria-rowindex=${index + 2}><span role="cell">…</span></div>`);
     else {
       const id = idOf(row);

@@ -5,12 +5,14 @@ import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { openBrowser } from './cdp.mjs';
+import { hostile } from './hostile.mjs';
 import * as made from './made.mjs';
 import * as others from './pages.mjs';
 import * as tokens from './tokens.mjs';
+import { twice } from './twice.mjs';
 import * as walked from './walked.mjs';
 
-// WHAT: `pages`, `pictures`, `empty` or `nodes`.
+// WHAT: `pages`, `pictures`, `empty`, `nodes`, `twice` or `hostile`.
 const { GATEWAY, GATEWAY_PID, PASSWORD, OUT, CHROMIUM, AXE, WHAT } = process.env;
 const VIEWS = ['/admin/token', '/admin/keys', '/admin/requests', '/admin/jobs', '/admin/datacenter', '/admin/cluster', '/admin/cache', '/admin/cache?tab=video&view=list', '/admin/cache?tab=online', '/admin/config', '/admin/users', '/chat', '/chat?mode=image', '/chat?mode=video'];
 const pages = { ...others, ...tokens, ...made, ...walked };
@@ -130,6 +132,10 @@ await step('login', async () => {
 });
 if (WHAT === 'pages') {
   for (const name of ['tokens', 'batch', 'quotas', 'changes', 'tokensMore', 'keys', 'keysMore', 'chat', 'chatMore', 'requests', 'jobs', 'jobRefused', 'pictures', 'films', 'cache', 'online', 'users', 'long', 'liveLog', 'logFiles', 'datacenter', 'cluster', 'config', 'configTyped', 'keyboard', 'phone', 'skewed', 'session', 'viewer', 'logout']) await step(name, () => pages[name](tools));
+} else if (WHAT === 'twice') {
+  await step('twice', () => twice(tools));
+} else if (WHAT === 'hostile') {
+  await step('hostile names', () => hostile({ ...tools, picture }));
 } else if (WHAT === 'nodes') {
   await step('cacheOfNodes', () => pages.cacheOfNodes(tools));
   await step('nodes', () => pages.nodes({ ...tools, picture }));
