@@ -119,7 +119,7 @@ export async function requests({ page, base }) {
   await page.see(id('empty'));
   await page.choose(id('request-outcome'), 'success');
   await page.see(`${id('requests')} .lines .open`);
-  assert.match(await page.evaluate('location.search'), /outcome=success/);
+  await page.until("location.search.includes('outcome=success')", 'and it stands in the address');
 }
 
 export async function datacenter({ page, base }) {

@@ -5,6 +5,7 @@ import assert from 'node:assert/strict';
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { openBrowser } from './cdp.mjs';
+import * as clauses from './clauses.mjs';
 import { hostile } from './hostile.mjs';
 import * as made from './made.mjs';
 import * as others from './pages.mjs';
@@ -12,10 +13,10 @@ import * as tokens from './tokens.mjs';
 import { twice } from './twice.mjs';
 import * as walked from './walked.mjs';
 
-// WHAT: `pages`, `pictures`, `empty`, `nodes`, `twice` or `hostile`.
+// WHAT: `pages`, `clauses`, `pictures`, `empty`, `nodes`, `twice`, `hostile`, `dies` or `throttled`.
 const { GATEWAY, GATEWAY_PID, PASSWORD, OUT, CHROMIUM, AXE, WHAT } = process.env;
 const VIEWS = ['/admin/token', '/admin/keys', '/admin/requests', '/admin/jobs', '/admin/datacenter', '/admin/cluster', '/admin/cache', '/admin/cache?tab=video&view=list', '/admin/cache?tab=online', '/admin/config', '/admin/users', '/chat', '/chat?mode=image', '/chat?mode=video'];
-const pages = { ...others, ...tokens, ...made, ...walked };
+const pages = { ...others, ...tokens, ...made, ...walked, ...clauses };
 const SIZES = [[1280, 860], [390, 844]];
 mkdirSync(OUT, { recursive: true });
 const axe = readFileSync(AXE, 'utf8');
@@ -132,6 +133,13 @@ await step('login', async () => {
 });
 if (WHAT === 'pages') {
   for (const name of ['tokens', 'batch', 'quotas', 'changes', 'tokensMore', 'keys', 'keysMore', 'chat', 'chatMore', 'requests', 'jobs', 'jobRefused', 'pictures', 'films', 'cache', 'online', 'users', 'long', 'liveLog', 'logFiles', 'datacenter', 'cluster', 'config', 'configTyped', 'keyboard', 'phone', 'skewed', 'session', 'viewer', 'logout']) await step(name, () => pages[name](tools));
+} else if (WHAT === 'clauses') {
+  for (const name of ['filters', 'keysOf', 'jobsMore', 'requestsMore', 'datacenterMore', 'configKeys', 'configExpires', 'chatStreams', 'dialogs', 'narrow']) await step(name, () => pages[name](tools));
+} else if (WHAT === 'throttled') {
+  await step('throttled', () => pages.throttled(tools));
+} else if (WHAT === 'dies') {
+  // Whoever runs this starts it again, at the same address.
+  await step('a node that dies and comes back', () => pages.dies({ ...tools, picture, kill: () => { process.kill(Number(GATEWAY_PID), 'SIGKILL'); console.log('killed'); } }));
 } else if (WHAT === 'twice') {
   await step('twice', () => twice(tools));
 } else if (WHAT === 'hostile') {
@@ -146,15 +154,8 @@ if (WHAT === 'pictures') {
   await step('what lies over the pages', floats);
   await step('cooling', () => pages.cooling(tools));
 }
-if (WHAT === 'empty') await step('bigImport', () => pages.bigImport(tools));
 if (WHAT === 'empty') {
-  await step('the node dies', () => tools.expecting(/ERR_|Failed to load/, async () => {
-    await page.goto(`${GATEWAY}/admin/keys`);
-    await page.ready();
-    process.kill(Number(GATEWAY_PID), 'SIGKILL');
-    await page.see('[data-testid=away]');
-    for (const [width, height] of SIZES) { await page.size(width, height); await picture(`keys-broken-${width}-light-en`); }
-    expected = /./;
-  }));
+  await step('bigImport', () => pages.bigImport(tools));
+  await step('bigBatch', () => pages.bigBatch(tools));
 }
 await browser.close();

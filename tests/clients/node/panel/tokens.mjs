@@ -23,7 +23,7 @@ export async function tokens({ page, base }) {
   // Search and the address bar.
   await page.fill(id('token-search'), `blue${RUN}`);
   await page.until(`/^1 /.test(document.querySelector('${id('count')}')?.innerText || '')`, 'the search finds one');
-  assert.match(await page.evaluate('location.search'), /text=blue/);
+  await page.until("location.search.includes('text=blue')", 'and the address bar follows');
   assert.equal(await page.evaluate('document.querySelectorAll("main img").length'), 0, 'a hostile name is text');
   // The drawer: edit, switch off and on.
   await page.click(`${id('tokens')} .lines .open`);
