@@ -2,6 +2,7 @@
 //! `target/panel/`.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use crate::support::gateway::{API_KEY, PASSWORD};
 use crate::support::nats::NatsServers;
@@ -23,15 +24,23 @@ fn browser() -> Option<(PathBuf, PathBuf)> {
     Some((chromium?, axe))
 }
 
+/// Where pictures go.
+fn pictures() -> PathBuf {
+    Path::new(env!("CARGO_TARGET_TMPDIR")).join("../panel")
+}
+
 async fn walk(gateway: &Gateway, what: &str) {
+    walk_at(gateway.url(), gateway.id(), what).await;
+}
+
+async fn walk_at(url: &str, pid: u32, what: &str) {
     let Some((chromium, axe)) = browser() else { return };
-    let out = Path::new(env!("CARGO_TARGET_TMPDIR")).join("../panel");
-    let pid = gateway.id().to_string();
+    let out = pictures();
     run_plain_node(
         "panel/panel.mjs",
         &[
-            ("GATEWAY", gateway.url()),
-            ("GATEWAY_PID", &pid),
+            ("GATEWAY", url),
+            ("GATEWAY_PID", &pid.to_string()),
             ("PASSWORD", PASSWORD),
             ("OUT", out.to_str().unwrap()),
             ("CHROMIUM", chromium.to_str().unwrap()),
@@ -103,6 +112,54 @@ async fn every_page_does_what_it_is_for() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn every_clause_of_the_pages_holds() {
+    let sim = Sim::with_teams(3).await;
+    let plan = Plan::of(&sim, 3)
+        .set("xai.management_url", sim.url())
+        .set("xai.management_key", "xai-management-simulator");
+    let gateway = plan.start_warm().await;
+    served(&gateway).await;
+    let picture = serde_json::json!({"prompt": "A lighthouse", "n": 1});
+    let client = gateway.as_client(API_KEY);
+    client.post("/v1/images/generations", &picture).await.ok();
+    walk(&gateway, "clauses").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_door_says_how_long_one_who_guesses_has_to_wait() {
+    let sim = Sim::with_teams(1).await;
+    let gateway = Plan::of(&sim, 1).start_warm().await;
+    walk(&gateway, "throttled").await;
+}
+
+/// The walk kills the node under an open form; it comes back at its address.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_dies_is_told_and_so_is_its_return() {
+    if browser().is_none() {
+        return;
+    }
+    let sim = Sim::with_teams(1).await;
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    drop(listener);
+    let mut gateway = Plan::of(&sim, 1).port(port).start_warm().await;
+    let (url, pid) = (gateway.url().to_owned(), gateway.id());
+    let told = pictures().join("told-of-a-death");
+    std::fs::remove_file(&told).ok();
+    let returns = async {
+        gateway.process().wait(Duration::from_secs(200)).await;
+        while !told.exists() {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        gateway.restart().await;
+    };
+    tokio::select! {
+        () = async { tokio::join!(walk_at(&url, pid, "dies"), returns); } => {}
+        () = tokio::time::sleep(Duration::from_secs(300)) => panic!("the page never told of the death"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_pressed_twice_is_done_once() {
     let sim = Sim::with_teams(2).await;
     let gateway = Plan::of(&sim, 2).start_warm().await;
@@ -129,7 +186,7 @@ async fn pages_are_fit_to_look_at_with_little_and_with_much() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_empty_pool_teaches_the_next_step_and_a_dead_node_is_told() {
+async fn an_empty_pool_teaches_the_next_step_and_ten_thousand_lines_come_in() {
     let sim = Sim::with_teams(1).await;
     let gateway = Plan::new(&sim.base_url()).start().await;
     walk(&gateway, "empty").await;

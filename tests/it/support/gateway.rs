@@ -26,6 +26,7 @@ pub struct Plan {
     config: String,
     arguments: Vec<String>,
     program: Option<OsString>,
+    port: u16,
 }
 
 impl Plan {
@@ -41,7 +42,14 @@ impl Plan {
             config: String::new(),
             arguments: Vec::new(),
             program: None,
+            port: 0,
         }
+    }
+
+    /// Listens on this port, also when it is started again.
+    pub fn port(mut self, port: u16) -> Plan {
+        self.port = port;
+        self
     }
 
     /// A gateway in front of the simulator with the keys of its first `count` teams ([`Sim::with_teams`]).
@@ -111,7 +119,7 @@ impl Plan {
             .current_dir(root)
             .arg("--data-dir")
             .arg(&data)
-            .args(["--host", "127.0.0.1", "--port", "0"])
+            .args(["--host", "127.0.0.1", "--port", &self.port.to_string()])
             .args(&self.arguments);
         if !self.base_url.is_empty() {
             command.env("GROK2API__XAI__BASE_URL", &self.base_url);

@@ -107,7 +107,7 @@ export async function viewer({ page, base, password, expecting }) {
 }
 
 export async function requests({ page, base }) {
-  await page.goto(`${base}/admin/requests`);
+  await page.goto(`${base}/admin/requests?outcome=success`);
   await page.ready();
   await page.click(`${id('requests')} .lines .open`);
   await page.see(`${id('request-drawer')} .timeline`);

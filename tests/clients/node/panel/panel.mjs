@@ -14,7 +14,9 @@ import { twice } from './twice.mjs';
 import * as walked from './walked.mjs';
 
 // WHAT: `pages`, `clauses`, `pictures`, `empty`, `nodes`, `twice`, `hostile`, `dies` or `throttled`.
-const { GATEWAY, GATEWAY_PID, PASSWORD, OUT, CHROMIUM, AXE, WHAT } = process.env;
+// ONLY: steps of `pages` or `clauses` to go, when one is being written.
+const { GATEWAY, GATEWAY_PID, PASSWORD, OUT, CHROMIUM, AXE, WHAT, ONLY } = process.env;
+const wanted = (name) => !ONLY || ONLY.split(',').includes(name);
 const VIEWS = ['/admin/token', '/admin/keys', '/admin/requests', '/admin/jobs', '/admin/datacenter', '/admin/cluster', '/admin/cache', '/admin/cache?tab=video&view=list', '/admin/cache?tab=online', '/admin/config', '/admin/users', '/chat', '/chat?mode=image', '/chat?mode=video'];
 const pages = { ...others, ...tokens, ...made, ...walked, ...clauses };
 const SIZES = [[1280, 860], [390, 844]];
@@ -132,14 +134,14 @@ await step('login', async () => {
   await pages.login(tools);
 });
 if (WHAT === 'pages') {
-  for (const name of ['tokens', 'batch', 'quotas', 'changes', 'tokensMore', 'keys', 'keysMore', 'chat', 'chatMore', 'requests', 'jobs', 'jobRefused', 'pictures', 'films', 'cache', 'online', 'users', 'long', 'liveLog', 'logFiles', 'datacenter', 'cluster', 'config', 'configTyped', 'keyboard', 'phone', 'skewed', 'session', 'viewer', 'logout']) await step(name, () => pages[name](tools));
+  for (const name of ['tokens', 'batch', 'quotas', 'changes', 'tokensMore', 'keys', 'keysMore', 'chat', 'chatMore', 'requests', 'jobs', 'jobRefused', 'pictures', 'films', 'cache', 'online', 'users', 'long', 'liveLog', 'logFiles', 'datacenter', 'cluster', 'config', 'configTyped', 'keyboard', 'phone', 'skewed', 'session', 'viewer', 'logout'].filter(wanted)) await step(name, () => pages[name](tools));
 } else if (WHAT === 'clauses') {
-  for (const name of ['filters', 'keysOf', 'jobsMore', 'requestsMore', 'datacenterMore', 'configKeys', 'configExpires', 'chatStreams', 'dialogs', 'narrow']) await step(name, () => pages[name](tools));
+  for (const name of ['filters', 'keysOf', 'jobsMore', 'requestsMore', 'datacenterMore', 'configKeys', 'configExpires', 'chatStreams', 'dialogs', 'narrow'].filter(wanted)) await step(name, () => pages[name](tools));
 } else if (WHAT === 'throttled') {
   await step('throttled', () => pages.throttled(tools));
 } else if (WHAT === 'dies') {
-  // Whoever runs this starts it again, at the same address.
-  await step('a node that dies and comes back', () => pages.dies({ ...tools, picture, kill: () => { process.kill(Number(GATEWAY_PID), 'SIGKILL'); console.log('killed'); } }));
+  // Whoever runs this starts it again, at the same address, when it stands in a file that the page has told of it.
+  await step('a node that dies and comes back', () => pages.dies({ ...tools, picture, kill: () => process.kill(Number(GATEWAY_PID), 'SIGKILL'), told: () => writeFileSync(join(OUT, 'told-of-a-death'), GATEWAY) }));
 } else if (WHAT === 'twice') {
   await step('twice', () => twice(tools));
 } else if (WHAT === 'hostile') {
