@@ -62,6 +62,23 @@ async fn busy() -> (Sim, Gateway) {
     let gateway = plan.start_warm().await;
     served(&gateway).await;
     rested(&sim, &gateway).await;
+    let admin = gateway.admin().await;
+    for (name, limits) in [
+        ("web", serde_json::json!({"chat_limit": 40, "budget_usd": 5})),
+        (
+            "batch jobs",
+            serde_json::json!({"rpm": 600, "budget_usd": 0.01, "allowed_models": ["grok-4*"]}),
+        ),
+        ("left the company", serde_json::json!({"is_active": false})),
+    ] {
+        let mut key = limits;
+        key["name"] = name.into();
+        let made = admin.post("/keys", &key).await.ok().json();
+        let client = gateway.as_client(made["data"]["key"].as_str().unwrap());
+        for n in 0..7 {
+            client.chat(&ask("grok-4.7", &format!("{name} {n}"))).await;
+        }
+    }
     let picture = serde_json::json!({"prompt": "A lighthouse", "n": 3});
     gateway
         .as_client(API_KEY)

@@ -62,6 +62,7 @@ export function usd(value) {
   if (value === null || value === undefined) return '–';
   if (value === 0) return '$0';
   const size = Math.abs(value);
+  if (size < 0.0000005) return '< $0.000001';
   const digits = size >= 100 ? 0 : size >= 0.1 ? 2 : size >= 0.01 ? 3 : size >= 0.0001 ? 4 : 6;
   return `$${value.toFixed(digits)}`;
 }

@@ -67,9 +67,10 @@ function Stats({ status }) {
   const limit = status.limit_mb;
   // To two decimals of a MiB: a few small files are not nothing.
   const size = (one) => (one.count && !one.size_mb ? `< ${bytes(0.01 * MIB)}` : bytes(one.size_mb * MIB));
+  const all = size({ count: status.local_image.count + status.local_video.count, size_mb: both });
   const sum = (one, name) => html`<${Figure} name=${t(`cache.${name}s`)} value=${num(one.count)} note=${size(one)} />`;
   return html`<div class="cards" data-testid="cache-stats">${sum(status.local_image, 'image')}${sum(status.local_video, 'video')}
-    <div class="card figure"><span class="name">${t('cache.room')}</span><span class="value">${bytes(both * MIB)}</span>
+    <div class="card figure"><span class="name">${t('cache.room')}</span><span class="value">${all}</span>
       <${Meter} used=${both} limit=${limit} label=${t('cache.room')} /><span class="small soft">${t('cache.roomnote', { limit: bytes(limit * MIB), share: percent(both, limit) })}</span></div>
     <${Figure} name=${t('cache.downloads')} value=${num(status.downloads)} note=${t('cache.downloadsnote')} /></div>`;
 }

@@ -89,7 +89,7 @@ export function KeysPage() {
         ${['active', 'disabled', 'expired'].map((one) => html`<button type="button" key=${one} class="button small" aria-pressed=${String(state === one)} onClick=${() => setParams({ state: state === one ? '' : one })}>${t(`keystate.${one}`)} <span class="unit">${num(count(one))}</span></button>`)}
         ${(text || state) && html`<button type="button" class="button small quiet" onClick=${() => { setText(''); setParams({ state: '' }); }}>${t('reset')}</button>`}</div>
       ${rows.length ? html`<${Table} testid="keys" label=${t('page.keys')} columns=${columns(month)} stamp=${sums.at} total=${rows.length} rowAt=${(at) => rows[at]} idOf=${(row) => row.id} open=${(row) => setParams({ open: row.id }, { push: true })} opened=${opened?.id} minWidth="1010px" above=${380} foot=${html`<span>${t('key.count', { n: num(rows.length) })}</span>`} />`
-        : html`<${Empty} title=${all.length ? t('nothing') : t('key.empty')}>${!all.length && html`<p>${t('key.emptyhint')}</p>`}<//>`}`}
+        : html`<${Empty} title=${all.length ? t('nothing') : t('key.empty')}>${!all.length && html`<p>${t('key.emptyhint')}</p>${isAdmin() && html`<button type="button" class="button main" onClick=${() => setParams({ new: '1' }, { push: true })}>${t('key.new')}</button>`}`}<//>`}`}
     ${(param('new') || opened) && html`<${KeyDialog} key=${opened?.id || 'new'} row=${opened} close=${close} busy=${busy}
       saved=${(row, isNew) => { reload(); close(); if (isNew) setMade(row); else toast(t('saved')); }} flip=${flip} ask=${setAsking} />`}
     ${asking && html`<${Confirm} title=${t(`key.${asking.what}title`)} action=${t(asking.what === 'delete' ? 'delete' : 'key.rotate')} busy=${busy} close=${() => setAsking(null)}

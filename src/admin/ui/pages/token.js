@@ -101,7 +101,7 @@ export function TokenPage() {
   const none = counts.data?.total === 0;
   return html`<div class="page" data-ready=${loaded && counts.data ? 'true' : undefined} data-version=${version}>
     <div class="head"><h1>${t('page.token')}</h1>
-      ${isAdmin() && !none && html`<button type="button" class="button not-phone" onClick=${() => setExporting(true)} data-testid="export"><${Icon} name="download" size=${16} />${t('token.export')}</button>`}
+      ${isAdmin() && !none && html`<button type="button" class="button" onClick=${() => setExporting(true)} aria-label=${t('token.export')} data-testid="export"><${Icon} name="download" size=${16} /><span class="not-phone">${t('token.export')}</span></button>`}
       ${isAdmin() && html`<button type="button" class="button main" onClick=${() => setParams({ add: '1' }, { push: true })} data-testid="add"><${Icon} name="plus" size=${16} />${t('token.add')}</button>`}</div>
     ${counts.data && !none && html`<${PoolStrip} counts=${counts.data} />`}
     ${!none && html`<${Filters} counts=${counts.data} />`}

@@ -2,6 +2,7 @@
 
 import assert from 'node:assert/strict';
 import { NASTY, RUN, id } from './marks.mjs';
+import { COUNTED, pressed } from './twice.mjs';
 
 export async function login({ page, password, expecting }) {
   await expecting(/401/, async () => {
@@ -301,8 +302,8 @@ export async function session({ page, base, password, expecting }) {
     await page.click(id('key-save'));
     await page.see(id('login-again'));
     await page.fill(`${id('login-again')} input[name=password]`, password);
-    await page.click(`${id('login-again')} button[type=submit]`);
-    await page.gone(id('login-again'));
+    await page.evaluate(COUNTED);
+    await pressed(page)(`${id('login-again')} button[type=submit]`, ['POST /login'], () => page.gone(id('login-again')));
   });
   assert.equal(await page.evaluate(`document.querySelector('${id('key-name')}').value`), 'typed before the session ended');
   await page.click(id('key-save'));
@@ -329,7 +330,8 @@ export async function nodes({ page, base, picture }) {
   const other = `[...document.querySelectorAll('${id('node')}')].find((one) => one.innerText.includes('node1'))`;
   await page.evaluate(`(${other}).querySelector('${id('drain')}').click()`);
   await page.see(id('confirm'));
-  await page.click(id('confirm-yes'));
+  await page.evaluate(COUNTED);
+  await pressed(page)(id('confirm-yes'), ['POST /cluster/drain'], () => page.gone(id('confirm')));
   await page.until(`!(${other}) || !(${other}).querySelector('${id('drain')}')`, 'it drains or is gone');
   await page.until('new Set([...document.querySelectorAll(".ring path")].map((one) => one.getAttribute("fill"))).size === 1', 'the other one owns every shard');
   await page.until(`/Shard \\d+/.test(document.querySelector('${id('feed')}').innerText)`, 'and the feed tells of it');

@@ -99,10 +99,24 @@ const FLOATS = [
   ['job_start', '/admin/jobs?start=1', '', test('job-dialog')],
   ['cache_preview', '/admin/cache', '.gallery .shot', `${test('cache-preview')} img`],
   ['user_dialog', '/admin/users', test('user-add'), test('user-dialog')],
+  ['chat_answer', '/chat', '.chats li .button.grow', test('turn')],
   ['log_files', '/admin/datacenter', test('logs-files'), `${test('logfile-lines')} .logline`],
 ];
 
+/** A conversation that there is something to see of. */
+async function asked() {
+  await page.goto(`${GATEWAY}/chat`);
+  await page.ready();
+  await page.until(`document.querySelectorAll('${test('model')} option').length > 2`, 'models are offered');
+  for (const text of ['What is a lighthouse for?', 'And at noon?']) {
+    await page.fill(test('message'), text);
+    await page.press('Enter');
+    await page.until(`[...document.querySelectorAll('.turn.mine')].at(-1)?.innerText.includes(${JSON.stringify(text)}) && !document.querySelector('${test('turn-live')}') && !!document.querySelector('${test('again')}')`, 'it is answered');
+  }
+}
+
 async function floats() {
+  await asked();
   for (const [width, height] of SIZES) {
     await page.size(width, height);
     for (const [name, view, opener, shown] of FLOATS) {

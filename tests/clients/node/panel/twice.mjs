@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { RUN, id } from './marks.mjs';
 
 /** What changes something is written down as it is sent. */
-const COUNTED = `window.sent = []; { const real = window.fetch; window.fetch = (path, options = {}) => { if ((options.method || 'GET') !== 'GET') window.sent.push(options.method + ' ' + String(path).replace('/api/v1/admin', '')); return real(path, options); }; }`;
+export const COUNTED = `window.sent = []; { const real = window.fetch; window.fetch = (path, options = {}) => { if ((options.method || 'GET') !== 'GET') window.sent.push(options.method + ' ' + String(path).replace('/api/v1/admin', '')); return real(path, options); }; }`;
 
 export async function twice(tools) {
   const { page } = tools;
@@ -14,7 +14,7 @@ export async function twice(tools) {
 }
 
 /** Two presses within one task; what was sent must be `sent` and no more. */
-const pressed = (page) => async (selector, sent, then) => {
+export const pressed = (page) => async (selector, sent, then) => {
   await page.until(`!!document.querySelector(${JSON.stringify(selector)}) && !document.querySelector(${JSON.stringify(selector)}).disabled`, `${selector} can be pressed`);
   await page.evaluate(`(() => { window.sent.length = 0; const one = document.querySelector(${JSON.stringify(selector)}); if (one.form) { one.click(); one.form.requestSubmit(); } else { one.click(); one.click(); } })()`);
   await then();
