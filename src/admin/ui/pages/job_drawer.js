@@ -22,8 +22,8 @@ function Items({ id, at, counts }) {
     ${error && html`<${Failure} error=${error} retry=${reload} />`}
     ${data?.items.length === 0 && html`<p class="small soft">${t('nothing')}</p>`}
     ${data?.items.length > 0 && html`<div class="over report" tabindex="0" role="region" aria-label=${t('job.items')}><table class="plain" data-testid="job-items"><thead><tr><th class="end">${t('import.line')}</th><th>${t('token.state')}</th><th>${t('token.token')}</th><th>${t('import.why')}</th></tr></thead><tbody>
-      ${data.items.map((item) => html`<tr key=${item.index}><td class="end">${num(item.line)}</td><td>${word('itemstate', item.state)}${item.tries > 0 && html` <span class="soft">×${item.tries}</span>`}</td>
-        <td class="isolate">${item.token_id ? html`<a class="mono" href=${`/admin/token?open=${item.token_id}`}>${item.token || t('job.token')}</a>` : html`<span class="mono">${item.token}</span>`} ${item.name && html`<div class="sub"><${Name} text=${item.name} kind="named" /></div>`}</td>
+      ${data.items.map((item) => html`<tr key=${item.index}><td class="end">${num(item.line)}</td><td class="whole">${word('itemstate', item.state)}${item.tries > 0 && html` <span class="soft">×${item.tries}</span>`}</td>
+        <td class="isolate whole">${item.token_id ? html`<a class="mono" href=${`/admin/token?open=${item.token_id}`}>${item.token || t('job.token')}</a>` : html`<span class="mono">${item.token}</span>`} ${item.name && html`<div class="sub"><${Name} text=${item.name} kind="named" /></div>`}</td>
         <td class="isolate">${item.step && html`<span class="chip">${word('jobstep', item.step)}</span> `}${cut(item.reason, 300)}</td></tr>`)}</tbody></table></div>
       ${data.next_cursor !== null && html`<p class="small soft">${t('job.first', { n: SHOWN })}</p>`}`}
   </section>`;

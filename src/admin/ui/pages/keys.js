@@ -36,7 +36,7 @@ const Both = ({ today, month }) => html`<div>${today}</div><div class="sub">${mo
 
 const columns = (month) => [
   { name: 'name', width: 'minmax(150px, 1.4fr)', label: t('key.name'), cell: (row) => html`<div class="cut isolate"><button type="button" class="open name" title=${cut(row.name, 1000)} onClick=${() => setParams({ open: row.id }, { push: true })}>${cut(row.name, 80)}</button></div><div class="sub mono cut">${row.display_key}</div>` },
-  { name: 'state', width: '100px', label: t('key.state'), cell: (row) => html`<span class=${`mark ${TONES[stateOf(row)]}`}><${Shape} state=${stateOf(row)} />${t(`keystate.${stateOf(row)}`)}</span>` },
+  { name: 'state', width: '116px', label: t('key.state'), cell: (row) => html`<span class=${`mark ${TONES[stateOf(row)]}`}><${Shape} state=${stateOf(row)} />${t(`keystate.${stateOf(row)}`)}</span>` },
   { name: 'today', width: 'minmax(150px, 1fr)', label: t('key.tightest'), cell: (row) => html`<${Today} row=${row} />` },
   { name: 'chat', width: '96px', end: true, label: t('key.callsboth'), cell: (row) => html`<${Both} today=${num(row.usage_today?.chat_used)} month=${num(month[row.id]?.requests ?? 0)} />` },
   { name: 'usd', width: '96px', end: true, label: t('key.spentboth'), cell: (row) => html`<${Both} today=${usd(row.usage_today?.spent_usd)} month=${usd((month[row.id]?.cost_ticks ?? 0) / TICKS)} />` },

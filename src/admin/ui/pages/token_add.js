@@ -48,7 +48,7 @@ export function TokenAdd({ close, done }) {
   const drop = (event) => { event.preventDefault(); const one = event.dataTransfer?.files?.[0]; if (one) setFile(one); };
   return html`<${Dialog} title=${t('token.add')} close=${close} busy=${busy} wide testid="token-add" footer=${html`
       <button type="button" class="button" onClick=${close} disabled=${busy}>${report ? t('close') : t('cancel')}</button>
-      <button type="submit" form="token-add" class="button main" disabled=${busy || (!file && !lines)} data-testid="import-go">${busy ? t('working') : file ? t('import.gofile') : t('import.go', { n: num(lines) })}</button>`}>
+      <button type="submit" form="token-add" class="button main" disabled=${busy || (!file && !lines)} data-testid="import-go">${busy ? t('working') : file ? t('import.gofile') : lines ? t('import.go', { n: num(lines) }) : t('token.add')}</button>`}>
     <form id="token-add" class="stack" onSubmit=${submit} onDragOver=${(e) => e.preventDefault()} onDrop=${drop}>
       ${file ? html`<div class="box row"><span class="grow cut isolate">${file.name}</span><span class="soft">${num(file.size)} B</span><button type="button" class="button small" onClick=${() => setFile(null)}>${t('remove')}</button></div>`
         : html`<${Field} label=${t('import.paste')} hint=${t('import.hint')} control=${(about) => html`<textarea class="input mono" ...${about} rows="7" spellcheck=${false} autocomplete="off" placeholder="xai-…" value=${text} onInput=${(e) => setText(e.target.value)} data-testid="import-text"></textarea>`} />`}
