@@ -1,5 +1,6 @@
 //! Pages of the pool: which tokens a query names, in which order.
 
+use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -23,11 +24,19 @@ impl Pool {
             .map_or(1, usize::from)
             .min(MOST_SEARCHERS);
         let found = if sought.text.is_some() && tokens.len() > FEW_TO_SEARCH && workers > 1 {
-            let all: Vec<(&TokenId, &Arc<Token>)> = tokens.iter().collect();
+            let edge = |n: usize| TokenId::from_bytes((u128::MAX / workers as u128 * n as u128).to_be_bytes());
             std::thread::scope(|scope| {
-                let parts: Vec<_> = all
-                    .chunks(all.len().div_ceil(workers))
-                    .map(|part| scope.spawn(|| sought.among(part.iter().copied())))
+                let parts: Vec<_> = (0..workers)
+                    .map(|n| {
+                        let end = if n + 1 < workers {
+                            Bound::Excluded(edge(n + 1))
+                        } else {
+                            Bound::Unbounded
+                        };
+                        let part = tokens.range((Bound::Included(edge(n)), end));
+                        let sought = &sought;
+                        scope.spawn(move || sought.among(part))
+                    })
                     .collect();
                 parts.into_iter().fold(Found::default(), |found, part| {
                     found.with(part.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
@@ -58,7 +67,7 @@ impl Pool {
 }
 
 /// From so many tokens on a text is sought by several threads: each look is into three places that no cache holds.
-const FEW_TO_SEARCH: usize = 10_000;
+const FEW_TO_SEARCH: usize = if cfg!(test) { 100 } else { 10_000 };
 const MOST_SEARCHERS: usize = 4;
 
 /// Records that are looked into at a time.

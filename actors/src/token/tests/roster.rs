@@ -61,6 +61,61 @@ async fn pages_cover_each_of_a_thousand_tokens_once_in_every_order() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_search_by_several_threads_finds_each_once_in_order() {
+    let stand = Stand::new().await;
+    let batch = (0..1_000).map(|n| NewToken {
+        label: format!("Label {}", n % 13),
+        ..fresh(&format!("xai-secret-{n:04}"))
+    });
+    let outcomes = stand.pool.enrol(batch.collect()).await.unwrap();
+    let off = TokenPatch {
+        switch: Some(TokenSwitch::Off),
+        ..TokenPatch::default()
+    };
+    let switched = outcomes
+        .iter()
+        .step_by(2)
+        .map(|outcome| (outcome.id.unwrap(), off.clone()));
+    stand.pool.patch(switched.collect()).await.unwrap();
+    for (states, descending, sort) in [
+        (vec![], false, TokenSort::Created),
+        (vec![TokenState::Disabled], true, TokenSort::Created),
+        (vec![TokenState::Active], false, TokenSort::Label),
+    ] {
+        let every = stand.pool.list(&TokenQuery {
+            states: states.clone(),
+            descending,
+            sort,
+            ..query(1_000)
+        });
+        let expected: Vec<_> = every
+            .items
+            .iter()
+            .filter(|item| item.label.starts_with("Label 1"))
+            .map(|item| item.id)
+            .collect();
+        let mut next = TokenQuery {
+            text: Some("lABEL 1".to_owned()),
+            states,
+            descending,
+            sort,
+            ..query(60)
+        };
+        let mut found = Vec::new();
+        loop {
+            let page = stand.pool.list(&next);
+            assert_eq!(page.total, expected.len() as u64);
+            found.extend(page.items.iter().map(|item| item.id));
+            match page.next_cursor {
+                Some(cursor) => next.cursor = Some(cursor.parse().unwrap()),
+                None => break,
+            }
+        }
+        assert_eq!(found, expected, "{sort:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn filters_add_up_and_counts_agree_with_them() {
     let stand = Stand::new().await;
     let a = stand.known("xai-key-of-team-a", "team-a", &["m"]).await;

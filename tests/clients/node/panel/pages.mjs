@@ -100,7 +100,22 @@ export async function viewer({ page, base, password, expecting }) {
   await page.ready();
   await page.click(`${id('tokens')} .lines .open`);
   await page.see(id('quotas'));
-  for (const name of ['disable', 'refresh', 'edit-save']) assert.equal(await page.evaluate(`!!document.querySelector('${id(name)}')`), false, `${name} in the drawer`);
+  for (const name of ['disable', 'refresh', 'edit-save', 'token-delete']) assert.equal(await page.evaluate(`!!document.querySelector('${id(name)}')`), false, `${name} in the drawer`);
+  // A key's limits and the configuration are there to be read.
+  await page.goto(`${base}/admin/keys`);
+  await page.ready();
+  await page.click(`${id('keys')} .lines .open`);
+  await page.see(id('key-dialog'));
+  assert.equal(await page.evaluate(`[...document.querySelectorAll('${id('key-dialog')} input, ${id('key-dialog')} select, ${id('key-dialog')} textarea')].every((one) => one.disabled)`), true, 'no field of a key takes anything');
+  for (const name of ['key-save', 'key-delete', 'key-rotate', 'key-flip']) assert.equal(await page.evaluate(`!!document.querySelector('${id(name)}')`), false, `${name} in the dialog`);
+  await page.goto(`${base}/admin/config`);
+  await page.ready();
+  assert.equal(await page.evaluate("[...document.querySelectorAll('.setting .value [id]')].every((one) => one.disabled)"), true, 'no key of the configuration takes anything');
+  await page.goto(`${base}/admin/jobs`);
+  await page.ready();
+  await page.click('.job .open');
+  await page.see(id('job-drawer'));
+  for (const name of ['job-pause', 'job-resume', 'job-retry', 'job-stop', 'job-revoke']) assert.equal(await page.evaluate(`!!document.querySelector('${id(name)}')`), false, `${name} in the drawer`);
   await expecting(/403/, async () => {
     const said = await page.evaluate(`(async () => { const view = await (await fetch('/api/v1/admin/session')).json(); const statuses = []; for (const [method, path] of [['POST', '/session/key'], ['POST', '/keys'], ['POST', '/cache/clear'], ['POST', '/tokens/delete'], ['POST', '/operations/cache.clear']]) statuses.push((await fetch('/api/v1/admin' + path, { method, headers: { 'x-csrf-token': view.csrf_token, 'content-type': 'application/json' }, body: '{}' })).status); return statuses; })()`);
     assert.deepEqual(said, [403, 403, 403, 403, 403]);
