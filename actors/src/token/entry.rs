@@ -1,7 +1,7 @@
 //! A token in memory, and what it failed at lately.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use arc_swap::ArcSwapOption;
 use grok2api_schemas::ids::TokenId;
@@ -47,8 +47,8 @@ pub struct Token {
     /// When it is to be probed next, Unix milliseconds; 0 = not planned. A plan that is put earlier leaves its old timer
     /// behind, which then wakes in vain.
     pub(super) probe_at: AtomicU64,
-    /// Probes in a row that found the upstream away.
-    pub(super) probe_failures: AtomicU32,
+    /// Probes in a row that found the upstream away; no more than fit.
+    pub(super) probe_failures: AtomicU8,
     /// The newest version of the record that the store is known to hold: what is above it has to be written.
     pub(super) saved_version: AtomicU64,
     /// Deleted: bindings that still name it must not be followed.
@@ -73,7 +73,7 @@ impl Token {
             unsaved_uses: AtomicU32::new(0),
             last_used_ms: AtomicU64::new(0),
             probe_at: AtomicU64::new(0),
-            probe_failures: AtomicU32::new(0),
+            probe_failures: AtomicU8::new(0),
             gone: AtomicBool::new(false),
         }
     }

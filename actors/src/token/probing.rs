@@ -73,10 +73,14 @@ impl Pool {
         if token.is_gone() {
             return is_away;
         }
-        let fails = token.probe_failures.load(Ordering::Relaxed);
+        let fails = u32::from(token.probe_failures.load(Ordering::Relaxed));
         let next = match report {
             Some(ProbeReport::Unreachable(reason)) => {
-                token.probe_failures.fetch_add(1, Ordering::Relaxed);
+                let more = |fails: u8| Some(fails.saturating_add(1));
+                token
+                    .probe_failures
+                    .fetch_update(Ordering::Relaxed, Ordering::Relaxed, more)
+                    .ok();
                 self.tell_away(&reason);
                 Some(
                     PROBE_RETRY_MS

@@ -137,5 +137,5 @@ fn records_are_written_as_ever_and_read_back_whatever_is_empty() {
 fn a_record_in_memory_stays_small() {
     assert!(size_of::<TokenRecord>() <= 232, "{}", size_of::<TokenRecord>());
     assert!(size_of::<TeamRecord>() <= 184, "{}", size_of::<TeamRecord>());
-    assert!(size_of::<Token>() <= 160, "{}", size_of::<Token>());
+    assert!(size_of::<Token>() <= 152, "{}", size_of::<Token>());
 }
