@@ -42,11 +42,33 @@ impl<T> Clone for Row<T> {
 /// Called under the mirror's lock with the value before and after a change, for an index beside it. It must be quick.
 pub type OnChange<T> = Box<dyn Fn(Option<&Arc<T>>, Option<&Arc<T>>) + Send + Sync>;
 
-/// Keys of one bucket that start with a prefix.
+/// Which rows a mirror holds.
+#[derive(Clone, Debug)]
+pub struct Rows {
+    /// Of which bucket.
+    pub bucket: &'static str,
+    /// Those whose keys start with one of these.
+    pub prefixes: Vec<&'static [u8]>,
+    /// Where changes are told the moment they are durable, and heard from other nodes.
+    pub announced_on: Option<&'static str>,
+    /// What is done at the start about a record that does not decode.
+    pub unreadable: Unreadable,
+}
+
+/// What a mirror does at its start about a record that does not decode: of a newer build, or damaged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unreadable {
+    /// Does not start: better no start than half the keys.
+    Refuse,
+    /// Leaves it alone, as one that is written later: it is not held here, and stays as it is for whoever understands it.
+    SetAside,
+}
+
+/// Keys of one bucket that start with a prefix, or one of several.
 pub struct Mirror<T> {
     bus: BusHandle,
     bucket: &'static str,
-    prefix: &'static [u8],
+    prefixes: Vec<&'static [u8]>,
     rows: DashMap<Bytes, Row<T>>,
     /// Also serialises writers, so that the index beside sees changes in order.
     gone: Mutex<Gone>,
@@ -124,11 +146,37 @@ impl<T: DeserializeOwned + serde::Serialize + Send + Sync + 'static> Mirror<T> {
         stop: CancellationToken,
         on_change: OnChange<T>,
     ) -> Result<Arc<Mirror<T>>, BusError> {
+        let rows = Rows {
+            bucket,
+            prefixes: vec![prefix],
+            announced_on,
+            unreadable: Unreadable::Refuse,
+        };
+        Mirror::start_of(bus, rows, tracker, stop, on_change).await
+    }
+
+    /// As [`Mirror::start`], of any rows.
+    ///
+    /// # Errors
+    /// The bus cannot be read; a record does not decode, where that is refused.
+    pub async fn start_of(
+        bus: BusHandle,
+        rows: Rows,
+        tracker: &TaskTracker,
+        stop: CancellationToken,
+        on_change: OnChange<T>,
+    ) -> Result<Arc<Mirror<T>>, BusError> {
+        let Rows {
+            bucket,
+            prefixes,
+            announced_on,
+            unreadable,
+        } = rows;
         debug_assert!(buckets::ALL.contains(&bucket));
         let mirror = Arc::new(Mirror {
             bus,
             bucket,
-            prefix,
+            prefixes,
             rows: DashMap::new(),
             gone: Mutex::default(),
             on_change,
@@ -141,9 +189,15 @@ impl<T: DeserializeOwned + serde::Serialize + Send + Sync + 'static> Mirror<T> {
         // The watch first, then the list: what changes in between is told, not lost.
         let watch = mirror.bus.kv_watch(bucket).await?;
         for entry in mirror.bus.kv_list(bucket).await? {
-            if entry.key.starts_with(prefix) {
-                let value = decode::<T>(bucket, &entry.value)?;
-                mirror.apply(entry.key, Some(Arc::new(value)), entry.revision);
+            if !mirror.holds(&entry.key) {
+                continue;
+            }
+            match unreadable {
+                Unreadable::Refuse => {
+                    let value = decode::<T>(bucket, &entry.value)?;
+                    mirror.apply(entry.key, Some(Arc::new(value)), entry.revision);
+                }
+                Unreadable::SetAside => mirror.told(entry.key, Some(&entry.value), entry.revision),
             }
         }
         let follower = mirror.clone();
@@ -183,6 +237,10 @@ impl<T: DeserializeOwned + serde::Serialize + Send + Sync + 'static> Mirror<T> {
             }
         });
         Ok(mirror)
+    }
+
+    fn holds(&self, key: &[u8]) -> bool {
+        self.prefixes.iter().any(|prefix| key.starts_with(prefix))
     }
 
     /// The row of a key.
@@ -248,7 +306,7 @@ impl<T: DeserializeOwned + serde::Serialize + Send + Sync + 'static> Mirror<T> {
     /// # Errors
     /// `Conflict` if `expect` does not hold; the bus cannot be written.
     pub async fn put(&self, key: Bytes, value: T, expect: Expect) -> Result<Arc<T>, BusError> {
-        debug_assert!(key.starts_with(self.prefix));
+        debug_assert!(self.holds(&key));
         let bytes = codec::encode(codec::VERSION, &value)
             .map_err(|error| BusError::new(BusErrorKind::Storage, error.to_string()))?;
         let revision = self.bus.kv_put(self.bucket, key.clone(), bytes.clone(), expect).await?;
@@ -296,7 +354,7 @@ impl<T: DeserializeOwned + serde::Serialize + Send + Sync + 'static> Mirror<T> {
 
     /// A change that the watch told.
     fn told(&self, key: Bytes, value: Option<&[u8]>, revision: u64) {
-        if !key.starts_with(self.prefix) {
+        if !self.holds(&key) {
             return;
         }
         if value.is_some() && self.rows.get(&key).is_some_and(|row| row.revision >= revision) {

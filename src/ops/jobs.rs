@@ -6,6 +6,7 @@ mod plan;
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
+use grok2api_actors::bus::{BusError, BusErrorKind};
 use grok2api_actors::clock::Clock;
 use grok2api_actors::jobs::Jobs;
 use grok2api_schemas::admin::jobs::{
@@ -257,7 +258,7 @@ impl JobOps {
     }
 
     async fn found(&self, id: JobId) -> Result<Arc<JobRecord>, GatewayError> {
-        let job = self.jobs.get(id).await.map_err(|error| unavailable(&error))?;
+        let job = self.jobs.get(id).await.map_err(|error| unread(&error))?;
         job.ok_or_else(|| {
             GatewayError::new(
                 ErrorKind::NotFound,
@@ -273,11 +274,7 @@ impl JobOps {
         unless: &str,
         change: impl FnMut(&mut JobRecord) -> bool,
     ) -> Result<JobView, GatewayError> {
-        let changed = self
-            .jobs
-            .change(id, change)
-            .await
-            .map_err(|error| unavailable(&error))?;
+        let changed = self.jobs.change(id, change).await.map_err(|error| unread(&error))?;
         match changed {
             Some(job) => Ok(self.view(&job)),
             None => {
@@ -321,6 +318,19 @@ impl JobOps {
             epoch: job.epoch,
             can_revoke: job.spec.kind() == JobKind::Mint && job.status != JobStatus::Revoking,
         }
+    }
+}
+
+/// Why a job could not be read or changed. One of a kind that only a newer build knows stays as it is.
+fn unread(error: &BusError) -> GatewayError {
+    match error.kind {
+        BusErrorKind::Corrupt => GatewayError::new(
+            ErrorKind::Conflict,
+            "This node's build does not know this kind of job. Ask a node of the newer build; nothing was changed.",
+        )
+        .with_code("job_of_newer_build")
+        .with_detail(error.to_string()),
+        _ => unavailable(error),
     }
 }
 

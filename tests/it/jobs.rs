@@ -14,10 +14,10 @@ use crate::support::scripts::start_node;
 use crate::support::{Gateway, Plan, Sim, eventually};
 
 const MANAGEMENT_KEY: &str = "xai-management-simulator";
-const SOON: Duration = Duration::from_secs(60);
+pub const SOON: Duration = Duration::from_secs(60);
 
 /// A simulator with `count` keys of one team, of which the first stands for itself.
-async fn sim_of(count: usize) -> Sim {
+pub async fn sim_of(count: usize) -> Sim {
     let keys: Vec<String> = (0..count).map(Sim::key).collect();
     Sim::play(json!({"teams": [{"id": Sim::team_id(0), "keys": keys}]})).await
 }
@@ -28,17 +28,17 @@ fn managed(sim: &Sim) -> Plan {
         .set("xai.management_key", MANAGEMENT_KEY)
 }
 
-async fn start(admin: &Admin, job: Value) -> String {
+pub async fn start(admin: &Admin, job: Value) -> String {
     let got = admin.post("/jobs", &job).await.ok().json();
     got["id"].as_str().unwrap_or_else(|| panic!("{got}")).to_owned()
 }
 
-async fn job(admin: &Admin, id: &str) -> Value {
+pub async fn job(admin: &Admin, id: &str) -> Value {
     admin.get(&format!("/jobs/{id}?limit=0")).await.ok().json()["job"].clone()
 }
 
 /// Waits until a job stands so.
-async fn until(admin: &Admin, id: &str, status: &str) -> Value {
+pub async fn until(admin: &Admin, id: &str, status: &str) -> Value {
     eventually(status, SOON, || async {
         let job = job(admin, id).await;
         match job["status"] == status {

@@ -11,6 +11,8 @@ mod bad_days;
 #[cfg(test)]
 mod bad_input;
 #[cfg(test)]
+mod batch_jobs;
+#[cfg(test)]
 mod chat;
 #[cfg(test)]
 mod child;

@@ -92,7 +92,7 @@ impl JobActor {
 
     /// The record, if it is still this owner's.
     fn own_record(&self) -> Option<JobRecord> {
-        let row = self.jobs.records.get(&shelf::record_key(self.id))?;
+        let (_, row) = self.jobs.known(self.id)?;
         let is_ours = row.value.owner == Some(self.jobs.me()) && row.value.epoch == self.epoch;
         is_ours.then(|| JobRecord::clone(&row.value))
     }

@@ -2,7 +2,8 @@
 //! with progress, limits and an end.
 //!
 //! A job is owned by one node, which follows from who lives; it claims the job by writing so where nobody, or nobody who
-//! lives, is the owner. Decisions are pure ([`run`]), everything they rest on is in the store, and what they begin is
+//! lives, is the owner. Where that one does not, because its build does not know such jobs or it has too many, the next
+//! in line does. Decisions are pure ([`run`]), everything they rest on is in the store, and what they begin is
 //! written before it is begun: when the owner dies another continues, and no item is done twice.
 
 mod actor;
@@ -12,6 +13,7 @@ pub mod source;
 #[cfg(test)]
 mod tests;
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -29,18 +31,20 @@ use tokio_util::task::TaskTracker;
 use self::actor::{Ended, JobActor, Leave, Look, sealing_context};
 use self::source::{Payload, Workshop};
 use crate::bus::{BusError, BusErrorKind, BusHandle, Expect};
-use crate::clock::Clock;
+use crate::clock::{Clock, Mono};
 use crate::cluster::Membership;
-use crate::mirror::Mirror;
+use crate::mirror::{Mirror, Row, Rows, Unreadable};
 use crate::runtime::ArbiterPool;
 use crate::supervise::Supervised;
-use crate::token::{keeper, mask};
+use crate::token::{mask, place_in_line};
 use crate::vault::Vault;
 
 /// How often is looked who should own what, beside when something changes.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Messages that may wait for a job actor: each only makes it look.
 const MAILBOX: usize = 8;
+/// A job that nobody takes goes to the next in line after so long, to the one after that in twice the time, milliseconds.
+const TAKEN_WITHIN_MS: u64 = 3_000;
 /// Jobs that one node works on at a time; further ones wait.
 const AT_A_TIME: usize = 64;
 /// Times that a change is tried where others write the same record.
@@ -128,15 +132,19 @@ impl Jobs {
     /// Reads the jobs and looks after them until `stop`.
     ///
     /// # Errors
-    /// The bus cannot be read, or a record does not decode.
+    /// The bus cannot be read. A record that does not decode, of a kind that only a newer build knows, is left as it is.
     pub async fn start(parts: JobParts, tracker: &TaskTracker, stop: CancellationToken) -> Result<Jobs, BusError> {
         let wake = Arc::new(Notify::new());
         let woken = wake.clone();
-        let records = Mirror::start_announced(
+        let rows = Rows {
+            bucket: buckets::JOBS,
+            prefixes: shelf::record_prefixes(),
+            announced_on: Some(events::JOB_RECORD),
+            unreadable: Unreadable::SetAside,
+        };
+        let records = Mirror::start_of(
             parts.bus.clone(),
-            buckets::JOBS,
-            shelf::RECORDS,
-            Some(events::JOB_RECORD),
+            rows,
             tracker,
             stop.clone(),
             Box::new(move |_, _| woken.notify_one()),
@@ -156,8 +164,9 @@ impl Jobs {
         }));
         let keeper = jobs.clone();
         tracker.spawn(async move {
+            let mut untaken = HashMap::new();
             loop {
-                keeper.look().await;
+                keeper.look(&mut untaken).await;
                 tokio::select! {
                     () = stop.cancelled() => return,
                     () = keeper.0.wake.notified() => {}
@@ -173,7 +182,11 @@ impl Jobs {
     /// # Errors
     /// The bus cannot be written: there is no such job then.
     pub async fn create(&self, mut record: JobRecord, items: Vec<NewItem>) -> Result<Arc<JobRecord>, BusError> {
-        let id = record.id;
+        let (id, kind) = (record.id, record.spec.kind());
+        if !shelf::is_known(kind) {
+            let words = "this build knows no jobs of that kind";
+            return Err(BusError::new(BusErrorKind::Storage, words));
+        }
         record.total = items.len() as u32;
         let items = items
             .into_iter()
@@ -181,7 +194,7 @@ impl Jobs {
             .map(|(index, item)| self.0.stored(id, index as u32, item))
             .collect::<Result<Vec<JobItem>, BusError>>()?;
         shelf::write_all(&self.0.bus, id, items).await?;
-        let put = self.0.records.put(shelf::record_key(id), record, Expect::Absent);
+        let put = self.0.records.put(shelf::record_key(id, kind), record, Expect::Absent);
         let record = put.await?;
         self.0.tell(&record);
         self.forget_old().await;
@@ -198,10 +211,10 @@ impl Jobs {
     /// One job; another node may have made it a moment ago.
     ///
     /// # Errors
-    /// The bus cannot be read.
+    /// The bus cannot be read; `Corrupt` if only a newer build can read the job.
     pub async fn get(&self, id: JobId) -> Result<Option<Arc<JobRecord>>, BusError> {
-        let row = self.0.records.get_or_read(&shelf::record_key(id)).await?;
-        Ok(row.map(|row| row.value))
+        let found = self.0.find(id).await?;
+        Ok(found.map(|(_, row)| row.value))
     }
 
     /// Changes a job's record, unless `change` answers false; the record after it, `None` if it was not changed or is not
@@ -279,8 +292,9 @@ impl Jobs {
         self.0.live.clear();
     }
 
-    /// Takes on what is this node's, and lets go of what is not any more.
-    async fn look(&self) {
+    /// Takes on what is this node's, and lets go of what is not any more. `untaken` says since when nobody took a job that
+    /// somebody should.
+    async fn look(&self, untaken: &mut HashMap<JobId, Mono>) {
         let inner = &self.0;
         inner.live.retain(|_, (_, ended)| !ended.is_set());
         if inner.membership.is_draining() {
@@ -289,7 +303,9 @@ impl Jobs {
             }
             return;
         }
-        for (_, row) in inner.records.all() {
+        let (now, rows) = (inner.clock.now(), inner.records.all());
+        let before = std::mem::take(untaken);
+        for (_, row) in rows {
             let record = &row.value;
             let id = record.id;
             if let Some(live) = inner.live.get(&id) {
@@ -297,7 +313,15 @@ impl Jobs {
                 let _ = live.0.mailbox().offer(Look);
                 continue;
             }
-            if record.status.needs_owner() && inner.live.len() < AT_A_TIME && inner.is_ours(record) {
+            if !record.status.needs_owner() {
+                continue;
+            }
+            let Some(place) = inner.place_in_line(record) else {
+                continue;
+            };
+            let since = before.get(&id).copied().unwrap_or(now);
+            untaken.insert(id, since);
+            if inner.live.len() < AT_A_TIME && now.ms_since(since) >= place as u64 * TAKEN_WITHIN_MS {
                 match inner.claim(id).await {
                     Ok(Some(record)) => inner.clone().take_on(&record),
                     Ok(None) => {}
@@ -316,8 +340,9 @@ impl Jobs {
             .skip((self.0.keep)())
             .collect();
         for record in over {
-            let key = shelf::record_key(record.id);
-            let Some(row) = self.0.records.get(&key) else { continue };
+            let Some((key, row)) = self.0.known(record.id) else {
+                continue;
+            };
             let gone = async {
                 self.0.records.delete(key, row.revision).await?;
                 shelf::forget(&self.0.bus, record.id, record.total).await
@@ -334,30 +359,52 @@ impl Inner {
         self.membership.me()
     }
 
-    /// Whether this node is to own a job that no node owns that lives.
-    fn is_ours(&self, record: &JobRecord) -> bool {
+    /// A job's row with its key, as far as it is known here.
+    fn known(&self, id: JobId) -> Option<(Bytes, Row<JobRecord>)> {
+        shelf::record_keys(id).find_map(|key| {
+            let row = self.records.get(&key)?;
+            Some((key, row))
+        })
+    }
+
+    /// The same, asking the bus where nothing is known.
+    async fn find(&self, id: JobId) -> Result<Option<(Bytes, Row<JobRecord>)>, BusError> {
+        if let Some(known) = self.known(id) {
+            return Ok(Some(known));
+        }
+        for key in shelf::record_keys(id) {
+            if let Some(row) = self.records.get_or_read(&key).await? {
+                return Ok(Some((key, row)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// How many nodes come before this one for a job that no node owns that lives; `None` if one does, or nobody can say.
+    fn place_in_line(&self, record: &JobRecord) -> Option<usize> {
         if !self.membership.is_clustered() {
-            return true;
+            return Some(0);
         }
         let snapshot = self.membership.snapshot();
         if !snapshot.settled || !snapshot.connected {
-            return false;
+            return None;
         }
         if let Some(owner) = record.owner
             && owner != snapshot.me
             && snapshot.is_live(owner)
         {
-            return false;
+            return None;
         }
         let live = snapshot.nodes.iter().filter(|node| node.live && !node.beat.draining);
-        keeper(live.map(|node| node.beat.session), record.id.as_bytes()) == Some(snapshot.me)
+        let sessions = live.map(|node| node.beat.session);
+        Some(place_in_line(snapshot.me, sessions, record.id.as_bytes()))
     }
 
     /// Writes that this node owns it; `None` if another was faster.
     async fn claim(&self, id: JobId) -> Result<Option<Arc<JobRecord>>, BusError> {
         let (me, node) = (self.me(), self.membership.identity().node.clone());
         self.change(id, |record| {
-            let may = record.status.needs_owner() && self.is_ours(record);
+            let may = record.status.needs_owner() && self.place_in_line(record).is_some();
             if may {
                 record.owner = Some(me);
                 record.owner_node.clone_from(&node);
@@ -388,10 +435,9 @@ impl Inner {
         id: JobId,
         mut change: impl FnMut(&mut JobRecord) -> bool,
     ) -> Result<Option<Arc<JobRecord>>, BusError> {
-        let key = shelf::record_key(id);
         let mut last = None;
         for _ in 0..TRIES {
-            let Some(row) = self.records.get_or_read(&key).await? else {
+            let Some((key, row)) = self.find(id).await? else {
                 return Ok(None);
             };
             let mut record = JobRecord::clone(&row.value);

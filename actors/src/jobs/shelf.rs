@@ -1,22 +1,54 @@
-//! Where jobs are kept: the record under `job/<id>`, the items in chunks under `item/<id><number>`.
+//! Where jobs are kept: the record under `job/<id>`, or `batch/<id>` for what the first builds with jobs do not know; the
+//! items in chunks under `item/<id><number>`.
 
 use bytes::Bytes;
 use grok2api_schemas::bus::subjects::buckets;
 use grok2api_schemas::ids::JobId;
-use grok2api_schemas::job::{CHUNK, JobChunk, JobItem};
+use grok2api_schemas::job::{CHUNK, JobChunk, JobItem, JobKind};
 
 use crate::bus::{BusError, BusErrorKind, BusHandle, Expect, KvWrite, codec};
 
 /// Keys of records in the bucket.
-pub(super) const RECORDS: &[u8] = b"job/";
+const RECORDS: &[u8] = b"job/";
+/// Keys of records of batches. Builds from before there were batches cannot read one, and do not even start where one lies
+/// among [`RECORDS`]; here they do not look, so they neither list it nor own it nor forget it.
+const BATCHES: &[u8] = b"batch/";
+/// Whether this build is to be taken for one from before there were batches.
+const KNOWS_BATCHES: bool = !cfg!(feature = "previous-codec");
 /// Keys of chunks of items.
 const ITEMS: &[u8] = b"item/";
 /// Chunks of one write: a few megabytes with ordinary items.
 const WRITES: usize = 64;
 
-/// The key of a job's record.
-pub(super) fn record_key(id: JobId) -> Bytes {
-    [RECORDS, id.as_bytes()].concat().into()
+/// How the keys of records begin.
+pub(super) fn record_prefixes() -> Vec<&'static [u8]> {
+    match KNOWS_BATCHES {
+        true => vec![RECORDS, BATCHES],
+        false => vec![RECORDS],
+    }
+}
+
+/// Whether this build knows jobs of this kind.
+pub(super) fn is_known(kind: JobKind) -> bool {
+    KNOWS_BATCHES || kind != JobKind::Batch
+}
+
+/// The key of a new job's record.
+pub(super) fn record_key(id: JobId, kind: JobKind) -> Bytes {
+    let prefix = match kind {
+        JobKind::Batch => BATCHES,
+        JobKind::List | JobKind::Mint | JobKind::Rotate | JobKind::Revoke | JobKind::Provision => RECORDS,
+    };
+    key_under(prefix, id)
+}
+
+/// Every key that a job's record may have: batches once lay among the others.
+pub(super) fn record_keys(id: JobId) -> impl Iterator<Item = Bytes> {
+    record_prefixes().into_iter().map(move |prefix| key_under(prefix, id))
+}
+
+fn key_under(prefix: &[u8], id: JobId) -> Bytes {
+    [prefix, id.as_bytes()].concat().into()
 }
 
 fn chunk_key(id: JobId, chunk: u32) -> Bytes {

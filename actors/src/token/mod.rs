@@ -40,7 +40,7 @@ pub use enrol::mask;
 pub use entry::Token;
 pub use listing::{RestScope, Resting};
 pub use pool::{Pool, PoolCounters, PoolOptions, PoolParts};
-pub use share::{Share, keeper};
+pub use share::{Share, keeper, place_in_line};
 pub use team::{MeterUse, Takes, Team, TeamModel};
 
 #[cfg(test)]

@@ -17,12 +17,20 @@ pub type Share = Box<dyn Fn(&[u8]) -> bool + Send + Sync>;
 /// The session that looks after a key, by rendezvous: each of them scores each key, the highest has it, so a node that
 /// comes or goes moves only its own part.
 pub fn keeper(sessions: impl Iterator<Item = SessionId>, key: &[u8]) -> Option<SessionId> {
-    sessions.max_by_key(|session| {
-        let mut hasher = blake3::Hasher::new();
-        hasher.update(session.as_bytes());
-        hasher.update(key);
-        (*hasher.finalize().as_bytes(), *session)
-    })
+    sessions.max_by_key(|session| score(*session, key))
+}
+
+/// How many sessions come before this one for a key: 0 for the one that looks after it, 1 for the next in line.
+pub fn place_in_line(session: SessionId, sessions: impl Iterator<Item = SessionId>, key: &[u8]) -> usize {
+    let own = score(session, key);
+    sessions.filter(|other| score(*other, key) > own).count()
+}
+
+fn score(session: SessionId, key: &[u8]) -> ([u8; 32], SessionId) {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(session.as_bytes());
+    hasher.update(key);
+    (*hasher.finalize().as_bytes(), session)
 }
 
 impl Pool {

@@ -13,3 +13,5 @@ mod stage;
 mod unreachable;
 mod versions;
 mod waiting;
+
+pub use versions::previous;

@@ -13,7 +13,7 @@ use crate::support::nats::NatsServers;
 const PREVIOUS: &str = "GROK2API_TEST_PREVIOUS";
 
 /// The build of the previous codec.
-fn previous() -> Option<OsString> {
+pub fn previous() -> Option<OsString> {
     let program = std::env::var_os(PREVIOUS);
     if program.is_none() {
         println!("left out: {PREVIOUS} does not name a program built with the feature previous-codec");

@@ -1,6 +1,7 @@
 //! What each version of the codec wrote, kept for ever: `golden/v<version>.hex`, a line a record. A line that changes is a
 //! record that nodes of that version no longer understand; `UPDATE_GOLDEN=1` only adds lines that are missing.
 
+mod jobs;
 mod messages;
 
 use std::collections::BTreeMap;
@@ -300,6 +301,7 @@ fn every_version_is_written_and_read_as_it_was() {
         golden.same("key-reply", &KeyReply::Sealed(vec![1, 2, 3]));
         golden.same("key-refusal", &KeyReply::BringYourOwn);
         messages::check(&mut golden);
+        jobs::check(&mut golden);
         golden.close();
     }
 }

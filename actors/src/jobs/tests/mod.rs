@@ -1,5 +1,6 @@
 mod nodes;
 mod properties;
+mod versions;
 
 use grok2api_schemas::ids::JobId;
 use grok2api_schemas::job::{

@@ -24,7 +24,7 @@ use crate::vault::{MasterKey, Vault};
 
 /// The outside, for both nodes: who minted what, and who enrolled it.
 #[derive(Default)]
-struct Outside {
+pub(super) struct Outside {
     minted: Mutex<HashMap<String, u32>>,
     enrolled: Mutex<HashMap<String, TokenId>>,
     withdrawn: Mutex<Vec<TokenId>>,
@@ -106,13 +106,17 @@ impl Workshop for Shop {
     }
 }
 
-struct Node {
-    jobs: Jobs,
-    membership: Membership,
-    stop: CancellationToken,
+pub(super) struct Node {
+    pub(super) jobs: Jobs,
+    pub(super) membership: Membership,
+    pub(super) stop: CancellationToken,
 }
 
-async fn node(bus: &BusHandle, outside: &Arc<Outside>, membership: impl FnOnce(&ArbiterPool) -> Membership) -> Node {
+pub(super) async fn node(
+    bus: &BusHandle,
+    outside: &Arc<Outside>,
+    membership: impl FnOnce(&ArbiterPool) -> Membership,
+) -> Node {
     let arbiters = ArbiterPool::start(1).unwrap();
     let membership = membership(&arbiters);
     let stop = CancellationToken::new();
@@ -131,11 +135,11 @@ async fn node(bus: &BusHandle, outside: &Arc<Outside>, membership: impl FnOnce(&
     Node { jobs, membership, stop }
 }
 
-fn local_bus() -> BusHandle {
+pub(super) fn local_bus() -> BusHandle {
     LocalBus::new(Store::temporary().unwrap(), Clock::system())
 }
 
-async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
+pub(super) async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
     for _ in 0..6_000 {
         if is_so().await {
             return;
@@ -145,7 +149,7 @@ async fn until(what: &str, is_so: impl AsyncFn() -> bool) {
     panic!("not in 60 s: {what}");
 }
 
-fn to_mint(count: usize) -> Vec<NewItem> {
+pub(super) fn to_mint(count: usize) -> Vec<NewItem> {
     (0..count)
         .map(|n| NewItem::ToObtain {
             name: format!("key-{n}"),
@@ -154,7 +158,7 @@ fn to_mint(count: usize) -> Vec<NewItem> {
         .collect()
 }
 
-fn running(spec: JobSpec) -> JobRecord {
+pub(super) fn running(spec: JobSpec) -> JobRecord {
     let now = Clock::system().wall().0;
     let mut record = record(spec, 0);
     (record.running_since_ms, record.epoch, record.max_errors) = (now, 0, 100);
