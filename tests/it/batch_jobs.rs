@@ -205,7 +205,7 @@ async fn older_nodes_leave_batches_alone_and_read_them_once_they_are_replaced() 
     assert_eq!(newer.len(), 5, "{newer:?}");
     assert!(batches.iter().all(|id| newer[id] == "batch"), "{newer:?}");
     for at in 0..2 {
-        assert_eq!(listed(at).await.into_keys().collect::<Vec<_>>(), [of_older.clone()]);
+        assert_eq!(listed(at).await.into_keys().collect::<Vec<_>>(), [of_older.as_str()]);
         let one = cluster.admin(at).get(&format!("/jobs/{}", batches[0])).await;
         assert_eq!(one.status, 404, "{}", one.text());
     }

@@ -226,7 +226,8 @@ impl HeldMeter {
         self.publish(&held);
     }
 
-    pub(super) fn over(&self, key: u32, units: u64, actual: Actual) {
+    pub(super) fn over(self: &Arc<Self>, key: u32, units: u64, actual: Actual) {
+        let owed;
         let freed = {
             let mut held = self.state.lock();
             let actual = match self.meter.kind {
@@ -238,11 +239,28 @@ impl HeldMeter {
                 self.node.counters.presumed.fetch_add(1, Ordering::Relaxed);
             }
             held.over(key, units, actual);
+            // Before a call here takes it again.
+            owed = held.pay(self.node.clock.now());
             self.publish(&held);
             held.rules.class == Class::Slots
         };
+        if owed {
+            self.node.hurry(self, false);
+        }
         if freed {
             self.wake(1);
+        }
+    }
+
+    /// Units are sent; see [`Held::sent`].
+    pub(super) fn sent(self: &Arc<Self>, now: Mono, key: u32, units: u64) {
+        let owed = {
+            let mut held = self.state.lock();
+            held.sent(now, key, units);
+            held.pay(now)
+        };
+        if owed {
+            self.node.hurry(self, false);
         }
     }
 

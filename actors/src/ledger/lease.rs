@@ -133,7 +133,7 @@ impl CallLease {
             }
         }
         for item in self.items() {
-            item.meter.state.lock().sent(now, item.key, item.units);
+            item.meter.sent(now, item.key, item.units);
         }
         self.phase = Phase::Sent;
         self.confirmed_at = now;

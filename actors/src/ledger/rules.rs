@@ -7,6 +7,8 @@ use crate::clock::{Clock, Mono, WallMs};
 
 /// Milliseconds of a day.
 const DAY_MS: u64 = 86_400_000;
+/// The shortest and longest pause before an owner that had nothing is asked again, milliseconds.
+pub const RETRY_MS: std::ops::RangeInclusive<u64> = 20..=100;
 /// Windows longer than this are dear to lose: of their limit, a holder keeps at most a twentieth in hand.
 const LONG_WINDOW_MS: u64 = 600_000;
 
@@ -94,6 +96,20 @@ impl Rules {
     /// Whether what lapses is lost for longer than an operator can wait: a day, or more than 10 minutes.
     pub fn is_long(&self) -> bool {
         self.daily || self.window_ms > LONG_WINDOW_MS
+    }
+
+    /// The pause before an owner that had nothing and knows of no release is asked again, milliseconds.
+    pub fn retry_ms(&self) -> u64 {
+        match self.class {
+            // They come free at any time, and mostly on the node that has them.
+            Class::Slots => *RETRY_MS.end(),
+            _ => (self.window_ms / 200).clamp(*RETRY_MS.start(), *RETRY_MS.end()),
+        }
+    }
+
+    /// What each of so many holders would get if all wanted it.
+    pub fn fair_part(&self, limit: u64, nodes: usize) -> u64 {
+        (limit / nodes.max(1) as u64).max(1)
     }
 
     /// The most that one holder should keep in hand without anybody waiting, of a meter with `free` units under `limit`.

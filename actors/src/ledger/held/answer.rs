@@ -2,23 +2,14 @@
 
 use grok2api_schemas::ledger::{Answer, GrantId, Report, Standing};
 
-use super::grant::{HeldGrant, retire, retire_anew, usable};
+use super::grant::{HeldGrant, retire, retire_anew};
 use super::{Asked, Held};
 use crate::clock::Mono;
 use crate::ledger::meter::merge;
 use crate::ledger::mutants::{Mutant, active};
-use crate::ledger::rules::Class;
+use crate::ledger::owner::LONGEST_PAUSE_MS;
+use crate::ledger::rules::{Class, RETRY_MS};
 
-/// The longest and shortest pause before an owner that had nothing is asked again, milliseconds.
-const RETRY_MS: std::ops::RangeInclusive<u64> = 20..=100;
-/// A holder that nobody asked for so long gives back all it has when it is recalled, milliseconds.
-const RECALL_IDLE_MS: u64 = 500;
-/// Demand that a holder keeps in hand when it is recalled, milliseconds.
-const RECALL_KEEPS_MS: u64 = 1_000;
-/// After a recall nothing is asked for ahead of demand for so long, milliseconds.
-const RECALL_REST_MS: u64 = 2_000;
-/// After something was given back, and is where it should go, a recall says nothing new for so long, milliseconds.
-const RECALL_AGAIN_MS: u64 = 1_000;
 /// The pause before units are asked for ahead of demand again, if there were none, milliseconds.
 const AHEAD_AGAIN_MS: u64 = 1_000;
 
@@ -132,53 +123,10 @@ impl Held {
     /// Nothing for now: when the owner is asked again.
     fn dry(&mut self, now: Mono, standing: &Standing) {
         self.heard_no = true;
-        let pause = (self.rules.window_ms / 200).clamp(*RETRY_MS.start(), *RETRY_MS.end());
+        let pause = self.rules.retry_ms();
         let release = standing.next_release_ms.unwrap_or(pause);
         // Others give back meanwhile, so a distant release is no reason to wait for it alone.
-        self.dry_until = now.plus_ms(release.clamp(pause, 1_000));
-    }
-
-    /// Another holder starves: what is not needed at once goes back. A share gives up what is idle, or else half.
-    /// Comes twice, by message and with an answer: the second time changes nothing.
-    pub fn recall(&mut self, now: Mono) {
-        let moves_ms = match self.rules.class {
-            Class::Share => self.rules.window_ms + self.rules.slack_ms,
-            _ => 0,
-        };
-        let again_ms = RECALL_AGAIN_MS + moves_ms;
-        if self.recalled_at.is_some_and(|at| now.ms_since(at) < again_ms) {
-            return;
-        }
-        let busy = self.queued > 0 || !self.demand.is_idle(now, RECALL_IDLE_MS);
-        if self.rules.class == Class::Share {
-            let keep = if busy { self.share(now).div_ceil(2).max(1) } else { 0 };
-            let mut excess = self.share(now).saturating_sub(keep);
-            self.gave_back(now, excess);
-            for grant in self.grants.iter_mut().filter(|grant| !grant.retired) {
-                let back = excess.min(grant.units.saturating_sub(grant.report.returned));
-                grant.report.returned += back;
-                excess -= back;
-            }
-            return;
-        }
-        let soon = (self.demand.per_second() * RECALL_KEEPS_MS as f64 / 1000.0).ceil() as u64;
-        let keep = if busy { soon.max(self.queued) } else { 0 };
-        let mut excess = self.stock(now).saturating_sub(keep);
-        self.gave_back(now, excess);
-        for grant in self.grants.iter_mut().filter(|grant| usable(grant, now)) {
-            let back = excess.min(grant.stock());
-            grant.report.returned += back;
-            excess -= back;
-        }
-        // What was given up for another is not asked for again at the next turn.
-        self.ahead_after = now.plus_ms(RECALL_REST_MS);
-    }
-
-    fn gave_back(&mut self, now: Mono, units: u64) {
-        if units > 0 {
-            self.recalled_at = Some(now);
-            self.hastens = true;
-        }
+        self.dry_until = now.plus_ms(release.clamp(pause, LONGEST_PAUSE_MS));
     }
 
     /// The ask got lost: the owner may be asked again.

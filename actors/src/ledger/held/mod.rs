@@ -6,6 +6,7 @@ mod foreign;
 mod grant;
 mod limits;
 mod pace;
+mod recall;
 mod turn;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -94,6 +95,10 @@ pub struct Held {
     /// Units went back for another holder, when; and the owner is to hear of it at once.
     recalled_at: Option<Mono>,
     hastens: bool,
+    /// Units that are in use and go back to the owner, not to the next call, as soon as they are not: how many, and until
+    /// when another wants them.
+    owed: u64,
+    owed_until: Mono,
 }
 
 impl Held {
@@ -134,6 +139,8 @@ impl Held {
             foreign: Foreign::default(),
             recalled_at: None,
             hastens: false,
+            owed: 0,
+            owed_until: Mono(0),
         }
     }
 
@@ -390,6 +397,7 @@ impl Held {
             .hash(hash);
         (self.limit, self.open, self.heard_no, self.refused).hash(hash);
         (self.dry_until.us_since(now), self.stamps.iter().collect::<Vec<_>>()).hash(hash);
+        (self.owed, self.owed_until.us_since(now), self.hastens).hash(hash);
     }
 
     /// The number of the ask that waits for its answer; for tests.

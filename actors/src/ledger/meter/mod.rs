@@ -283,22 +283,35 @@ impl OwnerMeter {
         let own = self.grants.values().filter(|grant| grant.holder == holder);
         let own: u64 = own.map(|grant| grant.held + grant.flight).sum();
         self.limit()
-            .is_some_and(|limit| own < (limit / nodes.max(1) as u64).max(1))
+            .is_some_and(|limit| own < self.rules.fair_part(limit, nodes))
     }
 
-    /// Whether a holder has units in hand that others may need.
-    pub fn could_give(&self, holder: SessionId) -> bool {
-        let mut own = self.grants.values().filter(|grant| grant.holder == holder);
-        own.any(|grant| grant.held > 0)
-    }
-
-    /// Sessions other than this one that have units in hand.
-    pub fn givers(&self, starving: SessionId) -> BTreeSet<SessionId> {
-        let others = self.grants.values().filter(|grant| grant.holder != starving);
-        others
-            .filter(|grant| grant.held > 0)
-            .map(|grant| grant.holder)
-            .collect()
+    /// Sessions other than this one that are to give back: of slots and shares those that have more than their fair part,
+    /// of anything else whoever has units in hand. Where there are fewer than holders, having one is more than fair: slots
+    /// come from whichever call ends first, a share from the one that has had it longest, for it cannot be used while it
+    /// moves.
+    pub fn givers(&self, starving: SessionId, nodes: usize) -> BTreeSet<SessionId> {
+        let others = self.grants.iter().filter(|(_, grant)| grant.holder != starving);
+        let having = others.filter(|(_, grant)| grant.held > 0);
+        let limit = self.limit().unwrap_or(0);
+        let is_scarce = limit < nodes as u64;
+        match self.rules.class {
+            Class::Share if is_scarce => having
+                .min_by_key(|(id, _)| id.number)
+                .map(|(_, grant)| grant.holder)
+                .into_iter()
+                .collect(),
+            Class::Share | Class::Slots if !is_scarce => {
+                let mut had = BTreeMap::<SessionId, u64>::new();
+                for (_, grant) in having {
+                    *had.entry(grant.holder).or_default() += grant.held + grant.flight;
+                }
+                let fair = self.rules.fair_part(limit, nodes);
+                had.retain(|_, units| *units > fair);
+                had.into_keys().collect()
+            }
+            _ => having.map(|(_, grant)| grant.holder).collect(),
+        }
     }
 
     /// Whether others than this session have units in hand.
@@ -307,8 +320,9 @@ impl OwnerMeter {
         others.any(|grant| grant.held > 0)
     }
 
-    /// How much of an ask can be granted: never so much that `charged + outstanding` passes the limit.
-    pub fn decide(&self, moment: Moment, holder: SessionId, ask: &Ask, nodes: usize) -> Decision {
+    /// How much of an ask can be granted: never so much that `charged + outstanding` passes the limit, nor of what is set
+    /// aside for others.
+    pub fn decide(&self, moment: Moment, holder: SessionId, ask: &Ask, nodes: usize, set_aside: u64) -> Decision {
         if moment.mono < self.refuse_until || (ask.need == 0 && ask.want == 0) {
             return Decision::Refuse;
         }
@@ -320,6 +334,7 @@ impl OwnerMeter {
             false => self.load(),
         };
         let free = (limit + self.own_former_shares(holder)).saturating_sub(charged + outstanding);
+        let free = free.saturating_sub(set_aside);
         let hoard = self.rules.hoard(free, limit, nodes).saturating_sub(ask.stock);
         // Alone, whoever waits may take all there is; but a day's units in the hand of a process that is killed are lost for
         // the day.

@@ -1,6 +1,7 @@
 //! What an owner makes of settlements and asks.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use grok2api_schemas::ids::SessionId;
@@ -15,11 +16,13 @@ use crate::ledger::rules::{Class, Moment};
 const HEARD_EVERY_MS: u64 = 2_000;
 /// For how long others are asked to give back after a session got less than its part, milliseconds.
 const STARVES_FOR_MS: u64 = 2_500;
-/// The holders of a meter are told no more often than this that another starves, milliseconds.
+/// A holder is told no more often than this that another starves of a meter, milliseconds.
 const RECALL_EVERY_MS: u64 = 500;
 /// When a holder that starves should ask again while others have what it needs, milliseconds: they are asked to give back,
 /// which takes a message and an append.
 const GIVEN_BACK_MS: u64 = 250;
+/// A holder that waits asks again after so long at the latest, milliseconds.
+pub const LONGEST_PAUSE_MS: u64 = 1_000;
 /// Grant numbers of this process: one count for all shards and all turns as owner, so that none is ever reused.
 static GRANTS_MADE: AtomicU64 = AtomicU64::new(0);
 
@@ -93,8 +96,12 @@ impl<T> Owner<T> {
             self.make(moment, &ask.meter, Some(change));
         }
         let nodes = self.options.nodes;
+        // Reservations differ in size: a small one does not wait for a large one.
+        let has_line = self.state.meter_mut(&ask.meter).rules.class != Class::Amount && nodes > 1 && !ask.ahead;
+        let line = self.lines.get(&ask.meter).filter(|_| has_line);
+        let set_aside = line.map_or(0, |line| line.set_aside(moment.mono, session, ask.need > 0));
         let meter = self.state.meter_mut(&ask.meter);
-        let granted = match meter.decide(moment, session, ask, nodes) {
+        let granted = match meter.decide(moment, session, ask, nodes, set_aside) {
             Decision::Refuse => None,
             Decision::Grant(units) => {
                 let rules = meter.rules;
@@ -124,11 +131,15 @@ impl<T> Owner<T> {
         let may_starve = is_short && !is_coming && moment.mono >= meter.refuse_until;
         let starves = may_starve && meter.starves(session, nodes);
         let is_held_by_others = starves && meter.others_could_give(session);
+        let known = self.starving.get(&ask.meter);
+        if !is_short && known.is_some_and(|known| known.session == session) {
+            self.starving.remove(&ask.meter);
+        }
         if starves {
             let starving = self.starving.entry(ask.meter.clone()).or_insert(Starving {
                 session,
                 since: moment.mono,
-                told_at: None,
+                told: BTreeMap::new(),
             });
             (starving.session, starving.since) = (session, moment.mono);
         }
@@ -149,6 +160,10 @@ impl<T> Owner<T> {
             let release = standing.next_release_ms.unwrap_or(GIVEN_BACK_MS);
             standing.next_release_ms = Some(release.min(GIVEN_BACK_MS));
         }
+        if has_line {
+            let got = granted.map_or(0, |granted| granted.units);
+            self.stand_in_line(moment, session, ask, got, standing.next_release_ms);
+        }
         Answer {
             meter: ask.meter.clone(),
             ask: ask.number,
@@ -158,17 +173,39 @@ impl<T> Owner<T> {
         }
     }
 
+    /// Notes that a session got so many units of what it asked for, and what it still waits for.
+    fn stand_in_line(&mut self, moment: Moment, session: SessionId, ask: &Ask, got: u64, hint_ms: Option<u64>) {
+        let missing = ask.need.saturating_sub(got);
+        let meter = self.state.meter_mut(&ask.meter);
+        let Some(limit) = meter.limit() else { return };
+        let claim = missing.min(meter.rules.fair_part(limit, self.options.nodes));
+        let again_ms = hint_ms.unwrap_or(0).clamp(meter.rules.retry_ms(), LONGEST_PAUSE_MS);
+        // Where nobody ever waits there is no line.
+        let line = match self.lines.get_mut(&ask.meter) {
+            Some(line) => line,
+            None if missing == 0 => return,
+            None => self.lines.entry(ask.meter.clone()).or_default(),
+        };
+        if got > 0 {
+            line.serve(moment.mono, session);
+        }
+        match claim {
+            0 => line.leave(session),
+            _ => line.wait(moment.mono, session, claim, again_ms),
+        }
+    }
+
     /// Asks for what this session can spare of meters of which another starves.
     pub(super) fn recall(&mut self, moment: Moment, session: SessionId, reply: &mut OwnerReply) {
         if self.starving.is_empty() {
             return;
         }
-        let state = &self.state;
+        let (state, nodes) = (&self.state, self.options.nodes);
         self.starving
             .retain(|_, starving| moment.mono.ms_since(starving.since) < STARVES_FOR_MS);
         for (name, starving) in &self.starving {
-            let gives = state.meter(name).is_some_and(|meter| meter.could_give(session));
-            if starving.session != session && gives {
+            let givers = state.meter(name).map(|meter| meter.givers(starving.session, nodes));
+            if givers.is_some_and(|givers| givers.contains(&session)) {
                 reply.recalled.push(name.clone());
             }
         }
@@ -179,16 +216,18 @@ impl<T> Owner<T> {
     pub fn take_recalls(&mut self, moment: Moment) -> BTreeMap<SessionId, Vec<Meter>> {
         let mut recalls = BTreeMap::<SessionId, Vec<Meter>>::new();
         for (name, starving) in &mut self.starving {
-            let is_told = starving
-                .told_at
-                .is_some_and(|at| moment.mono.ms_since(at) < RECALL_EVERY_MS);
             let is_over = moment.mono.ms_since(starving.since) >= STARVES_FOR_MS;
-            let Some(meter) = self.state.meter(name).filter(|_| !is_told && !is_over) else {
+            let Some(meter) = self.state.meter(name).filter(|_| !is_over) else {
                 continue;
             };
-            starving.told_at = Some(moment.mono);
-            for holder in meter.givers(starving.session) {
-                recalls.entry(holder).or_default().push(name.clone());
+            starving
+                .told
+                .retain(|_, at| moment.mono.ms_since(*at) < RECALL_EVERY_MS);
+            for holder in meter.givers(starving.session, self.options.nodes) {
+                if let Entry::Vacant(untold) = starving.told.entry(holder) {
+                    untold.insert(moment.mono);
+                    recalls.entry(holder).or_default().push(name.clone());
+                }
             }
         }
         recalls

@@ -90,6 +90,9 @@ impl<T> Owner<T> {
             self.waiting.len(),
         )
             .hash(hash);
+        for line in meters.iter().filter_map(|meter| self.lines.get(meter)) {
+            line.fingerprint(moment.mono, hash);
+        }
     }
 
     /// Sets the number of the next grant on this thread, and answers what it was; for tests.

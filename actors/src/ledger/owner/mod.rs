@@ -5,16 +5,19 @@
 mod answer;
 mod append;
 mod distrust;
+mod line;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use bytes::Bytes;
 use grok2api_schemas::ids::SessionId;
 use grok2api_schemas::ledger::{Change, Changes, Entry, EntryBody, MeterChanges, OwnerReply, OwnerRequest, Takeover};
 use grok2api_schemas::meter::Meter;
 
+pub use self::answer::LONGEST_PAUSE_MS;
 use self::append::{CHUNK_METERS, SNAPSHOT_ENTRIES, SnapshotWork};
 pub use self::distrust::Distrust;
+use self::line::Line;
 use crate::bus::codec;
 use crate::bus::{JournalEntry, JournalHead};
 use crate::clock::Mono;
@@ -74,6 +77,8 @@ pub struct Owner<T> {
     heard_written: HashMap<SessionId, Mono>,
     /// Meters of which a session got less than it needs and than its part, and when.
     starving: HashMap<Meter, Starving>,
+    /// Who waits for units of which meter.
+    lines: HashMap<Meter, Line>,
     entries_since_snapshot: u64,
     bytes_since_snapshot: usize,
     snapshot: Option<SnapshotWork>,
@@ -86,12 +91,12 @@ pub struct Owner<T> {
 }
 
 /// A session that got less of a meter than it needs and than its part.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Starving {
     session: SessionId,
     since: Mono,
-    /// When the holders were last told so.
-    told_at: Option<Mono>,
+    /// Which holders were told so last, and when.
+    told: BTreeMap<SessionId, Mono>,
 }
 
 /// An append on its way, and the answers that it releases.
@@ -171,6 +176,7 @@ impl<T> Owner<T> {
             in_flight: None,
             heard_written: HashMap::new(),
             starving: HashMap::new(),
+            lines: HashMap::new(),
             entries_since_snapshot: entries.len() as u64,
             bytes_since_snapshot: bytes,
             snapshot: None,
@@ -316,6 +322,7 @@ impl<T> Owner<T> {
                 }
             }
         }
+        self.lines.retain(|_, line| line.is_kept(moment.mono));
         if self.is_quiet() {
             self.state.forget_blank();
         }

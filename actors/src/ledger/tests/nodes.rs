@@ -23,6 +23,7 @@ use crate::store::Store;
 mod joins;
 mod journals;
 mod rebase;
+mod scarce;
 mod stalls;
 
 const WAIT: Duration = Duration::from_secs(2);

@@ -380,10 +380,16 @@ impl Simulation {
         let waiting = self.random.u64(0..=self.scenario.weight + 1);
         let meter = self.meter.clone();
         let recalled = self.random.u8(0..60) == 0;
+        let starving = self.random.u8(0..20) == 0;
         let holder = &mut self.nodes[node];
         if recalled {
             holder.held.wind_up();
         }
+        // Another starves, or an owner says so that knows nothing.
+        if starving {
+            holder.held.recall(moment.mono);
+        }
+        holder.held.pay(moment.mono);
         let wanting = waiting > 0;
         if wanting {
             holder.held.enqueue(waiting);
