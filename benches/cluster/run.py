@@ -226,15 +226,22 @@ def messages():
 
 def cpus():
     """Rounds in turn on all; each round's CPU time of the gateway processes a request, and how busy the machine was. Three
-    nodes that do not know of each other show what a cluster costs, and what it costs to be three processes."""
+    nodes that do not know of each other show what a cluster costs, and what it costs to be three processes; one alone with
+    a third of the load, what a request costs a process that rests more."""
     rate = next(rate for rate in map(int, args.rates.split(",")) if rate)
-    kinds = {"1 node alone": (1, True), "3 nodes that do not know of each other": (3, True), "3 nodes, one cluster": (3, False)}
-    clusters = {kind: Cluster(f"cpu{at}", nodes, rate, apart) for at, (kind, (nodes, apart)) in enumerate(kinds.items())}
+    kinds = {
+        "1 node alone": (1, True, rate),
+        "1 node alone, a third of the load": (1, True, rate // 3),
+        "3 nodes that do not know of each other": (3, True, rate),
+        "3 nodes, one cluster": (3, False, rate),
+    }
+    clusters = {kind: Cluster(f"cpu{at}", nodes, load, apart) for at, (kind, (nodes, apart, load)) in enumerate(kinds.items())}
     samples, busy, late = ({kind: [] for kind in kinds} for _ in range(3))
     try:
         for _ in range(args.rounds):
             for kind, cluster in clusters.items():
-                load = cluster.load(rate, args.seconds)
+                requests = kinds[kind][2]
+                load = cluster.load(requests, args.seconds)
                 time.sleep(2)
                 before, idle, began = sum(map(cpu, cluster.pids)), machine(), time.monotonic()
                 time.sleep(args.seconds - 3)
@@ -242,7 +249,7 @@ def cpus():
                 idle = machine() - idle
                 got = result(load)
                 assert got["bad"] <= got["good"] // 100, got
-                samples[kind].append(used / (rate * took) * 1e6)
+                samples[kind].append(used / (requests * took) * 1e6)
                 busy[kind].append(1 - idle / (took * os.cpu_count()))
                 late[kind].append(got["p99_us"] / 1000)
     finally:
