@@ -11,7 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use futures::Stream;
 use grok2api_actors::egress::UpstreamBody;
-use grok2api_actors::ledger::CallLease;
+use grok2api_actors::ledger::{CallLease, HardSlots};
 use grok2api_actors::token::cooling::SoftFailure;
 use grok2api_schemas::admin::requests::Outcome;
 use grok2api_schemas::client_key::DisconnectPolicy;
@@ -22,6 +22,7 @@ use tokio::time::{Instant, Sleep};
 use super::call::Call;
 use super::dialect::{Dialect, Relay, Step};
 use super::error::{ErrorKind, GatewayError, RefusalReason};
+use super::refused::cut_off;
 use super::settings::Timeouts;
 
 /// What the front sends.
@@ -130,13 +131,15 @@ pub struct LiveStream {
     deadline: Instant,
     last_data: Instant,
     last_sent: Instant,
-    /// Wakes at the earliest of the three; moved only when it fires, so that a chunk costs no timer.
+    /// Wakes at the earliest of the three, or to look at the slots; moved only when it fires, so that a chunk costs no timer.
     alarm: Pin<Box<Sleep>>,
     began: Instant,
     /// The stream has ended, and the call is finished.
     ended: bool,
     /// Nobody reads any more.
     unread: bool,
+    /// What of its lease must not outlive the count of it.
+    slots: Option<HardSlots>,
 }
 
 /// What is due where nothing came.
@@ -147,6 +150,8 @@ enum Alarm {
     Stalled,
     /// The whole call took too long; the upstream may be well.
     Overdue,
+    /// It must not go on, for nobody may count it any more.
+    CutOff,
 }
 
 impl LiveStream {
@@ -166,6 +171,9 @@ impl LiveStream {
         } else {
             keep_alive
         };
+        let slots = call.hard_slots();
+        let quiet = timeouts.idle.min(keep_alive);
+        let look = slots.as_ref().map_or(quiet, |_| quiet.min(HardSlots::LOOK_EVERY));
         LiveStream {
             call,
             dialect,
@@ -178,12 +186,11 @@ impl LiveStream {
             deadline,
             last_data: now,
             last_sent: now,
-            alarm: Box::pin(tokio::time::sleep_until(
-                (now + timeouts.idle.min(keep_alive)).min(deadline),
-            )),
+            alarm: Box::pin(tokio::time::sleep_until((now + look).min(deadline))),
             began: now,
             ended: false,
             unread: false,
+            slots,
         }
     }
 
@@ -240,6 +247,7 @@ impl LiveStream {
                     Poll::Ready(Alarm::Overdue) => {
                         return self.fail(timed_out("The answer took longer than a whole call may take."));
                     }
+                    Poll::Ready(Alarm::CutOff) => return self.fail(cut_off()),
                     Poll::Pending => return Poll::Pending,
                 },
             }
@@ -263,11 +271,18 @@ impl LiveStream {
             if now.duration_since(self.last_data) >= self.idle_after {
                 return Poll::Ready(Alarm::Stalled);
             }
+            if self.slots.as_ref().is_some_and(HardSlots::is_cut_off) {
+                return Poll::Ready(Alarm::CutOff);
+            }
             let comment_due = now.duration_since(self.last_sent) >= self.keep_alive;
             let last_sent = if comment_due { now } else { self.last_sent };
             let next = (last_sent + self.keep_alive)
                 .min(self.last_data + self.idle_after)
                 .min(self.deadline);
+            let next = match &self.slots {
+                Some(_) => next.min(now + HardSlots::LOOK_EVERY),
+                None => next,
+            };
             self.alarm.as_mut().reset(next);
             if comment_due && !self.unread {
                 return Poll::Ready(Alarm::KeepAlive);

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use grok2api_actors::clients::Identity;
 use grok2api_actors::clock::Mono;
-use grok2api_actors::ledger::{Actual, CallLease};
+use grok2api_actors::ledger::{Actual, CallLease, HardSlots};
 use grok2api_actors::token::cooling::{Penalty, SoftFailure};
 use grok2api_actors::token::{Pick, Token};
 use grok2api_schemas::admin::requests::{
@@ -21,6 +21,7 @@ use super::dialect::Told;
 use super::error::{ErrorKind, GatewayError};
 use super::failed::scope_of;
 use super::record::{blank, named, nothing};
+use super::refused::cut_off;
 use crate::providers::Verdict;
 use crate::telemetry::AttemptOutcome;
 
@@ -189,6 +190,20 @@ impl Call {
             took_ms: (took_us / 1000) as u32,
         });
         self.engine.telemetry.attempt(label);
+    }
+
+    /// What of the attempt's lease must not outlive the count of it.
+    pub(super) fn hard_slots(&self) -> Option<HardSlots> {
+        self.team_lease.as_ref().and_then(CallLease::hard_slots)
+    }
+
+    /// The attempt that began then is broken off before its answer began, so that it does not go on uncounted.
+    pub(super) fn broken_off(&mut self, began_us: u64) -> GatewayError {
+        let error = cut_off();
+        self.upstream_us += self.elapsed_us().saturating_sub(began_us);
+        let message = Some(error.message.clone().into_owned());
+        self.attempted(began_us, None, Outcome::Overloaded, AttemptOutcome::Cancelled, message);
+        error
     }
 
     /// The attempt under way is given up. Its lease goes back if it was not sent; if it was, it counts as a request, and

@@ -119,6 +119,18 @@ pub(super) fn bus_away(ledger: &Ledger, retry_ms: Option<u64>) -> GatewayError {
     .retry_after(retry_ms.or(Some(1_000)))
 }
 
+/// What a client is told whose call was broken off so that it does not go on uncounted.
+pub(super) fn cut_off() -> GatewayError {
+    GatewayError::new(
+        ErrorKind::Overloaded,
+        "This node is cut off from its cluster, and the limit of calls at a time that this call counts for is a hard one: it was \
+         broken off. Try again, or another node.",
+    )
+    .with_code("cut_off")
+    .retry_after(Some(1_000))
+    .because(RefusalReason::Pool)
+}
+
 /// The dominating cause, in words for the caller.
 pub(super) fn explain(cause: CoolingCause) -> &'static str {
     match cause {

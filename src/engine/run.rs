@@ -1,9 +1,11 @@
 //! The life of a request: the client key's room, then attempts with one token after another until one answers.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use grok2api_actors::clock::Mono;
+use grok2api_actors::ledger::HardSlots;
 use grok2api_actors::token::ModelId;
 use grok2api_schemas::admin::requests::Outcome;
 use grok2api_schemas::client_key::DisconnectPolicy;
@@ -98,10 +100,12 @@ impl Engine {
             call.pick = Some(pick);
             call.team_lease = Some(lease);
             let began_us = call.elapsed_us();
-            let tried = match tokio::time::timeout(left, self.attempt(call, ask, &timeouts)).await {
-                Ok(tried) => tried,
-                Err(_) => Err(Failure::TimedOut("the whole call took too long")),
+            let slots = call.hard_slots();
+            let attempt = tokio::time::timeout(left, self.attempt(call, ask, &timeouts));
+            let Some(tried) = unless_cut_off(slots.as_ref(), attempt).await else {
+                return Err(call.broken_off(began_us));
             };
+            let tried = tried.unwrap_or(Err(Failure::TimedOut("the whole call took too long")));
             let took_us = call.elapsed_us().saturating_sub(began_us);
             call.upstream_us += took_us;
             match tried {
@@ -280,6 +284,18 @@ impl Engine {
             ),
         )
         .with_param("model")
+    }
+}
+
+/// Does this, unless slots that it uses may not be counted any more before it is done: `None` then.
+pub(super) async fn unless_cut_off<T>(slots: Option<&HardSlots>, work: impl Future<Output = T>) -> Option<T> {
+    let Some(slots) = slots else {
+        return Some(work.await);
+    };
+    tokio::select! {
+        biased;
+        done = work => Some(done),
+        () = slots.cut_off() => None,
     }
 }
 

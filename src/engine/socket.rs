@@ -1,6 +1,7 @@
 //! A WebSocket to the upstream on behalf of a client: found room for, paid for and written down like any other call, for as
 //! long as it is open.
 
+use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,8 +22,9 @@ use super::call::Call;
 use super::dialect::Told;
 use super::error::GatewayError;
 use super::failed::Effort;
+use super::refused::cut_off;
 use super::room::Room;
-use super::run::too_long;
+use super::run::{too_long, unless_cut_off};
 use super::usage::Usage;
 use crate::providers::UpstreamCall;
 use crate::telemetry::AttemptOutcome;
@@ -55,6 +57,18 @@ impl Session {
             self.call.paid_beside = self.call.paid_beside.saturating_add(ticks);
         }
         is_paid
+    }
+
+    /// Waits until it has to be broken off, and says why: its slots are of a hard limit, and nobody may count them any more.
+    pub fn cut_off(&self) -> impl Future<Output = GatewayError> + use<> {
+        let slots = self.call.hard_slots();
+        async move {
+            match slots {
+                Some(slots) => slots.cut_off().await,
+                None => std::future::pending().await,
+            }
+            cut_off()
+        }
     }
 
     /// The token that serves it.
@@ -127,10 +141,12 @@ impl Engine {
             call.pick = Some(pick);
             call.team_lease = Some(lease);
             let began_us = call.elapsed_us();
-            let tried = match tokio::time::timeout(left, self.open_one(call, ask)).await {
-                Ok(tried) => tried,
-                Err(_) => Err(Failure::TimedOut("no WebSocket in time")),
+            let slots = call.hard_slots();
+            let attempt = tokio::time::timeout(left, self.open_one(call, ask));
+            let Some(tried) = unless_cut_off(slots.as_ref(), attempt).await else {
+                return Err(call.broken_off(began_us));
             };
+            let tried = tried.unwrap_or(Err(Failure::TimedOut("no WebSocket in time")));
             let took_us = call.elapsed_us().saturating_sub(began_us);
             call.upstream_us += took_us;
             match tried {

@@ -140,7 +140,7 @@ impl Ledger {
         membership: Membership,
         store: Option<&Store>,
     ) -> Result<Ledger, LedgerError> {
-        let node = Arc::new(Node::new(clock.clone(), options));
+        let node = Arc::new(Node::new(clock.clone(), options, membership.clone()));
         let stop = CancellationToken::new();
         let ended = Arc::new(Notify::new());
         let is_clustered = membership.is_clustered();

@@ -40,6 +40,7 @@ pub struct HeldMeter {
     limit: AtomicU64,
     used: AtomicU64,
     headroom: AtomicU32,
+    hard: AtomicBool,
     node: Arc<Node>,
 }
 
@@ -73,6 +74,7 @@ impl HeldMeter {
             limit: AtomicU64::new(UNKNOWN),
             used: AtomicU64::new(0),
             headroom: AtomicU32::new(1000),
+            hard: AtomicBool::new(false),
             node,
         };
         fresh.publish(&fresh.state.lock());
@@ -87,6 +89,16 @@ impl HeldMeter {
     /// Whose journal it stands in.
     pub fn shard(&self) -> u16 {
         self.shard
+    }
+
+    /// Whether calls that hold slots of it end where nobody may count them any more.
+    pub fn is_hard(&self) -> bool {
+        self.hard.load(Ordering::Relaxed)
+    }
+
+    /// Says whether they do.
+    pub fn set_hard(&self, hard: bool) {
+        self.hard.store(hard, Ordering::Relaxed);
     }
 
     /// How much of the limit is free, in thousandths; 1000 where no limit is known. For choice: one atomic load.
@@ -184,6 +196,15 @@ impl HeldMeter {
 
     /// Takes units, or says why not.
     pub(super) fn reserve(self: &Arc<Self>, now: Mono, units: u64, again: bool) -> Result<u32, Shortage> {
+        if self.is_hard() && self.node.is_unheard(self.shard, now) && self.in_hand() > 0 {
+            // What is in hand may be somebody else's soon, and what is sent now would be broken off at once.
+            self.node.activate(self);
+            return Err(Shortage {
+                meter: (*self.meter).clone(),
+                retry_after_ms: Some(AWAY_RETRY_MS),
+                kind: ShortageKind::Away,
+            });
+        }
         let result = {
             let mut held = self.state.lock();
             let result = held.reserve(now, units, self.first_calls, again);

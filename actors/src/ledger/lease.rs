@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering;
 
 use super::holder::HeldMeter;
 use super::node::Node;
+use super::renewal::HardSlots;
 use super::shortage::{Actual, LeaseLapsed, Shortage, Want};
 use crate::clock::Mono;
 
@@ -157,6 +158,12 @@ impl CallLease {
             self.confirmed_at = at;
         }
         late
+    }
+
+    /// What of it must not outlive the count of it; `None` if nothing.
+    pub fn hard_slots(&self) -> Option<HardSlots> {
+        let hard = self.items().filter(|item| item.meter.is_hard());
+        HardSlots::of(&self.node, hard.map(|item| item.meter.shard()).collect())
     }
 
     /// Whether the call counts already.

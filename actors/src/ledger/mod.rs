@@ -9,6 +9,7 @@
 //! - [`actor`]: the actor around it, with the journal;
 //! - [`demand`], [`held`]: the holder's side, pure;
 //! - [`holder`], [`lease`]: meters and leases, as callers see them; [`pump`]: what carries asks and settlements;
+//! - [`renewal`]: calls that must not outlive the count of them;
 //! - [`shards`], [`remote`], [`spool`], [`memory`]: who owns what here, how other nodes are reached, what outlives the
 //!   process.
 
@@ -28,6 +29,7 @@ mod node;
 mod owner;
 mod pump;
 mod remote;
+mod renewal;
 mod rules;
 mod shard;
 mod shards;
@@ -46,6 +48,7 @@ pub use handle::{Ledger, LostUnits, MeterStatus};
 pub use holder::HeldMeter;
 pub use lease::CallLease;
 pub use owner::Distrust;
+pub use renewal::HardSlots;
 pub(crate) use rules::Moment;
 pub use shortage::{Actual, LeaseLapsed, Shortage, ShortageKind, Want};
 pub use usage::Used;

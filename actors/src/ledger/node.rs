@@ -12,7 +12,9 @@ use tokio::sync::Notify;
 use super::LedgerOptions;
 use super::counters::LedgerCounters;
 use super::holder::HeldMeter;
+use super::renewal;
 use crate::clock::{Clock, Mono};
+use crate::cluster::Membership;
 
 /// Shared by every [`HeldMeter`] and the pump.
 pub(super) struct Node {
@@ -31,6 +33,9 @@ pub(super) struct Node {
     closing: AtomicBool,
     /// For each shard: since when its owner does not answer, microseconds of this node's clock; 0 if it does.
     away: Vec<AtomicU64>,
+    /// For each shard: when the last request that its owner answered was sent, microseconds of this node's clock; 0 if none was.
+    answered: Vec<AtomicU64>,
+    membership: Membership,
 }
 
 impl fmt::Debug for Node {
@@ -40,7 +45,7 @@ impl fmt::Debug for Node {
 }
 
 impl Node {
-    pub(super) fn new(clock: Clock, options: LedgerOptions) -> Node {
+    pub(super) fn new(clock: Clock, options: LedgerOptions, membership: Membership) -> Node {
         Node {
             clock,
             options,
@@ -52,6 +57,8 @@ impl Node {
             freed: AtomicBool::new(false),
             closing: AtomicBool::new(false),
             away: (0..SHARDS).map(|_| AtomicU64::new(0)).collect(),
+            answered: (0..SHARDS).map(|_| AtomicU64::new(0)).collect(),
+            membership,
         }
     }
 
@@ -127,6 +134,26 @@ impl Node {
         if let Some(away) = self.away.get(shard) {
             away.store(since.map_or(0, |since| since.0.max(1)), Ordering::Relaxed);
         }
+    }
+
+    /// The owner of this shard answered what was sent to it then: it has heard since that this session lives.
+    pub(super) fn set_answered(&self, shard: usize, sent: Mono) {
+        if let Some(answered) = self.answered.get(shard) {
+            answered.fetch_max(sent.0, Ordering::Relaxed);
+        }
+    }
+
+    /// Whether slots in this shard may soon not be counted any more, because this session is not heard. Alone, it hears
+    /// itself.
+    pub(super) fn is_unheard(&self, shard: u16, now: Mono) -> bool {
+        if !self.membership.is_clustered() {
+            return false;
+        }
+        let answered = self
+            .answered
+            .get(usize::from(shard))
+            .map(|at| at.load(Ordering::Relaxed));
+        renewal::is_unheard(now, Mono(answered.unwrap_or(0)), self.membership.snapshot().lag_ms)
     }
 
     /// How many shards have an owner that does not answer.

@@ -347,7 +347,8 @@ impl Pump {
             return at_rest;
         };
         batch.urgent |= urgent;
-        batch.is_brisk |= is_brisk;
+        // Who counts slots of a hard meter must hear more often that they are in use.
+        batch.is_brisk |= is_brisk || meter.is_hard();
         if let Some(limit) = learned {
             batch.request.learned.push((meter.meter().clone(), limit));
         }

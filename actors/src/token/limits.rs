@@ -84,6 +84,12 @@ impl LimitBook {
         meters
     }
 
+    /// Whether calls at a time of a team × model are a hard limit.
+    pub fn is_hard(&self, team: &TeamRecord, model: &str) -> bool {
+        self.stated(&team.team, model)
+            .is_some_and(|limits| limits.concurrency_hard)
+    }
+
     fn stated(&self, team: &str, model: &str) -> Option<&Limits> {
         self.teams
             .iter()

@@ -37,9 +37,9 @@ impl Pool {
 
     fn meters(&self, team: &TeamRecord, model: &str) -> MeterUses {
         let canonical = (self.0.options.canonical)(model);
-        self.0
-            .limits
-            .load()
+        let limits = self.0.limits.load();
+        let is_hard = limits.is_hard(team, &canonical);
+        limits
             .meters(team, &canonical)
             .into_iter()
             .map(|(kind, limit, takes)| {
@@ -48,10 +48,9 @@ impl Pool {
                     team: team.team.as_ref().to_owned(),
                     model: canonical.clone(),
                 };
-                MeterUse {
-                    meter: self.0.ledger.meter(&Meter { domain, kind }, limit),
-                    takes,
-                }
+                let meter = self.0.ledger.meter(&Meter { domain, kind }, limit);
+                meter.set_hard(is_hard && kind == MeterKind::Concurrency);
+                MeterUse { meter, takes }
             })
             .collect()
     }

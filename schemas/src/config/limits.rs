@@ -29,6 +29,9 @@ section! {
         tpm: (maybe int u64 0..=1000000000000) = unset;
         /// Calls at a time.
         concurrency: (maybe int u64 0..=1000000) = unset;
+        /// Whether calls at a time hold even where a node is cut off from its cluster: it breaks its own calls off after 6 s,
+        /// for the others count them for 8 s. Else they go on, and others may call beside them.
+        concurrency_hard: (flag) = false;
         /// Spend per day of the reset time zone, in USD.
         usd_per_day: (maybe number 0.0..=100000000.0) = unset;
     }

@@ -102,12 +102,16 @@ impl Talk {
         let mut paid_until = began + MINUTE;
         let mut last = began;
         let mut tokens = 0_u64;
+        let mut cut_off = std::pin::pin!(self.session.cut_off());
         let end = loop {
             let due = paid_until.min(last + IDLE);
             tokio::select! {
                 () = self.app.leaving.cancelled() => {
                     let error = GatewayError::new(ErrorKind::ShuttingDown, "This node is shutting down.");
                     break End::failed(Outcome::ShuttingDown, error, CloseCode::Restart);
+                }
+                error = &mut cut_off => {
+                    break End::failed(Outcome::StreamBroken, error, CloseCode::Again);
                 }
                 message = from.next() => {
                     last = Instant::now();

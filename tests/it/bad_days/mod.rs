@@ -3,6 +3,7 @@
 
 mod cooling;
 mod full;
+mod hard;
 mod killed;
 mod leader;
 mod load;

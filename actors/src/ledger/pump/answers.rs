@@ -22,6 +22,7 @@ impl Pump {
                     batch.not_before = None;
                     batch.waiting_since = None;
                 }
+                self.node.set_answered(shard, sent.at);
                 self.replied(now, &sent, &reply);
             }
             Outcome::NotMine => self.astray(now, shard, &sent),

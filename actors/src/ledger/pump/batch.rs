@@ -37,6 +37,7 @@ pub(super) struct Sent {
     pub(super) asks: Vec<(Arc<HeldMeter>, u64)>,
     pub(super) told: Vec<Told>,
     pub(super) urgent: bool,
+    pub(super) at: Mono,
 }
 
 /// A settlement that was told.
@@ -116,6 +117,7 @@ impl Batch {
         }
         let mut sent = std::mem::take(&mut self.sent);
         sent.urgent = urgent;
+        sent.at = now;
         (
             std::mem::replace(&mut self.request, OwnerRequest::of(self.session)),
             sent,
