@@ -1,7 +1,9 @@
 //! Looking at the configuration, and changing it while the node runs.
 
 use grok2api_schemas::admin::audit::AuditChange;
-use grok2api_schemas::admin::config::{ConfigChange, ConfigKeyView, ConfigSaved, ConfigSource, ConfigView};
+use grok2api_schemas::admin::config::{
+    ConfigChange, ConfigFieldView, ConfigKeyView, ConfigSaved, ConfigSectionView, ConfigSource, ConfigView,
+};
 use grok2api_schemas::config::spec::{KeySpec, Kind};
 use grok2api_schemas::config::{self, dropped::dropped_key};
 use serde_json::{Map, Value, json};
@@ -34,6 +36,13 @@ impl ConfigOps {
         ConfigView {
             revision: state.revision.clone(),
             shared: self.live.is_shared(),
+            sections: config::SECTIONS
+                .iter()
+                .map(|section| ConfigSectionView {
+                    name: section.name.to_owned(),
+                    doc: section.doc.trim().to_owned(),
+                })
+                .collect(),
             keys: config::keys()
                 .map(|spec| key_view(spec, &state, &values, &pending))
                 .collect(),
@@ -161,12 +170,11 @@ fn values_of(state: &State) -> Map<String, Value> {
 fn key_view(spec: &KeySpec, state: &State, values: &Map<String, Value>, pending: &[String]) -> ConfigKeyView {
     let path = spec.path();
     let place = state.places.get(&path);
-    let (choices, min, max) = match spec.kind {
-        Kind::Choice(names) => (names.iter().map(|name| (*name).to_owned()).collect(), None, None),
-        Kind::Int { min, max } | Kind::Ints { min, max } => (Vec::new(), Some(min as f64), Some(max as f64)),
-        Kind::Number { min, max } => (Vec::new(), Some(min), Some(max)),
-        Kind::Flag | Kind::Text(_) | Kind::Texts(_) | Kind::Tables(_) | Kind::TableMap(_) => (Vec::new(), None, None),
+    let choices = match spec.kind {
+        Kind::Choice(names) => names.iter().map(|name| (*name).to_owned()).collect(),
+        _ => Vec::new(),
     };
+    let (min, max) = ends(spec.kind);
     ConfigKeyView {
         value: values
             .get(spec.section)
@@ -187,18 +195,8 @@ fn key_view(spec: &KeySpec, state: &State, values: &Map<String, Value>, pending:
         },
         place: place.map(ToString::to_string).unwrap_or_default(),
         doc: spec.doc.trim().to_owned(),
-        kind: match spec.kind {
-            Kind::Flag => "flag",
-            Kind::Text(_) => "text",
-            Kind::Choice(_) => "choice",
-            Kind::Int { .. } => "int",
-            Kind::Number { .. } => "number",
-            Kind::Texts(_) => "texts",
-            Kind::Ints { .. } => "ints",
-            Kind::Tables(_) => "tables",
-            Kind::TableMap(_) => "table_map",
-        }
-        .to_owned(),
+        kind: name_of(spec.kind).to_owned(),
+        fields: fields(spec.kind),
         choices,
         min,
         max,
@@ -207,5 +205,48 @@ fn key_view(spec: &KeySpec, state: &State, values: &Map<String, Value>, pending:
         secret: spec.secret,
         pending: pending.contains(&path),
         key: path,
+    }
+}
+
+/// The keys of the rows, and of the rows in those.
+fn fields(kind: Kind) -> Vec<ConfigFieldView> {
+    let (Kind::Tables(rows) | Kind::TableMap(rows)) = kind else {
+        return Vec::new();
+    };
+    let mut found = Vec::new();
+    for spec in rows {
+        let (min, max) = ends(spec.kind);
+        found.push(ConfigFieldView {
+            key: spec.path(),
+            doc: spec.doc.trim().to_owned(),
+            kind: name_of(spec.kind).to_owned(),
+            min,
+            max,
+        });
+        found.extend(fields(spec.kind));
+    }
+    found
+}
+
+/// Smallest and largest, of numbers.
+fn ends(kind: Kind) -> (Option<f64>, Option<f64>) {
+    match kind {
+        Kind::Int { min, max } | Kind::Ints { min, max } => (Some(min as f64), Some(max as f64)),
+        Kind::Number { min, max } => (Some(min), Some(max)),
+        _ => (None, None),
+    }
+}
+
+fn name_of(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Flag => "flag",
+        Kind::Text(_) => "text",
+        Kind::Choice(_) => "choice",
+        Kind::Int { .. } => "int",
+        Kind::Number { .. } => "number",
+        Kind::Texts(_) => "texts",
+        Kind::Ints { .. } => "ints",
+        Kind::Tables(_) => "tables",
+        Kind::TableMap(_) => "table_map",
     }
 }

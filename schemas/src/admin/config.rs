@@ -37,6 +37,8 @@ pub struct ConfigKeyView {
     /// `flag`, `text`, `choice`, `int`, `number`, `texts`, `ints`, `tables` or `table_map`.
     #[serde(rename = "type")]
     pub kind: String,
+    /// The keys of a row, of `tables` and `table_map`; those of tables inside them follow the key that holds them.
+    pub fields: Vec<ConfigFieldView>,
     /// What it can be, of a choice.
     pub choices: Vec<String>,
     /// Smallest value, of a number.
@@ -53,6 +55,31 @@ pub struct ConfigKeyView {
     pub pending: bool,
 }
 
+/// A key that stands in the rows of another.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct ConfigFieldView {
+    /// `section.key.field`.
+    pub key: String,
+    /// What it does.
+    pub doc: String,
+    /// As of a key.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// Smallest value, of a number.
+    pub min: Option<f64>,
+    /// Largest value, of a number.
+    pub max: Option<f64>,
+}
+
+/// A section.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+pub struct ConfigSectionView {
+    /// Its name, with which its keys begin.
+    pub name: String,
+    /// What it is about.
+    pub doc: String,
+}
+
 /// Everything.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 pub struct ConfigView {
@@ -60,6 +87,8 @@ pub struct ConfigView {
     pub revision: String,
     /// Whether it is the cluster's.
     pub shared: bool,
+    /// Every section, in the order of the example file.
+    pub sections: Vec<ConfigSectionView>,
     /// Every key, in the order of the example file.
     pub keys: Vec<ConfigKeyView>,
     /// What is stored and not in force on this node, because something in it is wrong: every fault, a line each.

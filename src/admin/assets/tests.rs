@@ -6,6 +6,8 @@ use poem::{EndpointExt, Route};
 
 use super::*;
 
+mod config_docs;
+
 fn ui() -> &'static Path {
     Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/src/admin/ui"))
 }

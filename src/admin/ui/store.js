@@ -47,6 +47,9 @@ document.addEventListener('visibilitychange', tick);
 /** When the node last answered, and what stands between us and it. */
 export const reach = signal({ ok: true, since: Date.now(), why: '' });
 
+/** A long list that is not added at once but becomes a job: {lines, pool}, for the form that opens next. */
+export const handedOn = signal(null);
+
 export const toasts = signal([]);
 let nextToast = 1;
 export function toast(text, kind = 'ok', action = null) {

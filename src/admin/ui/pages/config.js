@@ -1,7 +1,7 @@
 // Every key: what it does, what counts now, where that comes from. Nothing is written before the diff was seen.
 
 import { html, useState, useEffect, useRef } from '../vendor/mod.js';
-import { t, word } from '../i18n.js';
+import { t, word, docOf } from '../i18n.js';
 import { isAdmin, toast } from '../store.js';
 import { get, post } from '../api.js';
 import { param, setParams } from '../router.js';
@@ -11,20 +11,22 @@ import { Failure, Waiting, Empty, usePoll } from '../parts/bits.js';
 import { useDeed } from '../parts/deed.js';
 import { Dialog } from '../parts/float.js';
 import { ConfigControl, parse, show } from './config_control.js';
+import { Fields, Marked, placeOf, speaksOf } from './config_docs.js';
 
 const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 
-function Key({ one, draft, fault, change, undo }) {
+function Key({ one, draft, fault, change, undo, words }) {
   const dirty = draft !== undefined;
   const fixed = one.source === 'environment' || one.source === 'flag';
   return html`<div class=${`setting ${dirty ? 'dirty' : ''}`} data-testid=${`key-${one.key}`} id=${`key-${one.key}`}>
     <div class="about"><label class="mono strong" for=${`value-${one.key}`}>${one.key.split('.').slice(1).join('.') || one.key}</label>
-      <p class="soft medium" id=${`doc-${one.key}`}>${String(one.doc).split('`').map((part, at) => (at % 2 ? html`<code>${part}</code>` : part))}</p>
-      <p class="row wrap small soft"><span class=${`chip ${fixed ? 'warn' : one.source === 'default' ? '' : 'info'}`} title=${one.place}>${word('source', one.source)}</span>
+      <p class="soft medium" id=${`doc-${one.key}`}><${Marked} text=${docOf(one)} /></p>
+      <p class="row wrap small soft"><span class=${`chip ${fixed ? 'warn' : one.source === 'default' ? '' : 'info'}`} title=${placeOf(one)}>${word('source', one.source)}</span>
         ${one.restart && html`<span class="chip">${t('config.restart')}</span>`}${one.per_node && html`<span class="chip">${t('config.pernode')}</span>`}${one.pending && html`<span class="chip warn">${t('config.pending')}</span>`}${one.secret && html`<span class="chip">${t('config.secret')}</span>`}
         <span>${t('config.default')} <code>${cut(show(one.default, one), 60)}</code></span>
         ${one.min !== null || one.max !== null ? html`<span>${one.min ?? '…'} – ${one.max ?? '…'}</span>` : null}</p>
-      ${fixed && html`<p class="small warn">${t('config.fixed', { place: one.place })}</p>`}</div>
+      <${Fields} one=${one} words=${words} />
+      ${fixed && html`<p class="small warn">${t('config.fixed', { place: placeOf(one) })}</p>`}</div>
     <div class="value stack tight"><${ConfigControl} one=${one} draft=${draft} fault=${fault} change=${change} disabled=${!isAdmin()} />
       ${fault && html`<span class="small bad" role="alert" id=${`fault-${one.key}`}>${fault}</span>`}
       ${isAdmin() && html`<span class="row small">${dirty && html`<button type="button" class="button small quiet" onClick=${undo}>${t('config.undo')}</button>`}
@@ -93,8 +95,9 @@ export function ConfigPage() {
   });
   const words = text.toLowerCase();
   const only = param('only');
-  const rows = data.keys.filter((one) => (!words || `${one.key} ${one.doc}`.toLowerCase().includes(words)) && (only !== 'set' || one.source !== 'default') && (only !== 'changed' || one.key in raw));
+  const rows = data.keys.filter((one) => (!words || speaksOf(one, words)) && (only !== 'set' || one.source !== 'default') && (only !== 'changed' || one.key in raw));
   const sections = [...new Set(rows.map((one) => one.key.split('.')[0]))];
+  const about = (name) => (data.sections || []).find((section) => section.name === name);
   return html`<div class="page reading" data-ready="true" ref=${warned}>
     <div class="head"><h1>${t('page.config')}</h1><span class="small soft">${data.shared ? t('config.shared') : t('config.local')}</span></div>
     ${data.problem && html`<div class="box bad" role="alert"><strong>${t('config.problem')}</strong><pre class="small">${data.problem}</pre></div>`}
@@ -103,8 +106,8 @@ export function ConfigPage() {
       <button type="button" class="button small" aria-pressed=${String(only === 'set')} onClick=${() => setParams({ only: only === 'set' ? '' : 'set' })}>${t('config.onlyset')} <span class="unit">${num(data.keys.filter((one) => one.source !== 'default').length)}</span></button>
       ${dirty.length > 0 && html`<button type="button" class="button small" aria-pressed=${String(only === 'changed')} onClick=${() => setParams({ only: only === 'changed' ? '' : 'changed' })}>${t('config.onlychanged')} <span class="unit">${dirty.length}</span></button>`}</div>
     ${!rows.length && html`<${Empty} title=${t('nothing')} />`}
-    ${sections.map((section) => html`<section class="card settings" key=${section}><h2 class="mono">[${section}]</h2>
-      ${rows.filter((one) => one.key.split('.')[0] === section).map((one) => html`<${Key} key=${one.key} one=${one} draft=${raw[one.key]} fault=${faults[one.key]} change=${change(one)} undo=${() => { setRaw(without(raw, one.key)); setFaults(without(faults, one.key)); }} />`)}</section>`)}
+    ${sections.map((section) => html`<section class="card settings" key=${section}><div class="over-settings"><h2 class="mono">[${section}]</h2>${about(section) && html`<p class="soft medium">${docOf(about(section))}</p>`}</div>
+      ${rows.filter((one) => one.key.split('.')[0] === section).map((one) => html`<${Key} key=${one.key} one=${one} words=${words} draft=${raw[one.key]} fault=${faults[one.key]} change=${change(one)} undo=${() => { setRaw(without(raw, one.key)); setFaults(without(faults, one.key)); }} />`)}</section>`)}
     ${dirty.length > 0 && html`<div class="batch" data-testid="config-bar"><strong>${t('config.changes', { n: dirty.length })}</strong><button type="button" class="button small" onClick=${() => { setRaw({}); setFaults({}); }}>${t('config.discard')}</button><button type="button" class="button small main" onClick=${review} data-testid="config-review">${t('config.review')}</button></div>`}
     ${reviewing && html`<${Diff} keys=${changed} drafts=${drafts} close=${() => setReviewing(false)} save=${save} busy=${busy} fault=${fault} />`}
     ${fault && !reviewing && html`<${Failure} error=${fault} />`}

@@ -1,7 +1,8 @@
 // A job begins: what it does, and its limits. The form stays when the backend refuses it.
 
-import { html, useState } from '../vendor/mod.js';
+import { html, useState, useEffect } from '../vendor/mod.js';
 import { t, word } from '../i18n.js';
+import { handedOn } from '../store.js';
 import { post } from '../api.js';
 import { Field, Failure } from '../parts/bits.js';
 import { useDeed } from '../parts/deed.js';
@@ -26,7 +27,8 @@ const ask = (kind, form) => given({
 
 export function JobStart({ close, done }) {
   const [kind, setKind] = useState('list');
-  const [form, setForm] = useState({ title: '', pool: '', lines: '', count: '', name: '', team: '', qps: '', qpm: '', tpm: '', expires: '', keys: '', named: '', overlap: '', concurrency: '', minutes: '', errors: '', verify: true });
+  const [form, setForm] = useState({ title: '', pool: '', lines: '', count: '', name: '', team: '', qps: '', qpm: '', tpm: '', expires: '', keys: '', named: '', overlap: '', concurrency: '', minutes: '', errors: '', verify: true, ...handedOn.peek() });
+  useEffect(() => { handedOn.value = null; }, []);
   const [busy, begin] = useDeed();
   const [fault, setFault] = useState(null);
   const set = (name) => (event) => setForm({ ...form, [name]: event.target.type === 'checkbox' ? event.target.checked : event.target.value });

@@ -1,15 +1,9 @@
 // Clauses that the walks of the pages leave out, one after another.
 
 import assert from 'node:assert/strict';
-import { RUN, id } from './marks.mjs';
+import { RUN, api, id } from './marks.mjs';
 
 const shown = `Number((document.querySelector('${id('count')}')?.innerText || '0').replace(/(\\d)\\s(?=\\d)/g, '$1').match(/\\d+/)[0])`;
-/** Calls the admin API as the page does. */
-const api = (page, method, path, body, type = 'application/json') => page.evaluate(`(async () => {
-  const view = await (await fetch('/api/v1/admin/session')).json();
-  const answer = await fetch('/api/v1/admin${path}', { method: '${method}', headers: { 'x-csrf-token': view.csrf_token, 'content-type': '${type}' }, body: ${method === 'GET' ? 'undefined' : JSON.stringify(typeof body === 'string' ? body : JSON.stringify(body ?? {}))} });
-  return answer.json();
-})()`);
 
 /** Types and states: either within a group, both between groups; a selection that is out of sight is still meant. */
 export async function filters({ page, base }) {
@@ -175,52 +169,6 @@ export async function datacenterMore({ page, base }) {
     await page.evaluate(`[...document.querySelectorAll('${id('long')} [role=tab]')].find((one) => one.innerText.includes('${by}')).click()`);
     await page.until(`document.querySelector('${id('long')} th').innerText.includes('${by}') && document.querySelectorAll('${id('long')} tbody tr').length > 0`, `sums by ${by}`);
   }
-}
-
-/** Every key of the configuration, with its words and the control of its type. */
-export async function configKeys({ page, base }) {
-  await page.goto(`${base}/admin/config`);
-  await page.ready();
-  const { keys } = await api(page, 'GET', '/config?view=full');
-  const seen = await page.evaluate(`[...document.querySelectorAll('.setting')].map((one) => { const value = one.querySelector('.value [id]'); return { key: one.id.slice(4), doc: one.querySelector('p').innerText.length, control: value.tagName + ':' + value.type, restart: one.innerText.includes('restart') }; })`);
-  assert.equal(seen.length, keys.length);
-  const controls = { flag: 'INPUT:checkbox', choice: 'SELECT:select-one', texts: 'TEXTAREA:textarea', ints: 'TEXTAREA:textarea', tables: 'TEXTAREA:textarea', table_map: 'TEXTAREA:textarea' };
-  for (const one of keys) {
-    const mine = seen.find((other) => other.key === one.key);
-    assert.ok(mine.doc > 10, `${one.key} says what it is`);
-    assert.equal(mine.control, one.secret ? 'INPUT:password' : controls[one.type] || 'INPUT:text', `${one.key} is ${one.type}`);
-    assert.equal(mine.restart || !one.restart, true, `${one.key} says that it needs a restart`);
-  }
-  // A change is marked, can be taken back, and a session that ends does not cost it.
-  const value = id('value-clients.max_wait_ms');
-  await page.fill(value, '7777');
-  await page.see(`${id('key-clients.max_wait_ms')}.dirty`);
-  await page.evaluate(`[...document.querySelectorAll('${id('config-bar')} button')][0].click()`);
-  await page.gone('.setting.dirty');
-}
-
-export async function configExpires({ page, base, password, expecting }) {
-  await page.goto(`${base}/admin/config?text=max_wait_ms`);
-  await page.ready();
-  const value = id('value-clients.max_wait_ms');
-  const before = await page.evaluate(`document.querySelector('${value}').value`);
-  await page.fill(value, '7777');
-  await expecting(/401/, async () => {
-    await page.evaluate("fetch('/api/v1/admin/session').then((answer) => answer.json()).then((view) => fetch('/api/v1/admin/logout', { method: 'POST', headers: { 'x-csrf-token': view.csrf_token } }))");
-    await page.click(id('config-review'));
-    await page.click(id('config-save'));
-    await page.see(id('login-again'));
-    await page.fill(`${id('login-again')} input[name=password]`, password);
-    await page.click(`${id('login-again')} button[type=submit]`);
-    await page.gone(id('login-again'));
-  });
-  assert.equal(await page.evaluate(`document.querySelector('${value}').value`), '7777', 'the draft is kept');
-  await page.click(id('config-save'));
-  await page.gone(id('config-diff'));
-  await page.fill(value, before);
-  await page.click(id('config-review'));
-  await page.click(id('config-save'));
-  await page.gone(id('config-diff'));
 }
 
 /** Code is code, an answer is seen as it comes, and is stopped for good. */

@@ -6,6 +6,7 @@ import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { openBrowser } from './cdp.mjs';
 import * as clauses from './clauses.mjs';
+import * as config from './config.mjs';
 import { hostile } from './hostile.mjs';
 import * as made from './made.mjs';
 import * as others from './pages.mjs';
@@ -18,7 +19,7 @@ import * as walked from './walked.mjs';
 const { GATEWAY, GATEWAY_PID, PASSWORD, OUT, CHROMIUM, AXE, WHAT, ONLY } = process.env;
 const wanted = (name) => !ONLY || ONLY.split(',').includes(name);
 const VIEWS = ['/admin/token', '/admin/keys', '/admin/requests', '/admin/jobs', '/admin/datacenter', '/admin/cluster', '/admin/cache', '/admin/cache?tab=video&view=list', '/admin/cache?tab=online', '/admin/config', '/admin/users', '/chat', '/chat?mode=image', '/chat?mode=video'];
-const pages = { ...others, ...tokens, ...made, ...walked, ...clauses };
+const pages = { ...others, ...tokens, ...made, ...walked, ...clauses, ...config };
 const SIZES = [[1280, 860], [390, 844]];
 mkdirSync(OUT, { recursive: true });
 const axe = readFileSync(AXE, 'utf8');
@@ -150,7 +151,7 @@ await step('login', async () => {
 if (WHAT === 'pages') {
   for (const name of ['tokens', 'batch', 'quotas', 'changes', 'tokensMore', 'keys', 'keysMore', 'chat', 'chatMore', 'requests', 'jobs', 'jobRefused', 'pictures', 'films', 'cache', 'online', 'users', 'long', 'liveLog', 'logFiles', 'datacenter', 'cluster', 'config', 'configTyped', 'keyboard', 'phone', 'skewed', 'session', 'viewer', 'logout'].filter(wanted)) await step(name, () => pages[name](tools));
 } else if (WHAT === 'clauses') {
-  for (const name of ['filters', 'keysOf', 'jobsMore', 'requestsMore', 'datacenterMore', 'configKeys', 'configExpires', 'chatStreams', 'dialogs', 'narrow'].filter(wanted)) await step(name, () => pages[name](tools));
+  for (const name of ['filters', 'keysOf', 'jobsMore', 'requestsMore', 'datacenterMore', 'configKeys', 'configChinese', 'configExpires', 'chatStreams', 'dialogs', 'narrow'].filter(wanted)) await step(name, () => pages[name](tools));
 } else if (WHAT === 'throttled') {
   await step('throttled', () => pages.throttled(tools));
 } else if (WHAT === 'dies') {

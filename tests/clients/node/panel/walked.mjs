@@ -111,7 +111,18 @@ export async function configTyped({ page, base, expecting }) {
 export async function bigImport({ page, base }) {
   await page.goto(`${base}/admin/token?add=1`);
   await page.ready();
-  await page.evaluate(`(() => { const lines = Array.from({ length: 10000 }, (_, n) => (n % 33 === 0 && n < 9900 ? 'bad line ' + n : 'xai-big-${RUN}-' + n)); const files = new DataTransfer(); files.items.add(new File([lines.join('\\n')], 'many.txt', { type: 'text/plain' })); const box = document.querySelector('${id('token-add')} input[type=file]'); box.files = files.files; box.dispatchEvent(new Event('change', { bubbles: true })); })()`);
+  const choose = () => page.evaluate(`(() => { const lines = Array.from({ length: 10000 }, (_, n) => (n % 33 === 0 && n < 9900 ? 'bad line ' + n : 'xai-big-${RUN}-' + n)); const files = new DataTransfer(); files.items.add(new File([lines.join('\\n')], 'many.txt', { type: 'text/plain' })); const box = document.querySelector('${id('token-add')} input[type=file]'); box.files = files.files; box.dispatchEvent(new Event('change', { bubbles: true })); })()`);
+  await choose();
+  // So many can be a job instead: the form opens with all of them.
+  await page.click(id('many-to-job'));
+  await page.see(id('job-dialog'));
+  assert.equal(await page.evaluate(`document.querySelector('${id('job-lines')}').value.split('\\n').length`), 10000, 'no line is lost');
+  await page.press('Escape');
+  await page.gone(id('job-dialog'));
+  await page.goto(`${base}/admin/token?add=1`);
+  await page.ready();
+  await choose();
+  await page.see(id('import-many'));
   await page.click(id('import-go'));
   await page.see(id('import-report'), 120_000);
   const report = (await page.text(id('import-report'))).replaceAll(/(\d)\s(?=\d)/g, '$1');
