@@ -11,7 +11,7 @@ import { Failure, Waiting, Empty, usePoll } from '../parts/bits.js';
 import { useDeed } from '../parts/deed.js';
 import { Dialog } from '../parts/float.js';
 import { ConfigControl, parse, show } from './config_control.js';
-import { Fields, Marked, placeOf, speaksOf } from './config_docs.js';
+import { Fields, Marked, placeOf, range, speaksOf } from './config_docs.js';
 
 const same = (a, b) => JSON.stringify(a) === JSON.stringify(b);
 
@@ -24,7 +24,7 @@ function Key({ one, draft, fault, change, undo, words }) {
       <p class="row wrap small soft"><span class=${`chip ${fixed ? 'warn' : one.source === 'default' ? '' : 'info'}`} title=${placeOf(one)}>${word('source', one.source)}</span>
         ${one.restart && html`<span class="chip">${t('config.restart')}</span>`}${one.per_node && html`<span class="chip">${t('config.pernode')}</span>`}${one.pending && html`<span class="chip warn">${t('config.pending')}</span>`}${one.secret && html`<span class="chip">${t('config.secret')}</span>`}
         <span>${t('config.default')} <code>${cut(show(one.default, one), 60)}</code></span>
-        ${one.min !== null || one.max !== null ? html`<span>${one.min ?? '…'} – ${one.max ?? '…'}</span>` : null}</p>
+        ${range(one) && html`<span>${range(one)}</span>`}</p>
       <${Fields} one=${one} words=${words} />
       ${fixed && html`<p class="small warn">${t('config.fixed', { place: placeOf(one) })}</p>`}</div>
     <div class="value stack tight"><${ConfigControl} one=${one} draft=${draft} fault=${fault} change=${change} disabled=${!isAdmin()} />

@@ -1,10 +1,14 @@
 // What is told of a key: what it does, the keys of its rows, where its value comes from, in the language of the panel.
 
 import { html } from '../vendor/mod.js';
-import { t, docOf, everyDoc } from '../i18n.js';
+import { t, word, docOf, everyDoc } from '../i18n.js';
+import { num } from '../format.js';
 
 /** A text in which `…` marks what is typed as it stands. */
 export const Marked = ({ text }) => String(text).split('`').map((part, at) => (at % 2 ? html`<code>${part}</code>` : part));
+
+const end = (value) => (value === null ? '…' : num(value));
+export const range = ({ min, max }) => (min === null && max === null ? '' : `${end(min)} – ${end(max)}`);
 
 const fieldsOf = (one) => one.fields || [];
 
@@ -23,9 +27,8 @@ export const speaksOf = (one, words) => says(one, words) || saysField(one, words
 export function Fields({ one, words }) {
   const fields = fieldsOf(one);
   if (!fields.length) return null;
-  const range = (field) => (field.min !== null || field.max !== null ? ` ${field.min ?? '…'} – ${field.max ?? '…'}` : '');
   return html`<details class="fields" open=${Boolean(words) && saysField(one, words)}><summary class="small">${t('config.fields', { n: fields.length })}</summary>
-    <dl class="small">${fields.map((field) => html`<div key=${field.key}><dt><code>${below(field, one)}</code> <span class="soft">${field.type}${range(field)}</span></dt><dd class="soft"><${Marked} text=${docOf(field)} /></dd></div>`)}</dl></details>`;
+    <dl class="small">${fields.map((field) => html`<div key=${field.key}><dt><code>${below(field, one)}</code> <span class="soft">${word('configtype', field.type)} ${range(field)}</span></dt><dd class="soft"><${Marked} text=${docOf(field)} /></dd></div>`)}</dl></details>`;
 }
 
 /** Where a value comes from: a file's place stays as it is, words around it are the panel's. */

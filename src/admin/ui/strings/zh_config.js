@@ -153,7 +153,7 @@ export default {
   'nats.start_deadline_secs': '启动时等待 NATS 的最长时间，单位秒。',
 
   'cluster': '集群各节点须一致的设置。',
-  'cluster.node_id': '本节点的名称，一个标签。未设置：采用主机名。',
+  'cluster.node_id': '本节点的名称，须为单个标签。未设置：采用主机名。',
   'cluster.advertise_url': '其他节点经 HTTP 访问本节点的地址，例如 `http://10.0.0.7:8000`。未设置：监听的主机，否则为主机名，再加端口。',
   'cluster.max_clock_skew_secs': '各节点的时钟最多可相差多少，单位秒；早先进程占用的额度会推迟同样长的时间释放。',
   'cluster.codec_version': '节点写入的记录与消息的版本。须待每个节点都运行认识更高版本的程序之后才提高，不可提前：不认识的节点在下次启动时会被拒绝。',
