@@ -72,6 +72,7 @@ export default {
   'xai.teams.limits.rpd': '每日请求数（任意 24 小时）。',
   'xai.teams.limits.tpm': '每分钟 token 数。',
   'xai.teams.limits.concurrency': '并发调用数。',
+  'xai.teams.limits.concurrency_hard': '节点与集群断开时，并发上限是否仍然成立：该节点在 6 秒后中断自己的调用，因为其他节点只在 8 秒内仍计入它们。否则这些调用会继续，其他节点可能同时另行发起调用。',
   'xai.teams.limits.usd_per_day': '每日花费，按重置时区划分，单位美元。',
   'xai.rules': '如何理解上游的应答，优先于内置表：上游文本变化时，无需发布新版本即可应对。',
   'xai.rules.status': 'HTTP 状态码。',
