@@ -174,5 +174,6 @@ if (WHAT === 'pictures') {
 if (WHAT === 'empty') {
   await step('bigImport', () => pages.bigImport(tools));
   await step('bigBatch', () => pages.bigBatch(tools));
+  await step('longList', () => pages.longList(tools));
 }
 await browser.close();
