@@ -49,7 +49,10 @@ async fn a_change_is_in_force_at_once_and_the_file_keeps_its_comments() {
     );
     // What stands in the rows of a key, and what a section is about.
     let fields = key(&view, "xai.teams")["fields"].as_array().unwrap();
-    let rpm = fields.iter().find(|field| field["key"] == "xai.teams.limits.rpm").unwrap();
+    let rpm = fields
+        .iter()
+        .find(|field| field["key"] == "xai.teams.limits.rpm")
+        .unwrap();
     assert_eq!(
         (&rpm["doc"], &rpm["type"], &rpm["min"]),
         (&json!("Requests per minute."), &json!("int"), &json!(0.0))
