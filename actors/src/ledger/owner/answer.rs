@@ -131,17 +131,25 @@ impl<T> Owner<T> {
         let may_starve = is_short && !is_coming && moment.mono >= meter.refuse_until;
         let starves = may_starve && meter.starves(session, nodes);
         let is_held_by_others = starves && meter.others_could_give(session);
-        let known = self.starving.get(&ask.meter);
-        if !is_short && known.is_some_and(|known| known.session == session) {
-            self.starving.remove(&ask.meter);
+        if !is_short
+            && let Some(known) = self.starving.get_mut(&ask.meter)
+            && known.session == session
+        {
+            known.is_over = true;
+            // Units come in small parts where little is left: who was told a moment ago is not told again for each of them.
+            // What goes round whole, one call after the other, waits for nothing.
+            if meter.rules.class != Class::Units {
+                known.told.clear();
+            }
         }
         if starves {
             let starving = self.starving.entry(ask.meter.clone()).or_insert(Starving {
                 session,
                 since: moment.mono,
+                is_over: false,
                 told: BTreeMap::new(),
             });
-            (starving.session, starving.since) = (session, moment.mono);
+            (starving.session, starving.since, starving.is_over) = (session, moment.mono, false);
         }
         if let Some(granted) = granted {
             let change = Change::Granted {
@@ -203,7 +211,7 @@ impl<T> Owner<T> {
         let (state, nodes) = (&self.state, self.options.nodes);
         self.starving
             .retain(|_, starving| moment.mono.ms_since(starving.since) < STARVES_FOR_MS);
-        for (name, starving) in &self.starving {
+        for (name, starving) in self.starving.iter().filter(|(_, starving)| !starving.is_over) {
             let givers = state.meter(name).map(|meter| meter.givers(starving.session, nodes));
             if givers.is_some_and(|givers| givers.contains(&session)) {
                 reply.recalled.push(name.clone());
@@ -216,7 +224,7 @@ impl<T> Owner<T> {
     pub fn take_recalls(&mut self, moment: Moment) -> BTreeMap<SessionId, Vec<Meter>> {
         let mut recalls = BTreeMap::<SessionId, Vec<Meter>>::new();
         for (name, starving) in &mut self.starving {
-            let is_over = moment.mono.ms_since(starving.since) >= STARVES_FOR_MS;
+            let is_over = starving.is_over || moment.mono.ms_since(starving.since) >= STARVES_FOR_MS;
             let Some(meter) = self.state.meter(name).filter(|_| !is_over) else {
                 continue;
             };

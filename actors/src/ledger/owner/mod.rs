@@ -95,6 +95,8 @@ pub struct Owner<T> {
 struct Starving {
     session: SessionId,
     since: Mono,
+    /// It has got what it needed since.
+    is_over: bool,
     /// Which holders were told so last, and when.
     told: BTreeMap<SessionId, Mono>,
 }
