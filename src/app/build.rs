@@ -29,7 +29,7 @@ use zeroize::Zeroizing;
 
 use super::bus::{self, OpenBus, Wait};
 use super::listed::ListedNames;
-use super::master_key::{ClusterKeys, KeySources, answer_joiners, find_master_key};
+use super::master_key::{ClusterKeys, KeySources, answer_joiners, find_master_key, keep_mark};
 use super::online::XaiOnline;
 use super::pool::{share_probing, start_pool};
 use super::{App, apply, cluster, media};
@@ -149,6 +149,7 @@ pub async fn build(sources: Sources, metrics: Arc<Metrics>, readiness: Readiness
     let master_key = find_master_key(&bus, &sources).await?;
     let vault = Arc::new(Vault::of(&master_key));
     if is_shared {
+        keep_mark(&bus, master_key.id(), readiness.clone(), &tracker, stop.clone());
         let hands_out = config.nats.join == Join::Open && sources.configured.is_none();
         answer_joiners(&bus, master_key, hands_out, &tracker, stop.clone());
     }

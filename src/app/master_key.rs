@@ -19,6 +19,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::build::BuildError;
+use crate::door::health::Readiness;
 
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,10 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 const ASK_EVERY: Duration = Duration::from_millis(250);
 /// How often it is said what is waited for.
 const SAY_EVERY: Duration = Duration::from_secs(5);
+/// Between two looks for the fingerprint, where it could not be read.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Its name in `/readyz`.
+const KEY_BLOCKER: &str = "key";
 /// How often the fingerprint is written or read again when the outcome is not known.
 const MARK_ATTEMPTS: u32 = 10;
 
@@ -274,6 +279,54 @@ pub(super) fn answer_joiners(
             }
         }
     });
+}
+
+/// Sees to it that the fingerprint stands for as long as this node runs. A NATS that was wiped has none: whoever joined then
+/// would make a key that opens nothing of what these nodes go on to write. One that is not ours is told.
+pub(super) fn keep_mark(
+    bus: &BusHandle,
+    id: [u8; 8],
+    readiness: Readiness,
+    tracker: &TaskTracker,
+    stop: CancellationToken,
+) {
+    let bus = bus.clone();
+    tracker.spawn(async move {
+        let look = async {
+            loop {
+                // A bucket that was made anew ends its watches.
+                if let Ok(mut changes) = bus.kv_watch(buckets::CLUSTER).await
+                    && let Ok(stands) = put_mark_again(&bus, id).await
+                {
+                    if stands == id {
+                        readiness.clear(KEY_BLOCKER);
+                    } else {
+                        tracing::error!("the store's records are sealed with another key than this node's");
+                        readiness.block(
+                            KEY_BLOCKER,
+                            "NATS was wiped and others made another cluster key: give all nodes the same master.key, and restart",
+                        );
+                    }
+                    while changes.next().await.is_some() {}
+                }
+                tokio::time::sleep(LOOK_EVERY).await;
+            }
+        };
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = look => {}
+        }
+    });
+}
+
+async fn put_mark_again(bus: &BusHandle, id: [u8; 8]) -> Result<[u8; 8], BuildError> {
+    match read_mark(bus).await? {
+        Some(stands) => Ok(stands),
+        None => {
+            tracing::warn!("the store has lost the fingerprint of the master key: it is written again");
+            put_mark(bus, id).await
+        }
+    }
 }
 
 fn unusable(error: VaultError) -> BuildError {

@@ -143,3 +143,118 @@ async fn a_drain_ends_a_node_without_a_lapse_and_a_bus_that_comes_back_is_used()
     })
     .await;
 }
+
+/// What a client key may do holds for it over all nodes together, whichever it turns to.
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_and_the_budget_of_a_client_key_hold_over_all_nodes() {
+    let Some(nats) = NatsServers::one().await else {
+        return;
+    };
+    let sim = Sim::with_teams(1).await;
+    let plan = |at: usize| {
+        Plan::of(&sim, 1)
+            .env("NATS_URL", &nats.url())
+            .set("clients.max_wait_ms", 500)
+            .set("cluster.node_id", format!("node{at}"))
+    };
+    let first = plan(0).start_warm().await;
+    let (second, third) = tokio::join!(plan(1).start_warm(), plan(2).start_warm());
+    let nodes = [first, second, third];
+    let admin = nodes[0].admin().await;
+    shared_out(&admin, 3).await;
+    let known = async |key: &str| {
+        for node in &nodes {
+            let client = node.as_client(key);
+            eventually("the key on every node", SOON, || async {
+                match client.get("/v1/models").await.status.as_u16() {
+                    200 => Ok(()),
+                    other => Err(other.to_string()),
+                }
+            })
+            .await;
+        }
+    };
+    // Everybody asks at once, every node in turn; what was served.
+    let rush = async |key: &str, calls: usize, request: &dyn Fn(usize) -> Value| {
+        let asked = (0..calls).map(|at| {
+            let (client, request) = (nodes[at % 3].as_client(key), request(at));
+            async move { client.chat(&request).await }
+        });
+        let mut served = 0;
+        for got in futures::future::join_all(asked).await {
+            match got.status.as_u16() {
+                200 => served += 1,
+                429 => assert_eq!(got.header("x-grok2api-reason"), "client_limit", "{}", got.text()),
+                other => panic!("{other} {}", got.text()),
+            }
+        }
+        served
+    };
+    let plain = |at: usize| ask(MODEL, &format!("call {at}"));
+
+    let minute = admin.new_key(json!({"name": "minute", "rpm": 30})).await;
+    known(&minute.secret).await;
+    let began = Instant::now();
+    let mut served = 0;
+    for _ in 0..4 {
+        served += rush(&minute.secret, 30, &plain).await;
+    }
+    assert!(began.elapsed() < Duration::from_secs(55), "too slow to tell");
+    assert!((20..=30).contains(&served), "{served} of 30 a minute");
+
+    let day = admin
+        .new_key(json!({"name": "day", "limits": {"chat_per_day": 47}}))
+        .await;
+    known(&day.secret).await;
+    let (mut served, began) = (0, Instant::now());
+    while served < 47 {
+        served += rush(&day.secret, 12, &plain).await;
+        assert!(
+            began.elapsed() < SOON,
+            "only {served} of 47 a day: some are never given back"
+        );
+    }
+    assert_eq!(served, 47);
+    assert_eq!(rush(&day.secret, 12, &plain).await, 0, "one more than a day has");
+
+    let slots = admin.new_key(json!({"name": "slots", "concurrency": 3})).await;
+    known(&slots.secret).await;
+    let slow = |at: usize| ask(MODEL, &format!("[[sim:first_token=3000]] call {at}"));
+    let served = rush(&slots.secret, 12, &slow).await;
+    assert!((1..=3).contains(&served), "{served} at a time, of 3");
+
+    let before = sim.stat("cost_in_usd_ticks").await as f64 / 1e10;
+    let budget = 0.05;
+    let money = admin
+        .new_key(json!({"name": "money", "budget_usd": budget, "strict": true}))
+        .await;
+    known(&money.secret).await;
+    let costly = |at: usize| {
+        let mut request = ask("grok-4.3", &format!("call {at}, at some length"));
+        request["max_tokens"] = json!(400);
+        request
+    };
+    let mut served = 0;
+    for _ in 0..6 {
+        served += rush(&money.secret, 30, &costly).await;
+    }
+    let spent = sim.stat("cost_in_usd_ticks").await as f64 / 1e10 - before;
+    println!("{served} calls spent {spent} of {budget} USD");
+    assert!(spent <= budget, "{spent} of {budget}");
+    assert!(spent > budget * 0.4, "{spent} of {budget}");
+    let told = async |node: &Gateway| {
+        let admin = Admin::with_token(node.http(), admin.token());
+        admin.key(&money.id).await["usage_today"]["spent_usd"].as_f64().unwrap()
+    };
+    for node in &nodes {
+        eventually("every node says what was spent", SOON, || async {
+            let told = told(node).await;
+            if (told - spent).abs() < 1e-9 {
+                Ok(())
+            } else {
+                Err(format!("{told}, and {spent} was"))
+            }
+        })
+        .await;
+    }
+}

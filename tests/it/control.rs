@@ -59,6 +59,62 @@ async fn the_client_of_nats_itself_administers_the_gateway() {
     run_node("control.mjs", &arguments).await;
 }
 
+/// The shipped permissions, each role with its name for a password.
+fn permissions() -> String {
+    let shipped = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy/nats/permissions.conf");
+    let shipped = std::fs::read_to_string(shipped).unwrap();
+    ["NODE", "OPERATOR", "WATCHER"].into_iter().fold(shipped, |text, role| {
+        text.replace(&format!("${role}_PASSWORD"), &role.to_lowercase())
+    })
+}
+
+/// What NATS said of permissions that somebody lacked.
+fn violations(nats: &NatsServers) -> String {
+    let log = std::fs::read_to_string(nats.dir().join("n0/log")).unwrap();
+    let lines = log.lines().filter(|line| line.contains("iolation"));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// Three nodes and an operator, each with the permissions of its role and no more.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_drives_a_cluster_over_nats_under_the_shipped_permissions() {
+    if node_prefix().is_none() {
+        return;
+    }
+    let Some(nats) = NatsServers::start(1, &permissions()).await else {
+        return;
+    };
+    let sim = Sim::with_teams(3).await;
+    let plan = |at: usize| {
+        Plan::of(&sim, 1)
+            .env("NATS_URL", &nats.url())
+            .set("nats.user", "node")
+            .set("nats.password", "node")
+            .set("cluster.node_id", format!("node{at}"))
+            .set("server.drain_delay_secs", 1)
+    };
+    let first = plan(0).start_warm().await;
+    let (second, mut third) = tokio::join!(plan(1).start_warm(), plan(2).start_warm());
+    let (url, secrets) = (nats.url(), [Sim::key(1), Sim::key(2)].join(","));
+    let nodes = [&first, &second, &third].map(|node| node.url().to_owned()).join(",");
+    let arguments = [
+        ("NATS", url.as_str()),
+        ("USER", "operator"),
+        ("PREFIX", "grok2api"),
+        ("NODES", &nodes),
+        ("ADMIN_PASSWORD", PASSWORD),
+        ("SECRETS", &secrets),
+        ("MODEL", MODEL),
+        ("DRAINED", "node2"),
+    ];
+    run_node("cluster.mjs", &arguments).await;
+    let ended = third.process().wait(Duration::from_secs(30)).await;
+    assert!(ended.success(), "{ended}: {}", third.process().output());
+    assert_eq!(violations(&nats), "", "somebody lacks a permission");
+    first.assert_alive().await;
+    second.assert_alive().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_example_watches_a_token_rest_and_switches_it_off_and_on() {
     if node_prefix().is_none() {

@@ -37,6 +37,8 @@ mod failover;
 #[cfg(test)]
 mod jobs;
 #[cfg(test)]
+mod joining;
+#[cfg(test)]
 mod limits;
 #[cfg(test)]
 mod media;

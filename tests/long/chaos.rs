@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use self::faults::{Stage, Wires};
 use self::judge::{Call, Judge};
 use crate::support::http::Http;
+use crate::support::journal::JournalReader;
 use crate::support::nats::NatsServers;
 use crate::support::{MODEL, Plan, Sim, ask, eventually};
 
@@ -89,6 +90,7 @@ async fn run(length: Duration) {
         nodes.push(plan(&sim, &limits, at, &wire).start().await);
         wires.push(wire);
     }
+    let journal = JournalReader::start(&nats.url(), "grok2api");
     let admin = nodes[0].admin().await;
     admin.wait_for_tokens(TEAMS * KEYS_PER_TEAM).await;
     eventually("every shard has its owner", Duration::from_secs(30), || async {
@@ -134,7 +136,10 @@ async fn run(length: Duration) {
         late: losses.late,
     };
     println!("{}", judge.describe());
+    let (entries, faults) = (journal.entries(), journal.faults());
+    println!("{entries} entries of the journals, {} grants", journal.grants().len());
     judge.assert_kept(seed);
+    assert!(entries > 0 && faults.is_empty(), "seed {seed}: {faults:#?}");
 }
 
 fn scenario(limits: &[Limits]) -> serde_json::Value {

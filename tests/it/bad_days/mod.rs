@@ -9,6 +9,8 @@ mod leader;
 mod load;
 mod local_cluster;
 mod planned;
+mod restored;
+mod scrambled;
 mod skew;
 mod stage;
 mod unreachable;

@@ -1,5 +1,7 @@
 //! What an operator does: a node is ended with SIGTERM, and two nodes are given one name.
 
+use std::collections::BTreeSet;
+
 use futures::future::join_all;
 use serde_json::json;
 use tokio::time::Instant;
@@ -48,6 +50,73 @@ async fn nobody_notices_a_node_that_is_told_to_end() {
         let lapsed = stage.metric(node, "grok2api_ledger_lapses_total").await;
         assert_eq!(lapsed, 0.0, "grants lapsed on node {node}");
     }
+}
+
+/// Who owns each shard, as the first node sees it.
+async fn owners(stage: &Stage) -> Vec<String> {
+    let view = stage.view(0).await;
+    let shards = view["shards"].as_array().unwrap().iter();
+    shards
+        .map(|shard| shard["owner"].as_str().unwrap_or_default().to_owned())
+        .collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_joins_takes_its_share_slowly_and_nobody_notices() {
+    let Some(nats) = NatsServers::one().await else { return };
+    let mut stage = Stage::set(nats, 2).await;
+    let load = stage.demand();
+    wait(6).await;
+    let before = owners(&stage).await;
+    let began = Instant::now();
+    let mut moves = Vec::new();
+    let third = {
+        let mut known = before.clone();
+        let mut start = std::pin::pin!(plan(&stage.sim, &stage.nats.url(), 2).start());
+        let mut started = None;
+        // What is seen to move, until nothing has for a while.
+        while moves.last().is_none_or(|last: &Instant| last.elapsed().as_secs() < 4) || started.is_none() {
+            assert!(began.elapsed() < SOON, "{} moves in {SOON:?}", moves.len());
+            tokio::select! {
+                node = &mut start, if started.is_none() => started = Some(node),
+                () = tokio::time::sleep(std::time::Duration::from_millis(50)) => {}
+            }
+            let now = owners(&stage).await;
+            for (at, owner) in now.iter().enumerate().filter(|(_, owner)| !owner.is_empty()) {
+                if known[at] != *owner {
+                    known[at].clone_from(owner);
+                    moves.push(Instant::now());
+                }
+            }
+        }
+        started.unwrap()
+    };
+    stage.nodes.push(third);
+    stage.point_at_all();
+    stage.shared_out(0, 3).await;
+    let after = owners(&stage).await;
+    let moved: Vec<_> = (0..before.len()).filter(|at| before[*at] != after[*at]).collect();
+    let newcomers: BTreeSet<_> = moved.iter().map(|at| &after[*at]).collect();
+    assert_eq!(newcomers.len(), 1, "shards move to the new node and to no other");
+    // 1.2 of a third of sixteen.
+    assert!(
+        (1..=6).contains(&moved.len()) && moves.len() == moved.len(),
+        "{moves:?} {moved:?}"
+    );
+    let over = *moves.last().unwrap() - moves[0];
+    println!(
+        "a node that joins takes {} of {} shards over {over:.1?}",
+        moved.len(),
+        before.len()
+    );
+    assert!(over.as_millis() >= 900, "all within {over:?}");
+    wait(4).await;
+    assert_eq!(stage.edit(2).await, 200);
+    let seen = load.end().await;
+    stage.judge("a node joins", &seen, 0).await;
+    seen.assert_in_form(None);
+    let harmed = seen.harmed(None);
+    assert!(harmed.is_empty(), "{harmed:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

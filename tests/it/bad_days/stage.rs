@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::future::join_all;
+use grok2api_schemas::meter::{DayBucket, MeterKind};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -11,6 +12,7 @@ use tokio::time::Instant;
 use super::load::{Call, GREEDY, Load, Seen, Targets};
 use crate::support::admin::NewKey;
 use crate::support::http::Http;
+use crate::support::journal::JournalReader;
 use crate::support::nats::NatsServers;
 use crate::support::{Admin, Gateway, Plan, Sim, eventually};
 
@@ -32,6 +34,8 @@ pub struct Stage {
     pub sim: Sim,
     pub nodes: Vec<Gateway>,
     pub targets: Targets,
+    /// Keeps books of its own of what the owners write.
+    pub journal: JournalReader,
     key: NewKey,
     token: String,
     /// What the configuration was last set to, by an edit that was accepted.
@@ -85,6 +89,7 @@ impl Stage {
             .await;
         let stage = Stage {
             targets: Targets::default(),
+            journal: JournalReader::start(&nats.url(), "grok2api"),
             token: admin.token().to_owned(),
             edited: Mutex::new(0),
             nats,
@@ -214,6 +219,62 @@ impl Stage {
         used
     }
 
+    /// The sessions that take part.
+    async fn living(&self) -> BTreeSet<String> {
+        let view = self.view(0).await;
+        let nodes = view["nodes"].as_array().unwrap().iter();
+        let living = nodes.filter(|node| node["state"] != "silent");
+        living
+            .map(|node| node["session"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    /// What the journals say, read by somebody who shares no code with owners and holders: one decided at a time, every
+    /// grant was made and closed once, what was used is what arrived where no node died, and beyond it only what is presumed.
+    async fn judge_books(&self, charged: u64, arrived: u64, lost: usize) {
+        let living = self.living().await;
+        let kind = MeterKind::PerDay(DayBucket::Chat);
+        eventually("the journals agree with the nodes", SOON, || async {
+            let day = self.journal.day_of_key(&self.key.id, kind, &living);
+            let sums = day.charged + day.presumed == charged && day.used <= arrived;
+            let is_exact = lost > 0 || (day.used == arrived && day.presumed == 0);
+            if sums && is_exact && arrived <= day.used + day.presumed {
+                Ok(())
+            } else {
+                Err(format!("{day:?}, {charged} charged, {arrived} arrived"))
+            }
+        })
+        .await;
+        // What nobody needs any more goes back; what died with a node lapses later than a test waits.
+        eventually("every grant is closed", SOON, || async {
+            let open: Vec<_> = self
+                .journal
+                .grants()
+                .into_iter()
+                .filter(|grant| {
+                    let goes_back = matches!(grant.meter.kind, MeterKind::Requests { .. } | MeterKind::PerDay(_));
+                    goes_back && living.contains(&grant.holder) && grant.open_units() > 0
+                })
+                .collect();
+            if open.is_empty() {
+                Ok(())
+            } else {
+                Err(format!("{open:?}"))
+            }
+        })
+        .await;
+        let faults = self.journal.faults();
+        assert!(faults.is_empty(), "{faults:#?}");
+        let day = self.journal.day_of_key(&self.key.id, kind, &living);
+        println!(
+            "  {} entries of the journals, {} grants: {} used and {} presumed are the {charged} charged",
+            self.journal.entries(),
+            self.journal.grants().len(),
+            day.used,
+            day.presumed
+        );
+    }
+
     /// What must hold at the end of every day. `lost` are nodes that were killed: what they had in hand may be charged
     /// beyond what arrived.
     pub async fn judge(&self, day: &str, seen: &Seen, lost: usize) {
@@ -246,6 +307,7 @@ impl Stage {
             tokio::time::sleep(Duration::from_millis(100)).await;
         };
         assert!(charged >= total, "{charged} charged, {total} arrived");
+        self.judge_books(charged, total, lost).await;
         let greedy: u64 = arrivals["arrivals"]
             .as_array()
             .unwrap()

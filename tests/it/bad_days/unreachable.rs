@@ -4,11 +4,13 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use futures::future::join_all;
+use serde_json::json;
 use tokio::time::Instant;
 
 use super::load::Seen;
-use super::stage::{Stage, wait};
+use super::stage::{SOON, Stage, wait};
 use crate::support::cut::CutProxy;
+use crate::support::eventually;
 use crate::support::nats::NatsServers;
 
 /// NATS is stopped under load, for so long; a node is killed meanwhile and has to come back with it.
@@ -96,6 +98,16 @@ async fn wired() -> Option<(Stage, Vec<CutProxy>)> {
 #[tokio::test(flavor = "multi_thread")]
 async fn one_node_is_cut_off_and_comes_back() {
     let Some((stage, wires)) = wired().await else { return };
+    let spare = stage.admin(0).new_key(json!({"name": "deleted meanwhile"})).await;
+    let far = &stage.nodes[2];
+    let opens = async |secret: &str| far.as_client(secret).get("/v1/models").await.status.as_u16();
+    eventually("a key on the node that is to be cut off", SOON, || async {
+        match opens(&spare.secret).await {
+            200 => Ok(()),
+            other => Err(other.to_string()),
+        }
+    })
+    .await;
     let load = stage.demand();
     // What is in hand goes by the demand of the last seconds: it has to be steady for as long as it is to last.
     wait(20).await;
@@ -108,11 +120,36 @@ async fn one_node_is_cut_off_and_comes_back() {
     let red = stage.readiness(2, "a node without a bus is not ready", |status, _| status == 503);
     let (decided, red) = tokio::join!(others, red);
     println!("the others decide {decided:.1?} after the cut; the node says that it is cut off after {red:.1?}");
+    // What it cannot hear of: an edit, a key that goes and one that comes, a changed token.
     assert_eq!(stage.edit(0).await, 200);
+    let admin = stage.admin(0);
+    admin.delete(&format!("/keys/{}", spare.id)).await.ok();
+    let fresh = admin.new_key(json!({"name": "made meanwhile"})).await;
+    let token = admin.tokens().await[0]["id"].as_str().unwrap().to_owned();
+    let path = format!("/tokens/{token}");
+    admin.patch(&path, &json!({"label": "changed meanwhile"})).await.ok();
+    assert_eq!(opens(&spare.secret).await, 200, "it was not cut off");
     tokio::time::sleep_until(cut_at + Duration::from_secs(13)).await;
     wires[2].restore();
     let restored_at = Instant::now();
     stage.readiness(2, "ready again", |status, _| status == 200).await;
+    eventually("it knows what it missed", SOON, || async {
+        let config = stage.admin(2).get("/config").await.ok().json();
+        let wait = &config["clients"]["max_wait_ms"];
+        let token = stage.admin(2).get(&path).await.ok().json();
+        let label = &token.get("data").unwrap_or(&token)["label"];
+        let keys = (opens(&spare.secret).await, opens(&fresh.secret).await);
+        if *wait == 2_001 && *label == "changed meanwhile" && keys == (401, 200) {
+            Ok(())
+        } else {
+            Err(format!("{wait} {label} {keys:?}"))
+        }
+    })
+    .await;
+    println!(
+        "it knows what it missed {:.1?} after the wire is mended",
+        restored_at.elapsed()
+    );
     stage.shared_out(0, 3).await;
     println!(
         "it takes part again {:.1?} after the wire is mended",
