@@ -26,6 +26,8 @@ mod tests;
 
 /// Where the bus remembers which key its records are sealed with; what it holds says nothing about the key.
 const MARK: &[u8] = b"master-key-id";
+/// Asks for whatever key a node has: there is no fingerprint to ask by.
+const ANY_KEY: [u8; 8] = [0; 8];
 /// How long one node is waited for.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// Between two questions.
@@ -76,9 +78,18 @@ pub(super) async fn find_master_key(bus: &BusHandle, sources: &KeySources) -> Re
         return settle(bus, mark, key, &|| another_key(sources)).await;
     }
     let wanted = match mark {
-        // Nobody was here before. The key is on the disk before its fingerprint is on the bus: a crash in between
-        // leaves a claim that the next start goes on with, never a fingerprint without a key.
+        // Nobody was here before, or NATS was wiped under nodes that go on: those have a key. A new one is on the disk
+        // before its fingerprint is on the bus: a crash in between leaves a claim that the next start goes on with, never
+        // a fingerprint without a key.
         None => {
+            if let Some(cluster) = &sources.cluster
+                && let Some(key) = ask_anybody(bus, cluster).await?
+            {
+                claim.drop();
+                let key = settle(bus, None, key, &|| another_key(sources)).await?;
+                key.keep(&sources.key_file).map_err(unusable)?;
+                return Ok(key);
+            }
             let key = claim.make()?;
             let decided = put_mark(bus, key.id()).await?;
             if decided == key.id() {
@@ -200,6 +211,27 @@ async fn put_mark(bus: &BusHandle, id: [u8; 8]) -> Result<[u8; 8], BuildError> {
     ))
 }
 
+/// Asks once whether any node has a key; where none answers, nobody has.
+async fn ask_anybody(bus: &BusHandle, cluster: &ClusterKeys) -> Result<Option<MasterKey>, BuildError> {
+    if !cluster.open {
+        return Ok(None);
+    }
+    let identity = NodeIdentity::read_or_make(&cluster.identity_file).map_err(unusable)?;
+    let question = KeyRequest {
+        key_id: ANY_KEY,
+        public_key: identity.public_key(),
+    };
+    let question = codec::encode(codec::VERSION, &question).map_err(|e| BuildError(format!("joining: {e}")))?;
+    let Ok(answer) = bus.request(requests::KEY, question, ANSWER_WITHIN).await else {
+        return Ok(None);
+    };
+    match codec::decode::<KeyReply>(&answer) {
+        Ok(KeyReply::BringYourOwn) => Err(bring_your_own()),
+        Ok(KeyReply::Sealed(sealed)) => Ok(identity.open(&sealed).ok()),
+        Err(_) => Ok(None),
+    }
+}
+
 /// Asks the other nodes until one of them answers.
 async fn ask_for_key(bus: &BusHandle, cluster: &ClusterKeys, wanted: [u8; 8]) -> Result<MasterKey, BuildError> {
     if !cluster.open {
@@ -261,7 +293,7 @@ pub(super) fn answer_joiners(
                 continue;
             };
             // Dropping a question that is not ours leaves it to another node, or to the asker's deadline.
-            if asked.key_id != key.id() {
+            if asked.key_id != key.id() && asked.key_id != ANY_KEY {
                 continue;
             }
             let reply = if hands_out {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 /// A node without the key asks those that have it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyRequest {
-    /// Which key is wanted: its id, as the cluster's fingerprint record has it.
+    /// Which key is wanted: its id, as the cluster's fingerprint record has it; zeros where there is no such record.
     pub key_id: [u8; 8],
     /// What the answer is sealed to (X25519).
     pub public_key: [u8; 32],

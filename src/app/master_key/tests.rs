@@ -109,6 +109,22 @@ async fn nodes_that_start_at_the_same_instant_come_to_one_key_and_each_can_resta
     }
 }
 
+#[tokio::test]
+async fn a_store_that_was_wiped_under_a_node_gets_no_second_key() {
+    let (bus, first, late) = (bus(), Node::new(), Node::new());
+    let key = first.join(&bus).await.unwrap();
+    bus.kv_delete(buckets::CLUSTER, Bytes::from_static(MARK), Expect::Any)
+        .await
+        .unwrap();
+    assert_eq!(late.join(&bus).await.unwrap().id(), key.id());
+    assert_eq!(
+        read_mark(&bus).await.unwrap(),
+        Some(key.id()),
+        "its fingerprint stands again"
+    );
+    assert_eq!(MasterKey::read(&late.file()).unwrap().unwrap().id(), key.id());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_joiner_that_nobody_answers_makes_no_second_key() {
     let (bus, first, late) = (bus(), Node::new(), Node::new());

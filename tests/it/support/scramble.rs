@@ -121,8 +121,8 @@ async fn meddle(
             let (keep_back, copy_after) = {
                 let mut dice = dice.lock();
                 let up_to = |dice: &mut fastrand::Rng, most: Duration| most.mul_f64(dice.f64());
-                let keep_back = (dice.u8(..) < 80).then(|| up_to(&mut dice, KEPT_BACK));
-                let copy_after = (dice.u8(..) < 100).then(|| up_to(&mut dice, COPY_AFTER));
+                let keep_back = (dice.u8(..) < 110).then(|| up_to(&mut dice, KEPT_BACK));
+                let copy_after = (dice.u8(..) < 128).then(|| up_to(&mut dice, COPY_AFTER));
                 (keep_back, copy_after)
             };
             let later = |message: Vec<u8>, after: Duration| {
