@@ -231,17 +231,20 @@ impl Stage {
 
     /// What the journals say, read by somebody who shares no code with owners and holders: one decided at a time, every
     /// grant was made and closed once, what was used is what arrived where no node died, and beyond it only what is presumed.
-    async fn judge_books(&self, charged: u64, arrived: u64, lost: usize) {
+    /// Every node says the same. Answers what is charged.
+    async fn judge_books(&self, arrived: u64, lost: usize) -> u64 {
         let living = self.living().await;
         let kind = MeterKind::PerDay(DayBucket::Chat);
-        eventually("the journals agree with the nodes", SOON, || async {
+        eventually("nodes, journals and the upstream agree", SOON, || async {
+            let told = self.used().await;
             let day = self.journal.day_of_key(&self.key.id, kind, &living);
-            let sums = day.charged + day.presumed == charged && day.used <= arrived;
+            let charged = day.charged + day.presumed;
             let is_exact = lost > 0 || (day.used == arrived && day.presumed == 0);
-            if sums && is_exact && arrived <= day.used + day.presumed {
+            let is_right = told.iter().all(|told| *told == charged) && is_exact;
+            if is_right && day.used <= arrived && arrived <= day.used + day.presumed {
                 Ok(())
             } else {
-                Err(format!("{day:?}, {charged} charged, {arrived} arrived"))
+                Err(format!("{told:?} charged, {day:?}, {arrived} arrived"))
             }
         })
         .await;
@@ -267,12 +270,13 @@ impl Stage {
         assert!(faults.is_empty(), "{faults:#?}");
         let day = self.journal.day_of_key(&self.key.id, kind, &living);
         println!(
-            "  {} entries of the journals, {} grants: {} used and {} presumed are the {charged} charged",
+            "  {} entries of the journals, {} grants; {} calls used and {} presumed",
             self.journal.entries(),
             self.journal.grants().len(),
             day.used,
             day.presumed
         );
+        day.charged + day.presumed
     }
 
     /// What must hold at the end of every day. `lost` are nodes that were killed: what they had in hand may be charged
@@ -289,25 +293,7 @@ impl Stage {
         assert_eq!(arrivals["over"], 0, "overspent: {arrivals}");
         assert_eq!(self.sim.stat("refused").await, 0, "{arrivals}");
         assert!(total >= seen.succeeded(), "{total} arrived: {arrivals}");
-        // Charged is what arrived, and beyond it only what is presumed of nodes that died.
-        let began = Instant::now();
-        let charged = loop {
-            let told = self.used().await;
-            // Every node says the same.
-            let agreed = told
-                .first()
-                .copied()
-                .filter(|first| told.iter().all(|one| one == first));
-            if let Some(charged) = agreed
-                && (charged == total || (lost > 0 && began.elapsed() > Duration::from_secs(6)))
-            {
-                break charged;
-            }
-            assert!(began.elapsed() < SOON, "{told:?} charged, {total} arrived");
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        };
-        assert!(charged >= total, "{charged} charged, {total} arrived");
-        self.judge_books(charged, total, lost).await;
+        let charged = self.judge_books(total, lost).await;
         let greedy: u64 = arrivals["arrivals"]
             .as_array()
             .unwrap()

@@ -170,7 +170,8 @@ impl OwnerMeter {
     pub fn due_lapses(&self, moment: Moment) -> Vec<Change> {
         self.grants
             .iter()
-            .filter(|(_, grant)| !grant.lapsed)
+            // One that was closed has nothing to presume; a new owner finds such in the journal.
+            .filter(|(_, grant)| !grant.lapsed && !grant.report.closed)
             .filter_map(|(id, grant)| {
                 let end = grant.life_end.filter(|end| *end <= moment.mono)?;
                 Some(Change::Lapsed {
