@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use super::load::{Call, GREEDY, Load, Seen, Targets};
 use crate::support::admin::NewKey;
 use crate::support::http::Http;
-use crate::support::journal::JournalReader;
+use crate::support::journal::{Day, JournalReader};
 use crate::support::nats::NatsServers;
 use crate::support::{Admin, Gateway, Plan, Sim, eventually};
 
@@ -229,15 +229,24 @@ impl Stage {
             .collect()
     }
 
+    fn day(&self, living: &BTreeSet<String>) -> Day {
+        let kind = MeterKind::PerDay(DayBucket::Chat);
+        self.journal.day_of_key(&self.key.id, kind, living)
+    }
+
+    /// Calls of the clients' key that nodes have told owners of.
+    pub fn told(&self) -> u64 {
+        self.day(&BTreeSet::new()).used
+    }
+
     /// What the journals say, read by somebody who shares no code with owners and holders: one decided at a time, every
     /// grant was made and closed once, what was used is what arrived where no node died, and beyond it only what is presumed.
     /// Every node says the same. Answers what is charged.
     async fn judge_books(&self, arrived: u64, lost: usize) -> u64 {
         let living = self.living().await;
-        let kind = MeterKind::PerDay(DayBucket::Chat);
         eventually("nodes, journals and the upstream agree", SOON, || async {
             let told = self.used().await;
-            let day = self.journal.day_of_key(&self.key.id, kind, &living);
+            let day = self.day(&living);
             let charged = day.charged + day.presumed;
             let is_exact = lost > 0 || (day.used == arrived && day.presumed == 0);
             let is_right = told.iter().all(|told| *told == charged) && is_exact;
@@ -256,7 +265,8 @@ impl Stage {
                 .into_iter()
                 .filter(|grant| {
                     let goes_back = matches!(grant.meter.kind, MeterKind::Requests { .. } | MeterKind::PerDay(_));
-                    goes_back && living.contains(&grant.holder) && grant.open_units() > 0
+                    let is_open = grant.open_units() > 0 && !grant.presumed;
+                    goes_back && living.contains(&grant.holder) && is_open
                 })
                 .collect();
             if open.is_empty() {
@@ -268,7 +278,7 @@ impl Stage {
         .await;
         let faults = self.journal.faults();
         assert!(faults.is_empty(), "{faults:#?}");
-        let day = self.journal.day_of_key(&self.key.id, kind, &living);
+        let day = self.day(&living);
         println!(
             "  {} entries of the journals, {} grants; {} calls used and {} presumed",
             self.journal.entries(),

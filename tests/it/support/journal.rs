@@ -51,7 +51,7 @@ pub struct Day {
     pub used: u64,
     /// That count for those: late ones twice.
     pub charged: u64,
-    /// That nodes took which are no more, and of which nobody knows whether they were made.
+    /// Of which nobody knows whether they were made: nodes took them that are no more, or their lives ended untold.
     pub presumed: u64,
     /// In hand or in flight on nodes that live.
     pub open: u64,
@@ -127,7 +127,7 @@ impl JournalReader {
         for grant in books.grants.values().filter(|grant| of_key(&grant.meter)) {
             day.used += grant.report.done;
             day.charged += grant.report.cost;
-            if living.contains(&grant.holder) {
+            if living.contains(&grant.holder) && !grant.presumed {
                 day.open += grant.open_units();
             } else {
                 day.presumed += grant.open_units();
