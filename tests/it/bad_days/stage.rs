@@ -250,7 +250,7 @@ impl Stage {
             let charged = day.charged + day.presumed;
             let is_exact = lost > 0 || (day.used == arrived && day.presumed == 0);
             let is_right = told.iter().all(|told| *told == charged) && is_exact;
-            if is_right && day.used <= arrived && arrived <= day.used + day.presumed {
+            if is_right && day.used_by_living <= arrived && arrived <= charged {
                 Ok(())
             } else {
                 Err(format!("{told:?} charged, {day:?}, {arrived} arrived"))

@@ -47,8 +47,10 @@ impl Written {
 /// What the journal says of a client key's day, in calls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Day {
-    /// That were made, as their nodes said.
+    /// That were made, as their nodes said, or the next lives of those that died: these take the worst for what they were.
     pub used: u64,
+    /// Of those, by nodes that live.
+    pub used_by_living: u64,
     /// That count for those: late ones twice.
     pub charged: u64,
     /// Of which nobody knows whether they were made: nodes took them that are no more, or their lives ended untold.
@@ -127,6 +129,9 @@ impl JournalReader {
         for grant in books.grants.values().filter(|grant| of_key(&grant.meter)) {
             day.used += grant.report.done;
             day.charged += grant.report.cost;
+            if living.contains(&grant.holder) {
+                day.used_by_living += grant.report.done;
+            }
             if living.contains(&grant.holder) && !grant.presumed {
                 day.open += grant.open_units();
             } else {
