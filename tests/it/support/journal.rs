@@ -13,6 +13,7 @@ use grok2api_schemas::ledger::{Change, Entry, EntryBody, GrantId, Report};
 use grok2api_schemas::meter::{Domain, Meter, MeterKind};
 use parking_lot::Mutex;
 use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::task::TaskTracker;
 
 /// How long the reader waits before it connects again.
 const PAUSE: Duration = Duration::from_millis(200);
@@ -81,7 +82,7 @@ impl JournalReader {
         let (books, end) = (Arc::new(Mutex::new(Books::default())), CancellationToken::new());
         let (url, stream) = (url.to_owned(), format!("{prefix}_journal"));
         let (into, stop) = (books.clone(), end.clone());
-        tokio::spawn(async move {
+        TaskTracker::new().spawn(async move {
             let read = async {
                 loop {
                     if let Err(error) = follow(&url, &stream, &into).await {

@@ -128,7 +128,7 @@ async fn meddle(
             let later = |message: Vec<u8>, after: Duration| {
                 let on_the_way = on_the_way.clone();
                 let due = Instant::now() + after;
-                tokio::spawn(async move {
+                TaskTracker::new().spawn(async move {
                     tokio::time::sleep_until(due).await;
                     on_the_way.send(message).ok();
                 });
