@@ -18,5 +18,6 @@ pub mod media;
 pub mod mailbox;
 pub mod supervise;
 pub mod runtime;
+pub mod repoll;
 pub mod observe;
 pub mod clock;

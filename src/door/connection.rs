@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use futures::FutureExt;
+use grok2api_actors::repoll::Repolled;
 use hyper::rt::Executor;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -143,7 +144,8 @@ async fn drive<S>(
         scheme,
     ));
     let service = service_fn(move |request| context.clone().answer(request));
-    let mut connection = pin!(shared.protocol.serve_connection_with_upgrades(socket, service));
+    // The handler wakes this task, in which it runs, whenever it asks for more of its request's body.
+    let mut connection = Repolled::new(shared.protocol.serve_connection_with_upgrades(socket, service));
     let mut phases = shared.handle.watch();
     let mut phase = *phases.borrow_and_update();
     let mut is_closing = false;
@@ -152,7 +154,7 @@ async fn drive<S>(
         tokio::select! {
             biased;
             // Never polled again once it is done: that parks until the next write and hides a disconnect.
-            outcome = connection.as_mut() => {
+            outcome = &mut connection => {
                 if let Err(error) = outcome {
                     tracing::debug!(%peer, %error, "a connection ended early");
                 }
@@ -167,7 +169,7 @@ async fn drive<S>(
                     return;
                 }
                 if activity.is_http2() {
-                    connection.as_mut().graceful_shutdown();
+                    connection.inner().graceful_shutdown();
                 }
                 // HTTP/1.1 is told in its next answer, whose client closes knowingly; hyper's graceful shutdown would
                 // close a connection that idles for a moment under a request that is on its way.
@@ -179,7 +181,7 @@ async fn drive<S>(
                     Verdict::Close => {
                         if !is_closing {
                             is_closing = true;
-                            connection.as_mut().graceful_shutdown();
+                            connection.inner().graceful_shutdown();
                         }
                         shared.limits.head
                     }
