@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 /// Microseconds on CLOCK_BOOTTIME. Comparable within one boot of one machine only.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -84,6 +84,14 @@ impl Clock {
             }
             Source::Manual(manual) => Mono(manual.mono_us.load(Ordering::SeqCst)),
         }
+    }
+
+    /// How long until [`Clock::now`] is a whole multiple of this period; never nothing. What looks around every so often
+    /// sleeps for so long: everything wakes at the same moment then, and the process rests in between. A processor that is
+    /// woken for one look alone takes longer to wake than the look (`benches/README.md`).
+    pub fn until_next(&self, period: Duration) -> Duration {
+        let period_us = (period.as_micros() as u64).max(1);
+        Duration::from_micros(period_us - self.now().0 % period_us)
     }
 
     /// Now, for dates.

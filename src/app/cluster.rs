@@ -97,7 +97,7 @@ pub(super) fn watch(app: &Arc<App>, door: DoorHandle, end: ShutdownTrigger) {
                     is_asked = true;
                     end.ask("an operator drains this node");
                 }
-                () = tokio::time::sleep(LOOK_EVERY) => {
+                () = tokio::time::sleep(app.clock.until_next(LOOK_EVERY)) => {
                     look(&app);
                     look_for_peers(&app, &mut peers);
                 }

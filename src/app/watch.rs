@@ -20,7 +20,7 @@ pub(super) fn start(app: &Arc<App>) {
         loop {
             tokio::select! {
                 () = stop.cancelled() => return,
-                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = tokio::time::sleep(app.clock.until_next(LOOK_EVERY)) => {}
             }
             match app.store.degraded() {
                 Some(error) => {

@@ -163,7 +163,7 @@ impl RequestLog {
             loop {
                 let stopping = tokio::select! {
                     () = stop.cancelled() => true,
-                    () = tokio::time::sleep(log.inner.options.write_every) => false,
+                    () = tokio::time::sleep(log.inner.clock.until_next(log.inner.options.write_every)) => false,
                 };
                 match log.flush().await {
                     Ok(()) => failing = false,

@@ -294,7 +294,7 @@ async fn tell(bus: BusHandle, clock: Clock, outbox: Arc<Outbox>, aside: TaskTrac
         let to_next_ms = TELL_EVERY_MS - since_phase(clock.wall()) % TELL_EVERY_MS;
         let stopping = tokio::select! {
             () = stop.cancelled() => true,
-            () = tokio::time::sleep(LOOK_EVERY.min(Duration::from_millis(to_next_ms))) => false,
+            () = tokio::time::sleep(clock.until_next(LOOK_EVERY).min(Duration::from_millis(to_next_ms))) => false,
         };
         let turn = since_phase(clock.wall()) / TELL_EVERY_MS;
         if !stopping && told_in == Some(turn) {

@@ -15,9 +15,9 @@ use crate::bus::codec;
 use crate::clock::Mono;
 
 /// How often silence is looked for.
-const LOOK: Duration = Duration::from_millis(100);
-/// Beats out of turn come at most this often, milliseconds.
-const SPEAK_AGAIN_MS: u64 = 20;
+const LOOK: Duration = Duration::from_millis(250);
+/// Beats out of turn come at most this often.
+const SPEAK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Say that this node lives, and what changed, now.
 #[derive(Message)]
@@ -59,14 +59,45 @@ impl MembershipActor {
         }
     }
 
-    fn speak_soon(&mut self) {
+    fn speak_soon(&mut self, ctx: &mut Context<Self>) {
         let now = self.shared.clock.now();
-        let rested = self.spoke_at.is_none_or(|at| now.ms_since(at) >= SPEAK_AGAIN_MS);
+        let rested = self
+            .spoke_at
+            .is_none_or(|at| now.ms_since(at) >= SPEAK_AGAIN.as_millis() as u64);
         if rested {
             self.speak();
-        } else {
+        } else if !self.has_news {
             self.has_news = true;
+            ctx.run_later(SPEAK_AGAIN, |actor, _| {
+                if actor.has_news {
+                    actor.speak();
+                }
+            });
         }
+    }
+
+    /// Time passes: who is silent, and whether it is this node's turn to speak.
+    fn look(&mut self, ctx: &mut Context<Self>) {
+        if self.shared.left.load(Ordering::Acquire) {
+            ctx.stop();
+            return;
+        }
+        let now = self.shared.moment();
+        self.view.tick(now);
+        let due = self
+            .spoke_at
+            .is_none_or(|at| now.mono.ms_since(at) + LOOK.as_millis() as u64 > BEAT.as_millis() as u64);
+        let could_own = self.shared.snapshot.load().objection.is_none();
+        self.show();
+        let may_own = self.shared.snapshot.load().objection.is_none();
+        if due || could_own != may_own {
+            self.speak();
+        }
+        self.look_later(ctx);
+    }
+
+    fn look_later(&self, ctx: &mut Context<Self>) {
+        ctx.run_later(self.shared.clock.until_next(LOOK), Self::look);
     }
 
     fn show(&self) {
@@ -88,28 +119,12 @@ impl Actor for MembershipActor {
         self.listen(ctx);
         self.speak();
         self.show();
-        ctx.run_interval(LOOK, |actor, ctx| {
-            if actor.shared.left.load(Ordering::Acquire) {
-                ctx.stop();
-                return;
-            }
-            let now = actor.shared.moment();
-            actor.view.tick(now);
-            let due = actor
-                .spoke_at
-                .is_none_or(|at| now.mono.ms_since(at) + LOOK.as_millis() as u64 > BEAT.as_millis() as u64);
-            let could_own = actor.shared.snapshot.load().objection.is_none();
-            actor.show();
-            let may_own = actor.shared.snapshot.load().objection.is_none();
-            if due || actor.has_news || could_own != may_own {
-                actor.speak();
-            }
-        });
+        self.look_later(ctx);
     }
 }
 
 impl StreamHandler<Bytes> for MembershipActor {
-    fn handle(&mut self, payload: Bytes, _: &mut Self::Context) {
+    fn handle(&mut self, payload: Bytes, ctx: &mut Self::Context) {
         let beat: Beat = match codec::decode(&payload) {
             Ok(beat) => beat,
             Err(error) => {
@@ -119,7 +134,7 @@ impl StreamHandler<Bytes> for MembershipActor {
         };
         let is_new = self.view.hear(self.shared.moment(), beat);
         if is_new {
-            self.speak_soon();
+            self.speak_soon(ctx);
         }
         self.show();
     }
@@ -133,8 +148,8 @@ impl StreamHandler<Bytes> for MembershipActor {
 impl Handler<Speak> for MembershipActor {
     type Result = ();
 
-    fn handle(&mut self, _: Speak, _: &mut Self::Context) {
-        self.speak_soon();
+    fn handle(&mut self, _: Speak, ctx: &mut Self::Context) {
+        self.speak_soon(ctx);
         self.show();
     }
 }

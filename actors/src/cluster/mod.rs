@@ -118,6 +118,11 @@ impl Membership {
         }
     }
 
+    /// The clock by which silence is measured.
+    pub fn clock(&self) -> &Clock {
+        &self.shared.clock
+    }
+
     /// Whether there are or may be other nodes.
     pub fn is_clustered(&self) -> bool {
         self.actor.is_some()

@@ -170,7 +170,7 @@ impl Jobs {
                 tokio::select! {
                     () = stop.cancelled() => return,
                     () = keeper.0.wake.notified() => {}
-                    () = tokio::time::sleep(LOOK_EVERY) => {}
+                    () = tokio::time::sleep(keeper.0.clock.until_next(LOOK_EVERY)) => {}
                 }
             }
         });

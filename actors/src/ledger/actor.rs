@@ -278,6 +278,17 @@ impl ShardActor {
         });
     }
 
+    fn look_for_silent_later(&self, ctx: &mut Context<Self>) {
+        ctx.run_later(self.context.clock.until_next(LOOK_FOR_SILENT), |actor, ctx| {
+            if actor.owner.has_silent(Moment::now(&actor.context.clock)) {
+                actor.tick();
+                actor.report_counts();
+                actor.flush(ctx);
+            }
+            actor.look_for_silent_later(ctx);
+        });
+    }
+
     /// Appends what has been gathered, soon.
     fn gather(&mut self, ctx: &mut Context<Self>) {
         if self.gathers.is_some() {
@@ -340,13 +351,7 @@ impl Actor for ShardActor {
         let stop = self.context.stop.clone();
         ctx.spawn(stop.cancelled_owned().into_actor(self).map(|(), _, ctx| ctx.stop()));
         self.tick_later(ctx);
-        ctx.run_interval(LOOK_FOR_SILENT, |actor, ctx| {
-            if actor.owner.has_silent(Moment::now(&actor.context.clock)) {
-                actor.tick();
-                actor.report_counts();
-                actor.flush(ctx);
-            }
-        });
+        self.look_for_silent_later(ctx);
         self.flush(ctx);
     }
 

@@ -93,6 +93,11 @@ enum Outcome {
     Lost,
 }
 
+/// Which beat a moment belongs to.
+const fn beat_of(moment: Mono) -> u64 {
+    moment.0 / BEAT.as_micros() as u64
+}
+
 impl Pump {
     pub(super) fn new(parts: PumpParts) -> Pump {
         let PumpParts {
@@ -162,7 +167,7 @@ impl Pump {
         let mut pause_us = if is_idle {
             60_000_000
         } else {
-            let beat_us = (BEAT.as_micros() as u64).saturating_sub(now.us_since(self.beaten_at));
+            let beat_us = self.node.clock.until_next(BEAT).as_micros() as u64;
             // To the millisecond: the owners wait for it.
             let exchange_ms = EXCHANGE_MS - self.node.clock.wall().0 % EXCHANGE_MS;
             beat_us.min(exchange_ms * 1000)
@@ -204,7 +209,7 @@ impl Pump {
         }
         self.occasion = Asks::Urgent;
         let is_exchange = self.is_exchange();
-        if is_exchange || now.us_since(self.beaten_at) >= BEAT.as_micros() as u64 {
+        if is_exchange || beat_of(now) != beat_of(self.beaten_at) {
             self.beaten_at = now;
             self.occasion = self.next_occasion();
             self.beat(now);

@@ -215,7 +215,7 @@ impl Shards {
                 () = self.stop.cancelled() => return,
                 _ = changes.changed() => {}
                 () = self.wake.notified() => {}
-                () = tokio::time::sleep(LOOK) => {}
+                () = tokio::time::sleep(self.membership.clock().until_next(LOOK)) => {}
             }
             let claims = self.claims();
             let epochs: Vec<_> = claims.iter().map(|claim| (claim.shard, claim.epoch)).collect();
