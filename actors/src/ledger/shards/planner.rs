@@ -22,8 +22,9 @@ impl Planner {
             return None;
         };
         if self.every_ms == 0 {
-            // The pace is set by the first look at a plan.
-            self.every_ms = (JOIN_SPREAD_MS / planned.len() as u64).clamp(100, 600);
+            // The pace is set by the first look at a plan: from its first move to its last.
+            let pauses = planned.len().saturating_sub(1).max(1) as u64;
+            self.every_ms = (JOIN_SPREAD_MS / pauses).max(100);
         }
         if now < self.next_at {
             return None;
