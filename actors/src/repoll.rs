@@ -149,10 +149,17 @@ mod tests {
         let (send, receive) = tokio::sync::oneshot::channel::<()>();
         let mut future = Repolled::new(receive);
         for task in [&first, &second] {
-            assert!(future.poll_unpin(&mut Context::from_waker(&waker(task.clone()))).is_pending());
+            assert!(
+                future
+                    .poll_unpin(&mut Context::from_waker(&waker(task.clone())))
+                    .is_pending()
+            );
         }
         assert!(send.send(()).is_ok());
-        assert_eq!((first.0.load(Ordering::SeqCst), second.0.load(Ordering::SeqCst)), (0, 1));
+        assert_eq!(
+            (first.0.load(Ordering::SeqCst), second.0.load(Ordering::SeqCst)),
+            (0, 1)
+        );
         assert!(future.poll_unpin(&mut Context::from_waker(&waker(second))).is_ready());
     }
 
