@@ -8,14 +8,14 @@ import { num, duration, rough, short, cut } from '../format.js';
 import { Mark, Failure, Waiting, Figure, Empty, usePoll, toastError } from '../parts/bits.js';
 import { useDeed } from '../parts/deed.js';
 import { Confirm } from '../parts/float.js';
-import { Ring, hueOf } from '../parts/ring.js';
+import { Ring, coloursOf } from '../parts/ring.js';
 import { Feed } from './cluster_feed.js';
 
-function Node({ node, shards, drain }) {
+function Node({ node, shards, colour, drain }) {
   const mine = shards.filter((shard) => shard.owner === node.session);
   const sum = (name) => mine.reduce((total, shard) => total + (shard[name] || 0), 0);
   return html`<article class="card stack node" data-testid="node">
-    <div class="row"><i class="swatch" style=${{ background: hueOf(node.session) }}></i><h2 class="grow cut isolate" title=${cut(node.node, 300)}>${cut(node.node) || t('cluster.unnamed')}</h2>${node.is_self && html`<span class="chip info">${t('cluster.self')}</span>`}<${Mark} group="node" value=${node.state} /></div>
+    <div class="row"><i class="swatch" style=${{ background: colour }}></i><h2 class="grow cut isolate" title=${cut(node.node, 300)}>${cut(node.node) || t('cluster.unnamed')}</h2>${node.is_self && html`<span class="chip info">${t('cluster.self')}</span>`}<${Mark} group="node" value=${node.state} /></div>
     <dl class="facts">
       <dt>${t('cluster.shards')}</dt><dd class="end">${num(node.shards?.length ?? mine.length)}</dd>
       <dt>${t('cluster.grants')}</dt><dd class="end">${num(sum('grants'))} <span class="unit">${t('cluster.units', { n: short(sum('outstanding')) })}</span></dd>
@@ -45,6 +45,7 @@ export function ClusterPage() {
   });
   const alone = storage.data?.type === 'local';
   const shards = data?.shards || [];
+  const colours = coloursOf([...(data?.nodes || []).map((node) => node.session), ...shards.map((shard) => shard.owner).filter(Boolean)]);
   const owned = shards.filter((shard) => shard.owner).length;
   const moving = shards.filter((shard) => shard.owner && shard.named && shard.named !== shard.owner).length;
   return html`<div class="page reading" data-ready=${(data || absent) && storage.data ? 'true' : undefined}>
@@ -60,8 +61,8 @@ export function ClusterPage() {
         <${Figure} name=${t('cluster.grants')} value=${num(shards.reduce((sum, shard) => sum + shard.grants, 0))} note=${t('cluster.units', { n: short(shards.reduce((sum, shard) => sum + shard.outstanding, 0)) })} />
         <${Figure} name=${t('cluster.bus')} value=${data.bus.connected ? (data.bus.latency_us === null ? '–' : duration(data.bus.latency_us / 1000)) : t('cluster.cut')} tone=${data.bus.connected && data.bus.lag_ms < 1500 ? '' : 'bad'} note=${word('buskind', data.bus.kind)} />
         <${Figure} name=${t('cluster.asked')} value=${short(data.bus.requests)} note=${t('cluster.lost', { n: num(data.bus.requests_lost), spooled: num(data.bus.spooled) })} tone=${data.bus.spooled > 1000 ? 'warn' : ''} /></div>
-      <div class="clusterview"><section class="card stack"><h2>${t('cluster.ring')}</h2><${Ring} shards=${shards} nodes=${data.nodes} /></section>
-        <div class="nodes">${data.nodes.map((node) => html`<${Node} key=${node.session} node=${node} shards=${shards} drain=${setAsking} />`)}</div></div>
+      <div class="clusterview"><section class="card stack"><h2>${t('cluster.ring')}</h2><${Ring} shards=${shards} nodes=${data.nodes} colours=${colours} /></section>
+        <div class="nodes">${data.nodes.map((node) => html`<${Node} key=${node.session} node=${node} shards=${shards} colour=${colours[node.session]} drain=${setAsking} />`)}</div></div>
       <${Feed} nodes=${data.nodes} shards=${shards} />`}
     ${asking && html`<${Confirm} title=${t('cluster.draintitle', { node: asking.node })} action=${t('cluster.drain')} busy=${busy} close=${() => setAsking(null)} run=${drain}><p>${t('cluster.drainwhat', { n: num(asking.shards?.length || 0) })}</p>${asking.is_self && html`<p class="warn">${t('cluster.drainself')}</p>`}<//>`}
   </div>`;

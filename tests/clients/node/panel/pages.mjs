@@ -339,6 +339,12 @@ export async function nodes({ page, base, picture }) {
   await page.until(`document.querySelectorAll('${id('node')}').length === 2 && document.querySelectorAll('.ring path').length === 16`, 'two nodes and a ring');
   await page.until(`/2 of 2/.test(document.querySelector('${id('health')}').innerText)`, 'the top bar counts them');
   await page.until('new Set([...document.querySelectorAll(".ring path")].map((one) => one.getAttribute("fill"))).size === 2', 'both own shards');
+  const nearest = await page.evaluate(`import('/admin/ui/parts/ring.js').then(({ coloursOf }) => {
+    const of = Array.from({ length: 12 }, (_, at) => 'node' + at).concat(Array.from({ length: 400 }, (_, at) => 'x' + at).filter((one) => coloursOf([one])[one] === coloursOf(['node0']).node0));
+    const hues = Object.values(coloursOf(of)).map((colour) => Number(colour.match(/([0-9.]+)\\)$/)[1])).sort((a, b) => a - b);
+    return Math.min(...hues.map((hue, at) => (at ? hue - hues[at - 1] : hue + 360 - hues.at(-1)))) / (180 / of.length);
+  })`);
+  assert.ok(nearest >= 1, `colours of nodes can be told apart: ${nearest}`);
   for (const scheme of ['light', 'dark']) for (const width of [1280, 390]) { await page.size(width, 860); await page.scheme(scheme); await picture(`cluster-nodes-${width}-${scheme}-en`); }
   await page.size(1280, 860);
   await page.scheme('light');
