@@ -164,9 +164,9 @@ impl HeldMeter {
         }
     }
 
-    /// Units in hand.
+    /// Units that no call has taken, and that the owner counts as handed out.
     pub(super) fn in_hand(&self) -> u64 {
-        self.state.lock().stock(self.node.clock.now())
+        self.state.lock().unused(self.node.clock.now())
     }
 
     /// How the meter stands, as last heard.

@@ -36,6 +36,12 @@ impl HeldGrant {
             .saturating_sub(self.report.sent + self.taken + self.report.returned)
     }
 
+    /// Units that no call has taken and whose return the owner has not acknowledged.
+    pub(super) fn unused(&self) -> u64 {
+        self.units
+            .saturating_sub(self.report.sent + self.taken + self.acknowledged.returned)
+    }
+
     /// Units of calls whose end is not known yet.
     pub(super) fn flight(&self) -> u64 {
         self.report.sent - self.report.done.min(self.report.sent)

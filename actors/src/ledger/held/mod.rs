@@ -425,6 +425,15 @@ impl Held {
             .sum()
     }
 
+    /// Units that the owner counts as handed out, and that no call has taken: in hand, and on their way back.
+    pub fn unused(&self, now: Mono) -> u64 {
+        if self.rules.class == Class::Share {
+            return self.stock(now);
+        }
+        let begun = self.grants.iter().filter(|grant| grant.starts <= now);
+        begun.map(HeldGrant::unused).sum()
+    }
+
     /// Whether anything is in hand or in flight that the owner must hear of.
     pub fn is_settled(&self) -> bool {
         self.asked.is_none() && self.grants.iter().all(|grant| grant.report == grant.acknowledged)

@@ -25,6 +25,7 @@ mod journals;
 mod rebase;
 mod scarce;
 mod stalls;
+mod usage;
 
 const WAIT: Duration = Duration::from_secs(2);
 
