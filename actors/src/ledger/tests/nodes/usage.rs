@@ -11,7 +11,10 @@ fn units_on_their_way_back_to_the_owner_are_not_shown_as_used() {
         let cluster = Cluster::new(&world);
         let nodes = cluster.of(3).await;
         let meter = key_meter(MeterKind::PerDay(DayBucket::Chat));
-        let held: Vec<_> = nodes.iter().map(|node| node.ledger.meter(&meter, Some(10_000))).collect();
+        let held: Vec<_> = nodes
+            .iter()
+            .map(|node| node.ledger.meter(&meter, Some(10_000)))
+            .collect();
         let mut sent = 0;
         for _ in 0..200 {
             for (node, held) in nodes.iter().zip(&held) {
