@@ -18,6 +18,9 @@ use crate::support::{Admin, Gateway, Plan, Sim, eventually};
 
 /// Longer than anything here takes.
 pub const SOON: Duration = Duration::from_secs(40);
+/// As long as a unit that an owner handed out and nobody got may stay open: asked for at the last exchange (4 s), alive for
+/// 30 s, and seen at the tick after that (5 s); and a machine with other things to do.
+const LAPSED: Duration = Duration::from_secs(120);
 /// Teams of one key each.
 const TEAMS: usize = 4;
 /// Calls a minute that a team allows of the model that too much is asked of.
@@ -244,7 +247,7 @@ impl Stage {
     /// Every node says the same. Answers what is charged.
     async fn judge_books(&self, arrived: u64, lost: usize) -> u64 {
         let living = self.living().await;
-        eventually("nodes, journals and the upstream agree", SOON, || async {
+        eventually("nodes, journals and the upstream agree", LAPSED, || async {
             let told = self.used().await;
             let day = self.day(&living);
             let charged = day.charged + day.presumed;
@@ -258,7 +261,7 @@ impl Stage {
         })
         .await;
         // What nobody needs any more goes back; what died with a node lapses later than a test waits.
-        eventually("every grant is closed", SOON, || async {
+        eventually("every grant is closed", LAPSED, || async {
             let open: Vec<_> = self
                 .journal
                 .grants()
