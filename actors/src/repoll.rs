@@ -2,7 +2,7 @@
 //!
 //! What talks to itself through channels inside one task (hyper's server: the handler asks its own connection for the
 //! request's body) wakes its task while that runs. To the runtime this is a task that yields: it goes to the end of the
-//! queue, another worker is woken to look for it, and takes it to another core. A poll on the spot costs a twentieth of that.
+//! queue, another worker is woken to look for it, and takes it to another core. A poll on the spot saves that (`benches/README.md`).
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -14,11 +14,9 @@ use futures::task::AtomicWaker;
 /// Polls in a row: a future that always has more to do lets others have their turn.
 const MOST: usize = 4;
 
-/// Nobody polls: a wake goes to the task.
-const AT_REST: u8 = 0;
-/// It is being polled.
+/// It is being polled: a wake is answered by another poll.
 const POLLED: u8 = 1;
-/// It was woken meanwhile.
+/// It was woken since its last poll began.
 const WOKEN: u8 = 2;
 
 /// See the module.
@@ -39,10 +37,9 @@ impl Wake for Wakes {
     }
 
     fn wake_by_ref(self: &Arc<Self>) {
-        let seen = self
-            .state
-            .compare_exchange(POLLED, WOKEN, Ordering::AcqRel, Ordering::Acquire);
-        if seen == Err(AT_REST) {
+        // Always a write, also where it is known to be woken: what was done before this wake is then seen by the poll that
+        // takes the mark away. Who marked it first while it was at rest wakes the task.
+        if self.state.fetch_or(WOKEN, Ordering::AcqRel) == 0 {
             self.task.wake();
         }
     }
@@ -52,7 +49,7 @@ impl<F: Future> Repolled<F> {
     /// Polls this future.
     pub fn new(future: F) -> Repolled<F> {
         let wakes = Arc::new(Wakes {
-            state: AtomicU8::new(AT_REST),
+            state: AtomicU8::new(0),
             task: AtomicWaker::new(),
         });
         Repolled {
@@ -76,20 +73,21 @@ impl<F: Future> Future for Repolled<F> {
         let state = &this.wakes.state;
         this.wakes.task.register(cx.waker());
         for _ in 0..MOST {
-            state.store(POLLED, Ordering::Release);
+            state.swap(POLLED, Ordering::AcqRel);
             let outcome = this.future.as_mut().poll(&mut Context::from_waker(&this.waker));
             if outcome.is_ready() {
-                state.store(AT_REST, Ordering::Release);
+                state.store(0, Ordering::Release);
                 return outcome;
             }
             if state
-                .compare_exchange(POLLED, AT_REST, Ordering::AcqRel, Ordering::Acquire)
+                .compare_exchange(POLLED, 0, Ordering::AcqRel, Ordering::Acquire)
                 .is_ok()
             {
                 return Poll::Pending;
             }
         }
-        state.store(AT_REST, Ordering::Release);
+        // Still woken, at rest: the wake is this one.
+        state.fetch_and(!POLLED, Ordering::AcqRel);
         cx.waker().wake_by_ref();
         Poll::Pending
     }
@@ -184,5 +182,42 @@ mod tests {
         });
         assert_eq!(all.await, 20_000);
         assert!(sender.join().is_ok());
+    }
+
+    /// A future that looks at a plain number, which another thread sets before it wakes: each is seen.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+    async fn what_was_done_before_a_wake_is_seen() {
+        const ROUNDS: usize = 100_000;
+        let (set, seen) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+        let kept = Arc::new(parking_lot::Mutex::new(None::<Waker>));
+        let (its_set, its_seen, its_kept) = (set.clone(), seen.clone(), kept.clone());
+        let setter = std::thread::spawn(move || {
+            while its_kept.lock().is_none() {
+                std::thread::yield_now();
+            }
+            let Some(waker) = its_kept.lock().clone() else { return };
+            for round in 1..=ROUNDS {
+                its_set.store(round, Ordering::Relaxed);
+                waker.wake_by_ref();
+                // Twice: the second finds it marked, or being polled.
+                waker.wake_by_ref();
+                while round % 2 == 0 && its_seen.load(Ordering::Acquire) < round {
+                    std::hint::spin_loop();
+                }
+            }
+        });
+        let all = Repolled::new(poll_fn(|cx| {
+            kept.lock().get_or_insert_with(|| cx.waker().clone());
+            let now = set.load(Ordering::Relaxed);
+            seen.store(now, Ordering::Release);
+            if now == ROUNDS { Poll::Ready(()) } else { Poll::Pending }
+        }));
+        assert!(
+            tokio::time::timeout(std::time::Duration::from_secs(120), all)
+                .await
+                .is_ok(),
+            "a wake was lost"
+        );
+        assert!(setter.join().is_ok());
     }
 }
