@@ -87,8 +87,8 @@ impl Clock {
     }
 
     /// How long until [`Clock::now`] is a whole multiple of this period; never nothing. What looks around every so often
-    /// sleeps for so long: everything wakes at the same moment then, and the process rests in between. A processor that is
-    /// woken for one look alone takes longer to wake than the look (`benches/README.md`).
+    /// sleeps for so long: everything wakes at the same moment then, and the process rests in between, which takes two fifths off
+    /// what a node costs that has nothing to do (`benches/README.md`).
     pub fn until_next(&self, period: Duration) -> Duration {
         let period_us = (period.as_micros() as u64).max(1);
         Duration::from_micros(period_us - self.now().0 % period_us)

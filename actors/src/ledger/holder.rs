@@ -164,8 +164,13 @@ impl HeldMeter {
         }
     }
 
+    /// Units in hand.
+    fn in_hand(&self) -> u64 {
+        self.state.lock().stock(self.node.clock.now())
+    }
+
     /// Units that no call has taken, and that the owner counts as handed out.
-    pub(super) fn in_hand(&self) -> u64 {
+    pub(super) fn unused(&self) -> u64 {
         self.state.lock().unused(self.node.clock.now())
     }
 

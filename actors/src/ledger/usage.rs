@@ -39,7 +39,7 @@ const KINDS: [MeterKind; 5] = [
 pub struct Used {
     /// Units that count against the limit now.
     pub used: u64,
-    /// Units that nodes hold and have not used.
+    /// Units that nodes hold and have not used, those among them that are on their way back to the owner.
     pub in_hand: u64,
 }
 
@@ -141,7 +141,7 @@ pub(super) async fn known(shards: &Shards, meters: &Meters, wanted: &[Meter]) ->
     let mut known = Vec::new();
     for meter in wanted {
         let counted = counted.get(meter).copied();
-        let held = meters.get(meter).map(|held| held.in_hand());
+        let held = meters.get(meter).map(|held| held.unused());
         if counted.is_some() || held.is_some() {
             known.push(MeterUsage {
                 meter: meter.clone(),
